@@ -1,0 +1,82 @@
+//! Names are bytes: no encoding is assumed, and a name is refused only where
+//! the kernel would refuse it.
+
+/// Longest path that a system call takes, including its final NUL
+/// (`PATH_MAX`, limits.h).
+pub const PATH_MAX: usize = 4096;
+/// Longest single component (`NAME_MAX`, limits.h).
+pub const NAME_MAX: usize = 255;
+/// Symbolic links followed in one lookup before ELOOP (path_resolution(7)).
+pub const LINKS_MAX: usize = 40;
+
+/// The components of a path, in order: empty ones (from `//`) and `.` are
+/// passed over, `..` is kept.
+pub fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> + Clone {
+    path.split(|&b| b == b'/').filter(|c| !c.is_empty() && *c != b".")
+}
+
+/// True when `path` is `dir` itself or lies below it. Both are canonical
+/// absolute paths, `/` for the root.
+#[must_use]
+pub fn is_within(path: &[u8], dir: &[u8]) -> bool {
+    below(path, dir).is_some()
+}
+
+/// The part of `path` below `dir`, without a leading slash and empty for `dir`
+/// itself; `None` when `path` does not lie there.
+#[must_use]
+pub fn below<'a>(path: &'a [u8], dir: &[u8]) -> Option<&'a [u8]> {
+    let rest = path.strip_prefix(dir)?;
+    match rest.first() {
+        None => Some(rest),
+        Some(b'/') => Some(&rest[1..]),
+        Some(_) if dir.ends_with(b"/") => Some(rest),
+        Some(_) => None,
+    }
+}
+
+/// The directory part of a canonical absolute path: `/` for the root itself.
+#[must_use]
+pub fn parent(path: &[u8]) -> &[u8] {
+    match path.iter().rposition(|&b| b == b'/') {
+        None | Some(0) => b"/",
+        Some(at) => &path[..at],
+    }
+}
+
+/// The last component of a canonical absolute path: empty for the root.
+#[must_use]
+pub fn file_name(path: &[u8]) -> &[u8] {
+    match path.iter().rposition(|&b| b == b'/') {
+        None => path,
+        Some(at) => &path[at + 1..],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn components_pass_over_empty_and_dot_only() {
+        let got: Vec<&[u8]> = components(b"//a/./b/../\xff/").collect();
+        assert_eq!(got, [&b"a"[..], b"b", b"..", b"\xff"]);
+    }
+
+    #[test]
+    fn below_compares_whole_components() {
+        assert_eq!(below(b"/a/b", b"/a"), Some(&b"b"[..]));
+        assert_eq!(below(b"/ab", b"/a"), None);
+        assert_eq!(below(b"/a", b"/"), Some(&b"a"[..]));
+        assert_eq!(below(b"/a", b"/a"), Some(&b""[..]));
+        assert_eq!(below(b"/", b"/a"), None);
+    }
+
+    #[test]
+    fn parent_and_file_name_of_the_root() {
+        assert_eq!((parent(b"/"), file_name(b"/")), (&b"/"[..], &b""[..]));
+        assert_eq!((parent(b"/a"), file_name(b"/a")), (&b"/"[..], &b"a"[..]));
+        assert_eq!((parent(b"/a/b"), file_name(b"/a/b")), (&b"/a"[..], &b"b"[..]));
+    }
+}
