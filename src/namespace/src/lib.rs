@@ -1,1 +1,25 @@
-//! room
+//! What a namespace is: which names show which files.
+//!
+//! - [`table`]: the mount table as it is edited, stored and printed.
+//! - [`index`]: the same, laid out flat for lookups in place.
+//! - [`resolve`]: from a name to a host file, component by component, as the
+//!   kernel would in such a tree.
+//!
+//! A name in here is an absolute, canonical path of the namespace, as bytes:
+//! no `.`, no `..`, no empty component, no symbolic link. The root is the
+//! empty name, so that every name is its parent's, a slash, and a component.
+//!
+//! Host files are named, never held open: each lookup asks the host anew, so
+//! that no namespace keeps a file system busy.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod index;
+pub mod table;
+
+pub use index::Index;
+pub use table::{Kind, Member, Mount, Order, Rule, Source, Table, Verb};
