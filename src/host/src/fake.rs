@@ -81,6 +81,10 @@ impl Tree {
                 _ => at = next,
             }
         }
+        let insists = name.ends_with(b"/") || name.ends_with(b"/.");
+        if insists && !self.stat_of(&at).is_dir() {
+            return Err(Errno::ENOTDIR);
+        }
         Ok(at)
     }
 

@@ -156,32 +156,32 @@ impl<'a> Index<'a> {
     }
 
     #[inline]
-    fn word(&self, at: usize) -> u32 {
+    fn word(self, at: usize) -> u32 {
         match self.words.get(at * 4..at * 4 + 4) {
             Some(bytes) => u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]),
             None => 0,
         }
     }
 
-    fn text(&self, at: u32, len: u32) -> &'a [u8] {
+    fn text(self, at: u32, len: u32) -> &'a [u8] {
         self.text.get(at as usize..at as usize + len as usize).unwrap_or_default()
     }
 
     /// Whether there is no mount point at all, and the global namespace.
     #[must_use]
-    pub fn is_global(&self) -> bool {
+    pub fn is_global(self) -> bool {
         self.mounts == 0 && !self.cleared
     }
 
     /// Whether names outside every mount point are not there.
     #[must_use]
-    pub fn is_cleared(&self) -> bool {
+    pub fn is_cleared(self) -> bool {
         self.cleared
     }
 
     /// Finds where a canonical name lies.
     #[must_use]
-    pub fn find(&self, name: &[u8]) -> Found<'a> {
+    pub fn find(self, name: &[u8]) -> Found<'a> {
         let (mut lo, mut hi) = (0, self.mounts);
         while lo < hi {
             let mid = lo + (hi - lo) / 2;
@@ -218,60 +218,60 @@ impl<'a> Index<'a> {
 
     /// The member with this number, if it is still there.
     #[must_use]
-    pub fn member(&self, seq: u32) -> Option<MemberRef<'a>> {
-        (0..self.members).map(|at| MemberRef { index: *self, at }).find(|m| m.seq() == seq)
+    pub fn member(self, seq: u32) -> Option<MemberRef<'a>> {
+        (0..self.members).map(|at| MemberRef { index: self, at }).find(|m| m.seq() == seq)
     }
 
-    fn mount(&self, at: u32) -> MountRef<'a> {
-        MountRef { index: *self, at }
+    fn mount(self, at: u32) -> MountRef<'a> {
+        MountRef { index: self, at }
     }
 }
 
 impl<'a> MountRef<'a> {
     #[inline]
-    fn word(&self, n: usize) -> u32 {
+    fn word(self, n: usize) -> u32 {
         self.index.word(HEADER + self.at as usize * MOUNT + n)
     }
 
     /// The place, a canonical name.
     #[must_use]
-    pub fn path(&self) -> &'a [u8] {
+    pub fn path(self) -> &'a [u8] {
         self.index.text(self.word(0), self.word(1))
     }
 
     /// What a listing shows: `DT_DIR`, `DT_REG` or `DT_LNK`.
     #[must_use]
-    pub fn dt_type(&self) -> u8 {
+    pub fn dt_type(self) -> u8 {
         self.word(2) as u8
     }
 
     /// The next mount point outwards.
     #[must_use]
-    pub fn enclosing(&self) -> Option<MountRef<'a>> {
+    pub fn enclosing(self) -> Option<MountRef<'a>> {
         (self.word(3) != NONE).then(|| self.index.mount(self.word(3)))
     }
 
     /// The members, in the order of lookup.
-    pub fn members(&self) -> impl Iterator<Item = MemberRef<'a>> + Clone {
+    pub fn members(self) -> impl Iterator<Item = MemberRef<'a>> + Clone {
         let (index, from, len) = (self.index, self.word(4), self.word(5));
         (from..from + len).map(move |at| MemberRef { index, at })
     }
 
     /// Whether it has more than one member.
     #[must_use]
-    pub fn is_union(&self) -> bool {
+    pub fn is_union(self) -> bool {
         self.word(5) > 1
     }
 
     /// The first member.
     #[must_use]
-    pub fn first(&self) -> MemberRef<'a> {
+    pub fn first(self) -> MemberRef<'a> {
         MemberRef { index: self.index, at: self.word(4) }
     }
 
     /// The member that new files go to; `None`: EPERM.
     #[must_use]
-    pub fn creator(&self) -> Option<MemberRef<'a>> {
+    pub fn creator(self) -> Option<MemberRef<'a>> {
         if !self.is_union() {
             return Some(self.first());
         }
@@ -282,45 +282,45 @@ impl<'a> MountRef<'a> {
 
 impl<'a> MemberRef<'a> {
     #[inline]
-    fn word(&self, n: usize) -> u32 {
+    fn word(self, n: usize) -> u32 {
         let mounts = self.index.mounts as usize;
         self.index.word(HEADER + mounts * MOUNT + self.at as usize * MEMBER + n)
     }
 
     /// The host path of its root, empty for the host's root.
     #[must_use]
-    pub fn host(&self) -> &'a [u8] {
+    pub fn host(self) -> &'a [u8] {
         self.index.text(self.word(0), self.word(1))
     }
 
     /// Its number.
     #[must_use]
-    pub fn seq(&self) -> u32 {
+    pub fn seq(self) -> u32 {
         self.word(3)
     }
 
     /// EROFS for whatever would change a file. The skeleton is nobody's to
     /// change.
     #[must_use]
-    pub fn is_read_only(&self) -> bool {
+    pub fn is_read_only(self) -> bool {
         self.word(2) & (READ_ONLY | SKELETON) != 0
     }
 
     /// Only there to be mounted upon.
     #[must_use]
-    pub fn is_skeleton(&self) -> bool {
+    pub fn is_skeleton(self) -> bool {
         self.word(2) & SKELETON != 0
     }
 
     /// The mount point that it is a member of.
     #[must_use]
-    pub fn mount(&self) -> MountRef<'a> {
+    pub fn mount(self) -> MountRef<'a> {
         self.index.mount(self.word(4))
     }
 
     /// Where it stands among the members of its mount point.
     #[must_use]
-    pub fn position(&self) -> u32 {
+    pub fn position(self) -> u32 {
         self.at - self.mount().word(4)
     }
 }
@@ -369,7 +369,7 @@ mod tests {
                 bad[at] ^= 1 << bit;
                 if let Ok(index) = Index::parse(&bad) {
                     let found = index.find(b"/a/b/c");
-                    let _ = found.mount.map(|m| m.members().map(|m| m.host().len()).count());
+                    let _ = found.mount.map(|m| m.members().map(|m| m.host().len()).sum::<usize>());
                 }
             }
         }

@@ -19,7 +19,9 @@ extern crate alloc;
 extern crate std;
 
 pub mod index;
+pub mod resolve;
 pub mod table;
 
 pub use index::Index;
+pub use resolve::{Last, Located, Start, walk};
 pub use table::{Kind, Member, Mount, Order, Rule, Source, Table, Verb};
