@@ -18,10 +18,12 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod family;
 pub mod index;
 pub mod resolve;
 pub mod table;
 
+pub use family::Family;
 pub use index::Index;
 pub use resolve::{Last, Located, Start, walk};
 pub use table::{Kind, Member, Mount, Order, Rule, Source, Table, Verb};
