@@ -2,6 +2,7 @@
 //!
 //! - [`table`]: the mount table as it is edited, stored and printed.
 //! - [`index`]: the same, laid out flat for lookups in place.
+//! - [`trail`]: what a remembered answer depends on.
 //! - [`resolve`]: from a name to a host file, component by component, as the
 //!   kernel would in such a tree.
 //!
@@ -21,6 +22,7 @@ extern crate std;
 pub mod index;
 pub mod resolve;
 pub mod table;
+pub mod trail;
 
 pub use index::Index;
 pub use resolve::{Last, Located, Start, walk};
