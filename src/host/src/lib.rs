@@ -25,10 +25,12 @@ pub mod fd;
 pub mod kernel;
 pub mod name;
 pub mod raw;
+pub mod rcu;
 pub mod shared;
 
 pub use kernel::Kernel;
 pub use name::{HotName, Name};
+pub use rcu::Rcu;
 pub use shared::Shared;
 
 use core::ffi::CStr;

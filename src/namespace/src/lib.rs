@@ -2,6 +2,7 @@
 //!
 //! - [`table`]: the mount table as it is edited, stored and printed.
 //! - [`index`]: the same, laid out flat for lookups in place.
+//! - [`trail`]: what a remembered answer depends on.
 //! - [`resolve`]: from a name to a host file, component by component, as the
 //!   kernel would in such a tree.
 //!
@@ -22,6 +23,7 @@ pub mod family;
 pub mod index;
 pub mod resolve;
 pub mod table;
+pub mod trail;
 
 pub use family::Family;
 pub use index::Index;

@@ -13,6 +13,7 @@
 //! `RESOLVE_NO_SYMLINKS` again and come back on ELOOP.
 
 use crate::index::{Index, MountRef};
+use crate::trail::Trail;
 use alloc::vec::Vec;
 use privns_abi::{Errno, Result, path};
 use privns_host::{Host, Name};
@@ -72,6 +73,8 @@ pub struct Located {
     /// It is one of `/proc`'s links that lead to an open file and not to a
     /// name: the host must follow it.
     pub magic: bool,
+    /// The components that led here, those of followed links too.
+    pub trail: Trail,
 }
 
 /// Where `/proc`'s own links lead (`/proc/PID/cwd`, `root`, `fd/N`): they name
@@ -195,6 +198,7 @@ impl<'a> Walk<'a> {
     /// Goes one component down. True when a symbolic link was followed: what
     /// is to be walked has been replaced.
     fn step(&mut self, from: usize, to: usize, is_last: bool, follow: bool) -> Result<bool> {
+        self.here.trail.pass(&self.todo[from..to]);
         let mut ns = Name::from(self.here.ns.as_bytes())?;
         ns.join(&self.todo[from..to])?;
         let found = self.index.find(ns.as_bytes());
