@@ -21,6 +21,7 @@ extern crate std;
 
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
+pub mod fd;
 pub mod kernel;
 pub mod name;
 pub mod raw;

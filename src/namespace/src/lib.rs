@@ -19,11 +19,13 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod family;
 pub mod index;
 pub mod resolve;
 pub mod table;
 pub mod trail;
 
+pub use family::Family;
 pub use index::Index;
 pub use resolve::{Last, Located, Start, walk};
 pub use table::{Kind, Member, Mount, Order, Rule, Source, Table, Verb};

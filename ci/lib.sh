@@ -1,0 +1,105 @@
+# What the scripts in ci/ share. Sourced by bash, from the top of the checkout.
+
+# The oldest compiler that the workspace builds with: the one place is Cargo.toml.
+rust_wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+die() {
+    echo "${0##*/}: $*" >&2
+    exit 1
+}
+
+# Runs a command as root; fails when there is no way to become root unasked.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+        sudo -n "$@"
+    else
+        echo "needs root: $*" >&2
+        return 1
+    fi
+}
+
+may_be_root() {
+    [ "$(id -u)" = 0 ] || { command -v sudo >/dev/null && sudo -n true 2>/dev/null; }
+}
+
+# Of the packages named, those that are not installed.
+missing_packages() {
+    local name
+    for name; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = installed ] || echo "$name"
+    done
+}
+
+# Whether this Debian has the package. (apt-cache knows virtual names too: ask for a candidate.)
+has_candidate() {
+    apt-cache policy "$1" 2>/dev/null | grep -q '^  Candidate: [^(]'
+}
+
+# Whether a package has at least this version: has_version NAME VERSION.
+has_version() {
+    local found
+    found=$(apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: //p')
+    [ -n "$found" ] && [ "$found" != "(none)" ] && dpkg --compare-versions "$found" ge "$2"
+}
+
+# Installs what is missing of the packages named. One that this release of Debian does not have
+# is said and passed over: what needs it says so for itself.
+apt_install() {
+    local missing name wanted=()
+    missing=$(missing_packages "$@")
+    [ -n "$missing" ] || return 0
+    command -v apt-get >/dev/null || die "install these, or what your system calls them:" $missing
+    may_be_root || die "needs root to install:" $missing
+    [ -n "${apt_updated:-}" ] || as_root apt-get -qq -o DPkg::Lock::Timeout=600 update
+    apt_updated=1
+    for name in $missing; do
+        if has_candidate "$name"; then wanted+=("$name"); else echo "not in this Debian: $name"; fi
+    done
+    [ ${#wanted[@]} -gt 0 ] || return 0
+    echo "installing: ${wanted[*]}"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 \
+        install -y --no-install-recommends "${wanted[@]}" </dev/null >/dev/null
+}
+
+# The version of the cargo on PATH, or nothing.
+cargo_version() {
+    cargo --version 2>/dev/null | sed -n 's/^cargo \([0-9.]*\).*/\1/p'
+}
+
+rust_is_there() {
+    local have
+    have=$(cargo_version)
+    [ -n "$have" ] && [ "$(printf '%s\n' "$rust_wanted" "$have" | sort -V | head -1)" = "$rust_wanted" ]
+}
+
+# Makes sure of a C compiler and of cargo. Debian 13 has a new enough Rust by its own name;
+# Debian 12 has one too, kept for its browsers, under names that end in -web.
+# With the argument `tools`, rustfmt and clippy as well.
+need_toolchain() {
+    local rust=()
+    command -v cargo >/dev/null || PATH=$HOME/.cargo/bin:$PATH
+    command -v cc >/dev/null || apt_install build-essential
+    if rust_is_there && { [ "${1:-}" != tools ] || cargo fmt --version >/dev/null 2>&1; }; then
+        return 0
+    fi
+    if command -v apt-get >/dev/null && may_be_root; then
+        as_root apt-get -qq -o DPkg::Lock::Timeout=600 update
+        apt_updated=1
+        # Debian numbers cargo 0.N+ while rustc is 1.N-: rustc's version is the one that tells.
+        if has_version rustc "$rust_wanted"; then
+            rust=(cargo rustc)
+            [ "${1:-}" != tools ] || rust+=(rustfmt rust-clippy)
+        elif has_version rustc-web "$rust_wanted"; then
+            rust=(cargo-web rustc-web)
+            [ "${1:-}" != tools ] || rust+=(rustfmt-web rust-web-clippy)
+        fi
+        [ ${#rust[@]} = 0 ] || apt_install ca-certificates "${rust[@]}"
+        hash -r
+    fi
+    rust_is_there || die "needs Rust $rust_wanted or newer (found: $(cargo_version || true))." \
+        "Debian 13: apt install cargo rustfmt rust-clippy;" \
+        "Debian 12: apt install cargo-web rustfmt-web rust-web-clippy;" \
+        "elsewhere: rustup."
+}

@@ -1,0 +1,207 @@
+//! Descriptors as the kernel keeps them: anonymous files, seals, locks.
+
+use crate::{Kernel, Name, kernel::decimal, sys};
+use core::ffi::CStr;
+use core::mem::MaybeUninit;
+use privns_abi::{Errno, Result};
+
+/// Who owns a record lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The open file description (`F_OFD_SETLKW`): dropped with its last
+    /// descriptor, so also by SIGKILL.
+    Description,
+    /// The process (`F_SETLKW`): does not keep its own threads apart.
+    Process,
+}
+
+/// The part of `statx`-like attributes that a shared file is judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Length in bytes.
+    pub size: u64,
+    /// Owner, as the kernel recorded it when the file was made.
+    pub uid: u32,
+}
+
+impl Kernel {
+    /// memfd_create(2), close-on-exec, with sealing allowed.
+    ///
+    /// # Errors
+    /// The kernel's: ENOSYS before Linux 3.17, EPERM or EACCES where a filter
+    /// or `vm.memfd_noexec` refuses it.
+    pub fn memfd_create(self, name: &CStr) -> Result<i32> {
+        const NOEXEC_SEAL: u32 = 8;
+        let create = |flags: u32| {
+            // SAFETY: the name is valid for the call.
+            unsafe { sys!(libc::SYS_memfd_create, name.as_ptr(), flags) }
+        };
+        let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+        // EINVAL: before Linux 6.3, which has no such flag.
+        let fd = match create(flags | NOEXEC_SEAL) {
+            Err(Errno::EINVAL) => create(flags),
+            made => made,
+        }?;
+        Ok(fd as i32)
+    }
+
+    /// Adds `F_SEAL_*` seals (fcntl(2)).
+    ///
+    /// # Errors
+    /// The kernel's; EINVAL for a file that takes no seals.
+    pub fn add_seals(self, fd: i32, seals: i32) -> Result<()> {
+        // SAFETY: no memory is involved.
+        unsafe { sys!(libc::SYS_fcntl, fd, libc::F_ADD_SEALS, seals) }.map(drop)
+    }
+
+    /// The seals that a file has.
+    ///
+    /// # Errors
+    /// EINVAL for a file that takes no seals.
+    pub fn seals(self, fd: i32) -> Result<i32> {
+        // SAFETY: no memory is involved.
+        unsafe { sys!(libc::SYS_fcntl, fd, libc::F_GET_SEALS) }.map(|seals| seals as i32)
+    }
+
+    /// ftruncate(2).
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn ftruncate(self, fd: i32, len: u64) -> Result<()> {
+        // SAFETY: no memory is involved.
+        unsafe { sys!(libc::SYS_ftruncate, fd, len) }.map(drop)
+    }
+
+    /// fchmod(2).
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn fchmod(self, fd: i32, mode: u32) -> Result<()> {
+        // SAFETY: no memory is involved.
+        unsafe { sys!(libc::SYS_fchmod, fd, mode) }.map(drop)
+    }
+
+    /// Length and owner of an open file.
+    ///
+    /// # Errors
+    /// The kernel's; EBADF.
+    pub fn extent(self, fd: i32) -> Result<Extent> {
+        let mut st = MaybeUninit::<libc::stat>::uninit();
+        // SAFETY: the kernel writes a struct stat where one has room.
+        let st = unsafe {
+            sys!(libc::SYS_fstat, fd, st.as_mut_ptr())?;
+            st.assume_init()
+        };
+        Ok(Extent { size: st.st_size as u64, uid: st.st_uid })
+    }
+
+    /// A duplicate at the lowest free number from `min` (F_DUPFD).
+    ///
+    /// # Errors
+    /// EINVAL when `min` is beyond the limit, EMFILE when all are taken.
+    pub fn dup_from(self, fd: i32, min: i32, cloexec: bool) -> Result<i32> {
+        let cmd = if cloexec { libc::F_DUPFD_CLOEXEC } else { libc::F_DUPFD };
+        // SAFETY: no memory is involved.
+        unsafe { sys!(libc::SYS_fcntl, fd, cmd, min) }.map(|fd| fd as i32)
+    }
+
+    /// Sets or clears close-on-exec.
+    ///
+    /// # Errors
+    /// EBADF.
+    pub fn set_cloexec(self, fd: i32, on: bool) -> Result<()> {
+        let flags = if on { libc::FD_CLOEXEC } else { 0 };
+        // SAFETY: no memory is involved.
+        unsafe { sys!(libc::SYS_fcntl, fd, libc::F_SETFD, flags) }.map(drop)
+    }
+
+    /// flock(2); `how` is `LOCK_SH`, `LOCK_EX` or `LOCK_UN`, with `LOCK_NB`.
+    /// A signal does not end the wait.
+    ///
+    /// # Errors
+    /// The kernel's; EAGAIN with `LOCK_NB` when another description has it.
+    pub fn flock(self, fd: i32, how: i32) -> Result<()> {
+        loop {
+            // SAFETY: no memory is involved.
+            match unsafe { sys!(libc::SYS_flock, fd, how) } {
+                Err(Errno::EINTR) => {}
+                done => return done.map(drop),
+            }
+        }
+    }
+
+    /// Takes (`F_WRLCK`) or drops (`F_UNLCK`) the record lock on the whole
+    /// file, waiting for it. A signal does not end the wait.
+    ///
+    /// # Errors
+    /// fcntl(2)'s; EBADF for a descriptor that is not open for writing.
+    pub fn record_lock(self, fd: i32, kind: i32, owner: Owner) -> Result<()> {
+        let cmd = match owner {
+            Owner::Description => libc::F_OFD_SETLKW,
+            Owner::Process => libc::F_SETLKW,
+        };
+        // A pid other than 0 is refused for descriptions; 0 to 0 is the file.
+        let whole = libc::flock {
+            l_type: kind as libc::c_short,
+            l_whence: libc::SEEK_SET as libc::c_short,
+            l_start: 0,
+            l_len: 0,
+            l_pid: 0,
+        };
+        loop {
+            // SAFETY: the kernel reads one struct flock.
+            match unsafe { sys!(libc::SYS_fcntl, fd, cmd, &whole as *const libc::flock) } {
+                Err(Errno::EINTR) => {}
+                done => return done.map(drop),
+            }
+        }
+    }
+
+    /// Opens the file behind `fd` anew, through `/proc`: a description of its
+    /// own, close-on-exec.
+    ///
+    /// # Errors
+    /// The kernel's: EACCES where the file's mode refuses it, ENOENT without
+    /// `/proc`.
+    pub fn reopen(self, fd: i32, flags: i32) -> Result<i32> {
+        let mut link = Name::from(b"/proc/self/fd/")?;
+        let mut digits = [0u8; 10];
+        link.push(decimal(fd.unsigned_abs(), &mut digits))?;
+        self.openat(libc::AT_FDCWD, link.as_cstr()?, flags | libc::O_CLOEXEC, 0)
+    }
+
+    /// Soft limit on descriptor numbers (getrlimit(2), `RLIMIT_NOFILE`).
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn descriptor_limit(self) -> Result<u64> {
+        let mut limit = MaybeUninit::<libc::rlimit>::uninit();
+        // SAFETY: the kernel writes one struct rlimit.
+        unsafe {
+            sys!(libc::SYS_prlimit64, 0, libc::RLIMIT_NOFILE, 0, limit.as_mut_ptr())?;
+            Ok(limit.assume_init().rlim_cur)
+        }
+    }
+
+    /// A random 64-bit number from the kernel (getrandom(2)).
+    ///
+    /// # Errors
+    /// The kernel's; ENOSYS before Linux 3.17.
+    pub fn random(self) -> Result<u64> {
+        let mut bytes = [0u8; 8];
+        loop {
+            // SAFETY: the kernel writes at most the buffer's length.
+            match unsafe { sys!(libc::SYS_getrandom, bytes.as_mut_ptr(), bytes.len(), 0) } {
+                Ok(8) => return Ok(u64::from_ne_bytes(bytes)),
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Lets another thread or process run.
+    pub fn yield_now(self) {
+        // SAFETY: no arguments; the call cannot fail.
+        let _ = unsafe { sys!(libc::SYS_sched_yield) };
+    }
+}

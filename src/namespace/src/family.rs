@@ -1,0 +1,590 @@
+//! The family's table: one mount table in memory that every member shares.
+//!
+//! A sealed memfd holds a header and two slots. A slot holds the table twice:
+//! as its image, for whoever changes it, and as its [`index`], for whoever
+//! looks names up. The *generation* says which slot counts (its lowest bit)
+//! and is raised by mount changes alone, so that a reader compares one integer
+//! a lookup and copies the index only when it has changed.
+//!
+//! Writers exclude each other by a record lock on a description of their own,
+//! which the kernel drops when they are killed. A writer fills the slot that
+//! does not count and then raises the generation: that one store is the whole
+//! change, so one that is killed at any instant before it has changed nothing.
+//! Readers take no lock: a slot is written again only after the generation has
+//! moved on, so whoever finds the generation unmoved has read no torn byte.
+//!
+//! Members hold `flock(LOCK_SH)` on the description that they inherit; the
+//! keeper waits for `LOCK_EX` on one of its own. Lock order: the record lock
+//! is the only lock that is held here, and nothing is waited for under it.
+
+use crate::{index, table::Table};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use privns_abi::{Errno, Result};
+use privns_host::{Kernel, Name, Shared, fd::Owner};
+
+/// Counters of names that may have become something else.
+pub const EPOCHS: usize = 4096;
+/// Longest name of a family, in bytes.
+pub const NAME_MAX: usize = 200;
+
+const MAGIC: u64 = u64::from_ne_bytes(*b"privnsT\n");
+const VERSION: u32 = 1;
+
+// Byte offsets. What is read at every lookup, what is counted at every call
+// and what is raised by renames lie on cache lines of their own.
+const AT_MAGIC: usize = 0;
+const AT_VERSION: usize = 8;
+const AT_UID: usize = 12;
+const AT_ID: usize = 16;
+const AT_CLOSED: usize = 24;
+const AT_KEEPER: usize = 28;
+const AT_NAME_LEN: usize = 32;
+const AT_NAME: usize = 40;
+const AT_GENERATION: usize = 256;
+const AT_COUNTERS: usize = 320;
+const COUNTER_STRIDE: usize = 64;
+const AT_EPOCHS: usize = 4096;
+const AT_SLOTS: usize = AT_EPOCHS + EPOCHS * 4;
+
+/// A slot: length of the image, length of the index, then both, each at a
+/// multiple of 8.
+const SLOT: usize = 8 << 20;
+const SLOT_HEADER: usize = 16;
+const SIZE: usize = AT_SLOTS + 2 * SLOT;
+
+/// How often a reader that a writer overtook tries again before it takes the
+/// writers' lock.
+const OVERTAKEN: usize = 64;
+
+/// Calls counted for `ns stat`, by what became of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// A name that the table changed.
+    Translated,
+    /// Passed on to the kernel as it was.
+    Forwarded,
+    /// Answered without the kernel's file system.
+    Served,
+    /// Programs run that the library cannot serve.
+    Escaped,
+}
+
+impl Counter {
+    /// All of them, with the names that `ns stat` gives them.
+    pub const ALL: [(Counter, &'static str); 4] = [
+        (Counter::Translated, "translated"),
+        (Counter::Forwarded, "forwarded"),
+        (Counter::Served, "served"),
+        (Counter::Escaped, "escaped"),
+    ];
+}
+
+/// Counts go here for a table that may only be read.
+static UNCOUNTED: AtomicU64 = AtomicU64::new(0);
+static UNRAISED: AtomicU32 = AtomicU32::new(0);
+
+/// A family's table, mapped.
+pub struct Family {
+    fd: i32,
+    shared: Shared,
+    /// Threads of this process in [`Family::update`], where `/proc` is missing
+    /// and the lock is the process's.
+    busy: AtomicBool,
+}
+
+impl Family {
+    /// Makes the table of a new family. The descriptor is moved out of the
+    /// way and is inherited over exec.
+    ///
+    /// # Errors
+    /// EINVAL or ENAMETOOLONG for a name that cannot be a file's; ENOSPC for a
+    /// table that does not fit; what memfd_create(2) and mmap(2) say.
+    pub fn create(name: &[u8], table: &Table) -> Result<Family> {
+        check_name(name)?;
+        let id = random_id()?;
+        let made = anonymous_file(id)?;
+        let family = Family::fill(made, id, name, table).and_then(|shared| {
+            let inherited = handed_down(made);
+            let moved = move_high(inherited);
+            if inherited != made {
+                let _ = Kernel.close(inherited);
+            }
+            let fd = moved?;
+            Ok(Family { fd, shared, busy: AtomicBool::new(false) })
+        });
+        let _ = Kernel.close(made);
+        family
+    }
+
+    fn fill(fd: i32, id: u64, name: &[u8], table: &Table) -> Result<Shared> {
+        let uid = Kernel.geteuid();
+        // Root's table is everybody's to read: after su, the name in /proc
+        // must open, but not for writing.
+        Kernel.fchmod(fd, if uid == 0 { 0o644 } else { 0o600 })?;
+        Kernel.ftruncate(fd, SIZE as u64)?;
+        let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+        match Kernel.add_seals(fd, seals) {
+            // A file of O_TMPFILE takes none; nobody else can name it.
+            Ok(()) | Err(Errno::EINVAL | Errno::EPERM) => {}
+            Err(e) => return Err(e),
+        }
+        let s = Shared::map(fd, SIZE, true)?;
+        s.u32(AT_VERSION)?.store(VERSION, Ordering::Relaxed);
+        s.u32(AT_UID)?.store(uid, Ordering::Relaxed);
+        s.u64(AT_ID)?.store(id, Ordering::Relaxed);
+        s.u64(AT_NAME_LEN)?.store(name.len() as u64, Ordering::Relaxed);
+        s.write(AT_NAME, name)?;
+        write_slot(&s, 1, &image(table)?, &index::encode(table))?;
+        s.u64(AT_GENERATION)?.store(1, Ordering::Release);
+        s.u64(AT_MAGIC)?.store(MAGIC, Ordering::Release);
+        Ok(s)
+    }
+
+    /// Maps the table behind an inherited descriptor.
+    ///
+    /// # Errors
+    /// EBADF, EBADMSG for a file that is no table or is truncated, EPROTO for
+    /// a newer version, EPERM for another user's. Root's serves all, read-only.
+    pub fn attach(fd: i32) -> Result<Family> {
+        let extent = Kernel.extent(fd)?;
+        if extent.size != SIZE as u64 {
+            return Err(Errno::EBADMSG);
+        }
+        let own = extent.uid == Kernel.geteuid();
+        if !own && extent.uid != 0 {
+            return Err(Errno::EPERM);
+        }
+        let shared = map(fd, own)?;
+        let family = Family { fd, shared, busy: AtomicBool::new(false) };
+        match family.check(extent.uid) {
+            Ok(()) => Ok(family),
+            Err(e) => {
+                family.shared.unmap();
+                Err(e)
+            }
+        }
+    }
+
+    fn check(&self, uid: u32) -> Result<()> {
+        if self.shared.u64(AT_MAGIC)?.load(Ordering::Acquire) != MAGIC {
+            return Err(Errno::EBADMSG);
+        }
+        if self.shared.u32(AT_VERSION)?.load(Ordering::Relaxed) != VERSION {
+            return Err(Errno::EPROTO);
+        }
+        // The kernel's word on the owner and the maker's must agree.
+        if self.shared.u32(AT_UID)?.load(Ordering::Relaxed) != uid {
+            return Err(Errno::EPERM);
+        }
+        if self.generation() == 0 { Err(Errno::EBADMSG) } else { Ok(()) }
+    }
+
+    /// The descriptor that the table is inherited by.
+    #[must_use]
+    pub fn fd(&self) -> i32 {
+        self.fd
+    }
+
+    /// The family's number: random, never 0.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.shared.u64(AT_ID).map_or(0, |id| id.load(Ordering::Relaxed))
+    }
+
+    /// The family's name; empty for one that was not named.
+    ///
+    /// # Errors
+    /// ENOMEM; EBADMSG for a damaged header.
+    pub fn name(&self) -> Result<Vec<u8>> {
+        let len = self.shared.u64(AT_NAME_LEN)?.load(Ordering::Relaxed) as usize;
+        if len > NAME_MAX {
+            return Err(Errno::EBADMSG);
+        }
+        let mut name = sized(len)?;
+        self.shared.read(AT_NAME, &mut name)?;
+        Ok(name)
+    }
+
+    /// Whether changes can be made and counted from here.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.shared.is_writable()
+    }
+
+    /// The number of mount changes so far, plus one.
+    #[inline]
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.shared.u64(AT_GENERATION).map_or(0, |g| g.load(Ordering::Acquire))
+    }
+
+    /// Replaces `out` with the index and gives the generation that it is of.
+    ///
+    /// # Errors
+    /// ENOMEM; EBADMSG for a damaged table.
+    pub fn read_index(&self, out: &mut Vec<u8>) -> Result<u64> {
+        self.read(out, |image, index| (SLOT_HEADER + image.next_multiple_of(8), index))
+    }
+
+    /// The table as it is now.
+    ///
+    /// # Errors
+    /// ENOMEM; EBADMSG for a damaged table.
+    pub fn read_table(&self) -> Result<Table> {
+        let mut bytes = Vec::new();
+        self.read(&mut bytes, |image, _| (SLOT_HEADER, image))?;
+        table(&bytes)
+    }
+
+    fn read(&self, out: &mut Vec<u8>, part: fn(usize, usize) -> (usize, usize)) -> Result<u64> {
+        for _ in 0..OVERTAKEN {
+            let generation = self.generation();
+            let copied = self.copy(generation, out, part);
+            // The writer fences between seeing this generation and reusing the
+            // slot: had we read one of its bytes, we would see it moved here.
+            fence(Ordering::Acquire);
+            if self.shared.u64(AT_GENERATION)?.load(Ordering::Relaxed) == generation {
+                return copied.map(|()| generation);
+            }
+        }
+        let _lock = self.lock()?;
+        let generation = self.generation();
+        self.copy(generation, out, part).map(|()| generation)
+    }
+
+    fn copy(
+        &self,
+        generation: u64,
+        out: &mut Vec<u8>,
+        part: fn(usize, usize) -> (usize, usize),
+    ) -> Result<()> {
+        let slot = slot_at(generation);
+        let image = self.shared.u64(slot)?.load(Ordering::Relaxed) as usize;
+        let index = self.shared.u64(slot + 8)?.load(Ordering::Relaxed) as usize;
+        if !fits(image, index) {
+            return Err(Errno::EBADMSG);
+        }
+        let (at, len) = part(image, index);
+        out.clear();
+        out.try_reserve(len).map_err(|_| Errno::ENOMEM)?;
+        out.resize(len, 0);
+        self.shared.read(slot + at, out)
+    }
+
+    /// Changes the table: `f` sees it alone, and all that it did takes effect
+    /// at once, for all members, at their next lookup. Where `f` fails, or
+    /// changes nothing, nothing has happened.
+    ///
+    /// # Errors
+    /// What `f` returns; EROFS for root's table in another's hands; ENOSPC for
+    /// a table that no longer fits; EBADMSG for a damaged one.
+    pub fn update<R>(&self, f: impl FnOnce(&mut Table) -> Result<R>) -> Result<R> {
+        if !self.is_writable() {
+            return Err(Errno::EROFS);
+        }
+        let _lock = self.lock()?;
+        let generation = self.generation();
+        let mut before = Vec::new();
+        self.copy(generation, &mut before, |image, _| (SLOT_HEADER, image))?;
+        let mut edited = table(&before)?;
+        let done = f(&mut edited)?;
+        let after = image(&edited)?;
+        if after != before {
+            // Whoever reads a byte of what follows sees the generation that
+            // took this slot out of use: see `read`.
+            fence(Ordering::Release);
+            let next = generation + 1;
+            write_slot(&self.shared, next, &after, &index::encode(&edited))?;
+            self.shared.u64(AT_GENERATION)?.store(next, Ordering::Release);
+        }
+        Ok(done)
+    }
+
+    /// Raised by a member when a name hashed to `slot` may have become
+    /// something else. Only to be read where the table is not writable:
+    /// [`Family::raise`] knows.
+    #[inline]
+    #[must_use]
+    pub fn epoch(&self, slot: usize) -> &AtomicU32 {
+        self.shared.u32(AT_EPOCHS + slot % EPOCHS * 4).unwrap_or(&UNRAISED)
+    }
+
+    /// Raises an epoch.
+    #[inline]
+    pub fn raise(&self, slot: usize) {
+        if self.is_writable() {
+            self.epoch(slot).fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// A counter; one that counts for nobody where the table is read-only.
+    #[inline]
+    #[must_use]
+    pub fn counter(&self, counter: Counter) -> &AtomicU64 {
+        if !self.is_writable() {
+            return &UNCOUNTED;
+        }
+        let at = AT_COUNTERS + counter as usize * COUNTER_STRIDE;
+        self.shared.u64(at).unwrap_or(&UNCOUNTED)
+    }
+
+    /// What a counter says, where the table is read-only too.
+    #[must_use]
+    pub fn count(&self, counter: Counter) -> u64 {
+        let at = AT_COUNTERS + counter as usize * COUNTER_STRIDE;
+        self.shared.u64(at).map_or(0, |c| c.load(Ordering::Relaxed))
+    }
+
+    /// Becomes a member, with all that inherit the descriptor.
+    ///
+    /// # Errors
+    /// ESRCH for a family whose last member is gone.
+    pub fn enter(&self) -> Result<()> {
+        let gone = |e| if e == Errno::EAGAIN { Errno::ESRCH } else { e };
+        Kernel.flock(self.fd, libc::LOCK_SH | libc::LOCK_NB).map_err(gone)?;
+        // The keeper may have found the family empty and gone before we came.
+        if self.is_closed() {
+            let _ = Kernel.flock(self.fd, libc::LOCK_UN);
+            return Err(Errno::ESRCH);
+        }
+        Ok(())
+    }
+
+    /// Waits until the last member is gone and lets no other in: for the
+    /// keeper, on a description of its own.
+    ///
+    /// # Errors
+    /// flock(2)'s.
+    pub fn outlive(&self) -> Result<()> {
+        Kernel.flock(self.fd, libc::LOCK_EX)?;
+        self.shared.u32(AT_CLOSED)?.store(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// Whether the last member was gone when the keeper looked.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.u32(AT_CLOSED).is_ok_and(|c| c.load(Ordering::Acquire) != 0)
+    }
+
+    /// The keeper's process number, 0 for none.
+    #[must_use]
+    pub fn keeper(&self) -> u32 {
+        self.shared.u32(AT_KEEPER).map_or(0, |k| k.load(Ordering::Acquire))
+    }
+
+    /// Says who the keeper is.
+    pub fn set_keeper(&self, pid: u32) {
+        if let (true, Ok(keeper)) = (self.is_writable(), self.shared.u32(AT_KEEPER)) {
+            keeper.store(pid, Ordering::Release);
+        }
+    }
+
+    /// The same table on a description of its own, close-on-exec: not a
+    /// member.
+    ///
+    /// # Errors
+    /// openat(2)'s.
+    pub fn reopen(&self) -> Result<Family> {
+        let flags = if self.is_writable() { libc::O_RDWR } else { libc::O_RDONLY };
+        Family::attach(Kernel.reopen(self.fd, flags)?)
+    }
+
+    /// Gives the mapping and the descriptor back.
+    pub fn close(self) {
+        let _ = Kernel.close(self.fd);
+        self.shared.unmap();
+    }
+
+    fn lock(&self) -> Result<Lock<'_>> {
+        match Kernel.reopen(self.fd, libc::O_RDWR) {
+            Ok(fd) => {
+                let lock = Lock { family: self, fd, owner: Owner::Description };
+                Kernel.record_lock(fd, libc::F_WRLCK, Owner::Description)?;
+                Ok(lock)
+            }
+            // No /proc: the process's own lock, and its threads take turns.
+            Err(Errno::ENOENT) => {
+                while self.busy.swap(true, Ordering::Acquire) {
+                    Kernel.yield_now();
+                }
+                let lock = Lock { family: self, fd: self.fd, owner: Owner::Process };
+                Kernel.record_lock(self.fd, libc::F_WRLCK, Owner::Process)?;
+                Ok(lock)
+            }
+            Err(Errno::EACCES) => Err(Errno::EROFS),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+/// The writers' lock, held.
+struct Lock<'a> {
+    family: &'a Family,
+    fd: i32,
+    owner: Owner,
+}
+
+impl Drop for Lock<'_> {
+    fn drop(&mut self) {
+        // Closing is not enough: a thread that forked meanwhile has given its
+        // child a descriptor of the same description.
+        let _ = Kernel.record_lock(self.fd, libc::F_UNLCK, self.owner);
+        match self.owner {
+            Owner::Description => drop(Kernel.close(self.fd)),
+            Owner::Process => self.family.busy.store(false, Ordering::Release),
+        }
+    }
+}
+
+/// What the environment variable `PRIVNS` says: `1:FD:ID` and what the
+/// library hands to itself, behind another colon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inherited<'a> {
+    /// The table's descriptor.
+    pub fd: i32,
+    /// The family's number, by which a lost table is found again.
+    pub id: u64,
+    /// What follows.
+    pub rest: &'a [u8],
+}
+
+impl<'a> Inherited<'a> {
+    /// Reads the variable's value; `None` for one that we have not written.
+    #[must_use]
+    pub fn parse(value: &'a [u8]) -> Option<Inherited<'a>> {
+        let mut fields = value.splitn(4, |&b| b == b':');
+        if fields.next()? != b"1" {
+            return None;
+        }
+        let fd = core::str::from_utf8(fields.next()?).ok()?.parse().ok().filter(|&fd| fd >= 0)?;
+        let id = core::str::from_utf8(fields.next()?).ok()?;
+        let id = u64::from_str_radix(id, 16).ok().filter(|&id| id != 0)?;
+        Some(Inherited { fd, id, rest: fields.next().unwrap_or_default() })
+    }
+
+    /// Writes the variable's value.
+    #[must_use]
+    pub fn format(&self) -> Vec<u8> {
+        let mut value = alloc::format!("1:{}:{:016x}", self.fd, self.id).into_bytes();
+        if !self.rest.is_empty() {
+            value.push(b':');
+            value.extend_from_slice(self.rest);
+        }
+        value
+    }
+}
+
+/// Whether a family may have this name: it becomes a file's.
+///
+/// # Errors
+/// ENAMETOOLONG beyond [`NAME_MAX`]; EINVAL with a slash or a NUL in it.
+pub fn check_name(name: &[u8]) -> Result<()> {
+    if name.len() > NAME_MAX {
+        return Err(Errno::ENAMETOOLONG);
+    }
+    if name.iter().any(|b| matches!(b, b'/' | 0)) { Err(Errno::EINVAL) } else { Ok(()) }
+}
+
+fn random_id() -> Result<u64> {
+    loop {
+        match Kernel.random()? {
+            0 => {}
+            id => return Ok(id),
+        }
+    }
+}
+
+fn anonymous_file(id: u64) -> Result<i32> {
+    let mut name = Name::from(alloc::format!("privns-{id:016x}").as_bytes())?;
+    let refused = match Kernel.memfd_create(name.as_cstr()?) {
+        Err(e @ (Errno::ENOSYS | Errno::EPERM | Errno::EACCES)) => e,
+        made => return made,
+    };
+    let flags = libc::O_TMPFILE | libc::O_RDWR | libc::O_CLOEXEC | libc::O_EXCL;
+    let dirs = [c"/dev/shm", c"/tmp", c"/var/tmp"];
+    let made = dirs.iter().find_map(|d| Kernel.openat(libc::AT_FDCWD, d, flags, 0o600).ok());
+    made.ok_or(refused)
+}
+
+/// What members inherit: root's own hold the table for reading only, so that a
+/// descendant that has become another user cannot write it.
+fn handed_down(made: i32) -> i32 {
+    if Kernel.geteuid() != 0 {
+        return made;
+    }
+    Kernel.reopen(made, libc::O_RDONLY).unwrap_or(made)
+}
+
+/// Moves a descriptor to the highest numbers below 1024, where programs that
+/// number their own by hand, and select(2), do not meet it. It is inherited.
+fn move_high(fd: i32) -> Result<i32> {
+    let limit = Kernel.descriptor_limit().unwrap_or(1024).min(1024) as i32;
+    let mut moved = Err(Errno::EMFILE);
+    for below in [4, 16, 64, 256, 1024] {
+        moved = Kernel.dup_from(fd, (limit - below).max(3), false);
+        if moved.is_ok() {
+            break;
+        }
+    }
+    moved
+}
+
+/// Maps a table, for writing where it is our own.
+fn map(fd: i32, own: bool) -> Result<Shared> {
+    if !own {
+        return Shared::map(fd, SIZE, false);
+    }
+    match Shared::map(fd, SIZE, true) {
+        Err(Errno::EACCES) => {}
+        mapped => return mapped,
+    }
+    // Handed down for reading only, as root does.
+    match Kernel.reopen(fd, libc::O_RDWR) {
+        Ok(writable) => {
+            let mapped = Shared::map(writable, SIZE, true);
+            let _ = Kernel.close(writable);
+            mapped
+        }
+        Err(_) => Shared::map(fd, SIZE, false),
+    }
+}
+
+fn write_slot(shared: &Shared, generation: u64, image: &[u8], index: &[u8]) -> Result<()> {
+    if !fits(image.len(), index.len()) {
+        return Err(Errno::ENOSPC);
+    }
+    let slot = slot_at(generation);
+    shared.u64(slot)?.store(image.len() as u64, Ordering::Relaxed);
+    shared.u64(slot + 8)?.store(index.len() as u64, Ordering::Relaxed);
+    shared.write(slot + SLOT_HEADER, image)?;
+    shared.write(slot + SLOT_HEADER + image.len().next_multiple_of(8), index)
+}
+
+fn slot_at(generation: u64) -> usize {
+    AT_SLOTS + (generation & 1) as usize * SLOT
+}
+
+fn fits(image: usize, index: usize) -> bool {
+    image <= SLOT && index <= SLOT && SLOT_HEADER + image.next_multiple_of(8) + index <= SLOT
+}
+
+fn sized(len: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
+    bytes.resize(len, 0);
+    Ok(bytes)
+}
+
+fn image(table: &Table) -> Result<Vec<u8>> {
+    let config = bincode::config::standard().with_limit::<SLOT>();
+    bincode::serde::encode_to_vec(table, config).map_err(|_| Errno::ENOSPC)
+}
+
+fn table(image: &[u8]) -> Result<Table> {
+    let config = bincode::config::standard().with_limit::<SLOT>();
+    let (table, used) =
+        bincode::serde::decode_from_slice(image, config).map_err(|_| Errno::EBADMSG)?;
+    if used == image.len() { Ok(table) } else { Err(Errno::EBADMSG) }
+}
