@@ -189,10 +189,8 @@ impl Dirs {
         ] {
             flags |= if is { flag } else { 0 };
         }
-        let shape = key.len() as u64
-            | (host.len() as u64) << 16
-            | flags << 32
-            | (slots.len() as u64) << 40;
+        let shape =
+            key.len() as u64 | (host.len() as u64) << 16 | flags << 32 | (slots.len() as u64) << 40;
         entry.seq.store(dir.seq, Ordering::Relaxed);
         entry.generation.store(now.generation, Ordering::Relaxed);
         entry.until.store(now.ms + KEEP_MS, Ordering::Relaxed);
@@ -258,9 +256,8 @@ fn words(text: &[u8]) -> impl Iterator<Item = u64> + '_ {
 fn hash(base: u64, key: &[u8]) -> u64 {
     // Multiply and rotate, a word at a time: only spreads, need not resist.
     let start = base ^ (key.len() as u64);
-    let mixed = words(key).fold(start, |h, word| {
-        (h.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95)
-    });
+    let mixed = words(key)
+        .fold(start, |h, word| (h.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95));
     // Zero marks an entry never written; fold the high bits into the low.
     (mixed ^ (mixed >> 32)) | 1 << 63
 }
@@ -293,7 +290,8 @@ mod tests {
     fn an_entry_ends_with_its_time_its_table_and_its_components() {
         let dirs = std::boxed::Box::new(Dirs::new());
         let bumped = core::cell::Cell::new(0);
-        let epochs = |slot| if slot == privns_namespace::trail::slot(b"b") { bumped.get() } else { 7 };
+        let epochs =
+            |slot| if slot == privns_namespace::trail::slot(b"b") { bumped.get() } else { 7 };
         let now = |ms, generation| Now { generation, ms, epochs: &epochs };
         let trail = trail_of(b"/a/b").unwrap();
         let sum = epochs_of(&trail, &epochs);

@@ -17,7 +17,7 @@ use core::ffi::CStr;
 use core::sync::atomic::Ordering;
 use privns_abi::{Errno, Result, path};
 use privns_host::kernel::{OpenHow, RESOLVE_NO_SYMLINKS};
-use privns_host::{Host, HotName, Kernel};
+use privns_host::{Host, HotName, Kernel, Name};
 use privns_namespace::resolve::{Last, Located};
 
 /// What to give the kernel in place of a name.
@@ -355,6 +355,45 @@ impl View<'_> {
     pub fn locate_exact(self, dirfd: i32, name: &CStr, last: Last, to: &mut Target) -> Result<()> {
         let found = self.walk(dirfd, name.to_bytes(), last)?;
         to.take(&found)
+    }
+
+    /// Moves a new name at the top of a union into member `seq`, so that a file
+    /// keeps its member when it is renamed: where that member comes first, what
+    /// others have of that name is covered. False: the names are in different
+    /// members for good (EXDEV).
+    ///
+    /// # Errors
+    /// Those of the walk.
+    pub fn stay_in_member(
+        self,
+        seq: u32,
+        dirfd: i32,
+        name: &CStr,
+        to: &mut Target,
+    ) -> Result<bool> {
+        let found = self.walk(dirfd, name.to_bytes(), Last::MAKE)?;
+        let table = self.table()?;
+        let (Some(from), Some(there)) =
+            (table.index().member(seq), table.index().member(found.seq))
+        else {
+            return Ok(false);
+        };
+        let top = from.mount().path();
+        let same = from.mount().path() == there.mount().path() && !found.at_mount;
+        if !same || path::below(found.ns.as_bytes(), top).is_none_or(|rest| rest.contains(&b'/')) {
+            return Ok(false);
+        }
+        let exists = Kernel.lstat(Name::from(found.host.as_bytes())?.as_cstr()?).is_ok();
+        if exists && from.position() > there.position() {
+            return Ok(false);
+        }
+        to.name.truncate(0);
+        to.name.push(from.host())?;
+        to.name.push(b"/")?;
+        to.name.push(path::file_name(found.ns.as_bytes()))?;
+        to.as_given = false;
+        to.seq = seq;
+        Ok(true)
     }
 
     /// For calls that open, and so can ask the host itself to refuse links:

@@ -203,7 +203,7 @@ impl<'a> View<'a> {
         };
         let member = mount.members().find(|m| m.seq() == seq).unwrap_or(mount.first());
         let top = mount.path() == name.as_bytes();
-        let plain = !found.mounts_below && !(top && mount.is_union());
+        let plain = !(found.mounts_below || top && mount.is_union());
         (Shown { seq: member.seq(), plain, read_only: member.is_read_only() }, true)
     }
 
@@ -224,7 +224,9 @@ impl<'a> View<'a> {
     /// EBADF for no descriptor, ENOENT for a file without a name here.
     pub fn fd_name(self, fd: i32, seq: u32) -> Result<Name> {
         let mut host = Name::new();
-        Kernel.fd_path(fd, &mut host).map_err(|e| if e == Errno::ENOENT { Errno::EBADF } else { e })?;
+        Kernel
+            .fd_path(fd, &mut host)
+            .map_err(|e| if e == Errno::ENOENT { Errno::EBADF } else { e })?;
         if host.as_bytes().first() != Some(&b'/') {
             return Err(Errno::ENOTDIR);
         }
