@@ -18,10 +18,13 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod failure;
+pub mod file;
 pub mod index;
 pub mod resolve;
 pub mod table;
 
+pub use failure::{Failure, Why};
 pub use index::Index;
 pub use resolve::{Last, Located, Start, walk};
 pub use table::{Kind, Member, Mount, Order, Rule, Source, Table, Verb};
