@@ -5,6 +5,8 @@
 //!   call that takes a name goes through.
 //! - [`fds`]: what each descriptor shows.
 //! - [`dirs`]: directories known to be free of symbolic links.
+//! - [`guest`]: children that share our memory, and what they must not change.
+//! - [`program`]: what a file to be run is.
 //! - [`listing`]: directories as the namespace lists them.
 //!
 //! Nothing here takes a lock: these run in signal handlers and in the child of
@@ -19,9 +21,11 @@ extern crate std;
 
 pub mod dirs;
 pub mod fds;
+pub mod guest;
 pub mod listing;
 pub mod locate;
 pub mod process;
+pub mod program;
 
 pub use locate::Target;
 pub use process::Process;

@@ -2,6 +2,7 @@
 
 use crate::dirs::{Dirs, Now};
 use crate::fds::{Fds, Shown};
+use crate::guest::Guest;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -23,6 +24,8 @@ pub struct Process {
     pub fds: Fds,
     pub(crate) dirs: Dirs,
     cwd: Cwd,
+    /// Changes of directory so far, those of guests too.
+    serials: AtomicU64,
     /// Resolve every name exactly, remember no directory (`--names exact`).
     pub exact: AtomicBool,
     /// The host has refused openat2(2) to us: walk instead.
@@ -38,10 +41,10 @@ pub struct Table {
 /// The working directory. Its place on the host is the kernel's to know; we
 /// know only which member it was reached through.
 #[derive(Default)]
-struct Cwd {
+pub(crate) struct Cwd {
     seq: AtomicU32,
     read_only: AtomicBool,
-    /// Raised by each change of directory: names remembered relative to the
+    /// Another after each change of directory: names remembered relative to the
     /// old one are not found any more.
     serial: AtomicU64,
     /// Generation + 1 for which the directory is known to be plain, or its
@@ -56,6 +59,25 @@ pub struct View<'a> {
     pub process: &'a Process,
     /// Its family's live table.
     pub family: &'a Family,
+}
+
+impl Cwd {
+    pub(crate) const fn new() -> Cwd {
+        Cwd {
+            seq: AtomicU32::new(0),
+            read_only: AtomicBool::new(false),
+            serial: AtomicU64::new(0),
+            plain: AtomicU64::new(0),
+        }
+    }
+
+    /// Becomes what another is.
+    pub(crate) fn copy(&self, from: &Cwd) {
+        self.seq.store(from.seq.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.read_only.store(from.read_only.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.serial.store(from.serial.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.plain.store(from.plain.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
 }
 
 impl Table {
@@ -76,12 +98,8 @@ impl Process {
             table: Rcu::new(),
             fds: Fds::new(),
             dirs: Dirs::new(),
-            cwd: Cwd {
-                seq: AtomicU32::new(0),
-                read_only: AtomicBool::new(false),
-                serial: AtomicU64::new(0),
-                plain: AtomicU64::new(0),
-            },
+            cwd: Cwd::new(),
+            serials: AtomicU64::new(0),
             exact: AtomicBool::new(false),
             no_openat2: AtomicBool::new(false),
         }
@@ -101,29 +119,57 @@ impl Process {
     /// For the child of a fork: what other threads were in the middle of will
     /// never end here.
     pub fn forked(&self) {
+        if let Some(guest) = self.fds.guests.guest() {
+            self.cwd.copy(&guest.cwd);
+        }
+        self.fds.guests.forked();
         self.table.forked();
         self.dirs.clear();
+    }
+
+    /// The calling thread is about to make a child that shares our memory.
+    pub fn invite(&self) {
+        self.fds.guests.invite(self.cwd());
+    }
+
+    /// That child has run its program or is gone; `free` gets the memory that
+    /// it has left ([`Guest::keep`]).
+    pub fn dismiss(&self, free: &mut dyn FnMut(usize, usize)) {
+        self.fds.guests.dismiss(free);
+    }
+
+    /// The child that shares its parent's memory, when we are in one.
+    #[inline]
+    pub fn guest(&self) -> Option<&Guest> {
+        self.fds.guests.guest()
+    }
+
+    #[inline]
+    fn cwd(&self) -> &Cwd {
+        self.guest().map_or(&self.cwd, |guest| &guest.cwd)
     }
 
     /// The number of the member that the working directory was reached
     /// through.
     #[must_use]
     pub fn cwd_seq(&self) -> u32 {
-        self.cwd.seq.load(Ordering::Relaxed)
+        self.cwd().seq.load(Ordering::Relaxed)
     }
 
     /// The working directory has changed, and is now what `shown` says; `None`
     /// where nobody knows.
     pub fn set_cwd(&self, seq: u32, read_only: bool) {
-        self.cwd.seq.store(seq, Ordering::Relaxed);
-        self.cwd.read_only.store(read_only, Ordering::Relaxed);
-        self.cwd.plain.store(0, Ordering::Relaxed);
-        self.cwd.serial.fetch_add(1, Ordering::Relaxed);
+        let cwd = self.cwd();
+        cwd.seq.store(seq, Ordering::Relaxed);
+        cwd.read_only.store(read_only, Ordering::Relaxed);
+        cwd.plain.store(0, Ordering::Relaxed);
+        let serial = self.serials.fetch_add(1, Ordering::Relaxed) + 1;
+        cwd.serial.store(serial, Ordering::Relaxed);
     }
 
     pub(crate) fn cwd_serial(&self) -> u64 {
         // 0 is for absolute names.
-        self.cwd.serial.load(Ordering::Relaxed) + 1
+        self.cwd().serial.load(Ordering::Relaxed) + 1
     }
 }
 
@@ -179,15 +225,15 @@ impl<'a> View<'a> {
             return shown.0;
         }
         let seq = process.cwd_seq();
-        let read_only = process.cwd.read_only.load(Ordering::Relaxed);
-        let known = process.cwd.plain.load(Ordering::Relaxed);
+        let read_only = process.cwd().read_only.load(Ordering::Relaxed);
+        let known = process.cwd().plain.load(Ordering::Relaxed);
         if known == generation + 1 || known == !(generation + 1) {
             return Shown { seq, plain: known == generation + 1, read_only };
         }
         let (shown, _) = self.look(self.cwd_name(), seq);
         let known = if shown.plain { generation + 1 } else { !(generation + 1) };
-        process.cwd.plain.store(known, Ordering::Relaxed);
-        process.cwd.read_only.store(shown.read_only, Ordering::Relaxed);
+        process.cwd().plain.store(known, Ordering::Relaxed);
+        process.cwd().read_only.store(shown.read_only, Ordering::Relaxed);
         shown
     }
 

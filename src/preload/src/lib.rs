@@ -16,12 +16,15 @@
 
 mod call;
 mod descriptors;
+mod exec;
+mod handover;
 mod memory;
 mod names;
 mod open;
 mod patch;
 mod reveal;
 mod row;
+mod search;
 mod start;
 mod stat;
 mod table;
