@@ -1,1 +1,81 @@
-//! room
+//! Whole-program tests: unmodified programs run natively and inside a namespace.
+//!
+//! The host is the oracle. A [`Case`] is a shell script or a small C program; it
+//! runs once in a real directory and once in every [`World`], where the same tree
+//! stands at a place that the host does not have. What it prints, how it ends and
+//! the tree that it leaves must be the same. A [`Site`] is the scratch directory,
+//! environment and family name that one run has to itself, and the check
+//! that nothing is left of it.
+
+#![forbid(unsafe_code)]
+
+mod bins;
+mod case;
+mod cc;
+mod run;
+mod site;
+mod tree;
+mod world;
+
+pub use bins::{Bins, bins};
+pub use case::{Case, cases};
+pub use cc::{Source, compile, package};
+pub use run::{Cmd, Ending, Outcome};
+pub use site::{Site, settle_all};
+pub use tree::Tree;
+pub use world::{WORLDS, World, worlds};
+
+use std::io::Write;
+
+/// Where `name` stands on the search path, if anywhere.
+#[must_use]
+pub fn which(name: &str) -> Option<std::path::PathBuf> {
+    if name.contains('/') {
+        let path = std::path::PathBuf::from(name);
+        return path.exists().then_some(path);
+    }
+    site::SEARCH.split(':').chain(cargo_bin().as_deref()).find_map(|dir| {
+        let path = std::path::Path::new(dir).join(name);
+        path.is_file().then_some(path)
+    })
+}
+
+/// The directory of `cargo`, which rarely lies on the system's own search path.
+pub(crate) fn cargo_bin() -> Option<String> {
+    let cargo = std::env::var("CARGO").ok()?;
+    // Under rustup $CARGO is the toolchain's own binary, with rustc beside it.
+    Some(std::path::Path::new(&cargo).parent()?.to_str()?.to_owned())
+}
+
+/// Whether this process is root.
+#[must_use]
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Says on stderr, past the test runner's capture, that something was not run.
+pub fn say_skipped(test: &str, what: &str) {
+    // `eprintln!` is captured and thrown away for a test that passes.
+    let _ = writeln!(std::io::stderr(), "{test}: skipped: needs {what}");
+}
+
+/// Leaves the test, saying so, unless every program named is installed.
+#[macro_export]
+macro_rules! needs {
+    ($test:expr, $($program:expr),+ $(,)?) => {
+        $(if !$crate::have($program) {
+            $crate::say_skipped($test, $program);
+            return;
+        })+
+    };
+}
+
+/// Whether a need can be met: `root`, `user` (not root), a program or a path.
+#[must_use]
+pub fn have(need: &str) -> bool {
+    match need {
+        "root" => is_root(),
+        "user" => !is_root(),
+        program => which(program).is_some(),
+    }
+}

@@ -19,12 +19,15 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod failure;
 pub mod family;
+pub mod file;
 pub mod index;
 pub mod resolve;
 pub mod table;
 pub mod trail;
 
+pub use failure::{Failure, Why};
 pub use family::Family;
 pub use index::Index;
 pub use resolve::{Last, Located, Start, walk};

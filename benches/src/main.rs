@@ -1,0 +1,48 @@
+//! What it costs to live in a namespace.
+//!
+//! Every column of the table is one *tool* (nothing at all, an empty preloaded library, privns,
+//! its peers) with a small C program living in it, the *runner*; every row is one *task*. A round
+//! takes a short block of one task in each column, so that the noise of the machine falls on all
+//! alike. What is compared is CPU time: of the runner, its children and whatever watches it.
+
+#![forbid(unsafe_code)]
+
+mod fixture;
+mod machine;
+mod measure;
+mod options;
+mod program;
+mod report;
+mod runner;
+mod task;
+mod tool;
+
+use std::process::ExitCode;
+
+/// The error of a benchmark that cannot be run: a sentence for a person.
+type Result<T> = std::result::Result<T, String>;
+
+fn main() -> ExitCode {
+    match options::parse().and_then(|wanted| wanted.map_or(Ok(()), |options| run(&options))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("privns-benches: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &options::Options) -> Result<()> {
+    let site = fixture::Site::build(options)?;
+    let tools = tool::all(options, &site);
+    let tasks = task::all(options, &site);
+    let mut columns = measure::Columns::start(&tools, &site);
+    let mut rows = Vec::new();
+    for task in &tasks {
+        eprintln!("{}", task.name);
+        rows.push(columns.row(task, options));
+    }
+    let report = report::Report { version: 1, machine: machine::describe(), rows };
+    print!("{}", if options.json { report.json() } else { report.markdown() });
+    Ok(())
+}

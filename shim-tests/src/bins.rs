@@ -1,0 +1,74 @@
+//! The programs under test.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// A directory with `ns-exec`, `ns` and `libprivns.so` side by side.
+pub struct Bins {
+    /// That directory.
+    pub dir: PathBuf,
+}
+
+impl Bins {
+    /// The launcher.
+    #[must_use]
+    pub fn ns_exec(&self) -> PathBuf {
+        self.dir.join("ns-exec")
+    }
+
+    /// The tool that looks at a living family.
+    #[must_use]
+    pub fn ns(&self) -> PathBuf {
+        self.dir.join("ns")
+    }
+
+    /// The library to preload.
+    #[must_use]
+    pub fn library(&self) -> PathBuf {
+        self.dir.join("libprivns.so")
+    }
+}
+
+/// The binaries: those of `PRIVNS_BIN_DIR`, else this workspace's release build.
+///
+/// # Panics
+/// When they are not there and cannot be built: no test can say anything then.
+pub fn bins() -> &'static Bins {
+    static BINS: OnceLock<Bins> = OnceLock::new();
+    BINS.get_or_init(|| {
+        let bins = match std::env::var_os("PRIVNS_BIN_DIR") {
+            Some(dir) => Bins { dir: absolute(Path::new(&dir)) },
+            None => build(),
+        };
+        for file in [bins.ns_exec(), bins.ns(), bins.library()] {
+            assert!(
+                file.is_file(),
+                "{} is missing: build it, or set PRIVNS_BIN_DIR",
+                file.display()
+            );
+        }
+        bins
+    })
+}
+
+/// Builds what is not fresh. Cargo holds its own lock on the directory, so that
+/// several test programs may come here at once.
+fn build() -> Bins {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let target = match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => workspace.join(dir),
+        None => workspace.join("target"),
+    };
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--release", "--quiet", "-p", "privns-cli", "-p", "privns-preload"])
+        .current_dir(workspace)
+        .status();
+    assert!(status.is_ok_and(|s| s.success()), "cargo build --release failed");
+    Bins { dir: target.join("release") }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|e| panic!("PRIVNS_BIN_DIR {}: {e}", path.display()))
+}

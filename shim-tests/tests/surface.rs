@@ -1,0 +1,158 @@
+//! Every `must` and `should` row of surface.tsv, exercised natively and inside.
+//!
+//! `coverage (WORLD): must N/M should N/M` counts the rows whose exercise says the
+//! same and leaves the same files as on the host.
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use privns_shim_tests as shim;
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+
+/// A row of the table that must or should behave.
+struct Row {
+    symbol: String,
+    need: String,
+}
+
+/// What one exercise said, and what it left behind.
+type Said = BTreeMap<String, String>;
+
+/// The walker and the table.
+struct Surface {
+    case: shim::Case,
+    rows: Vec<Row>,
+}
+
+fn main() -> ExitCode {
+    let args = Arguments::from_args();
+    let surface = Arc::new(Surface { case: shim::Case::program("c/surface"), rows: rows() });
+    let mut trials = vec![{
+        let surface = Arc::clone(&surface);
+        Trial::test("every_row_is_exercised_by_its_own_symbol", move || complete(&surface))
+    }];
+    for world in shim::WORLDS {
+        let surface = Arc::clone(&surface);
+        trials.push(Trial::test(format!("surface/{}", world.name), move || walk(&surface, world)));
+    }
+    let conclusion = libtest_mimic::run(&args, trials);
+    let left = shim::settle_all();
+    for what in &left {
+        eprintln!("{what}");
+    }
+    if conclusion.has_failed() || !left.is_empty() {
+        ExitCode::from(101)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn rows() -> Vec<Row> {
+    let table = std::fs::read_to_string(shim::package().join("surface.tsv")).expect("surface.tsv");
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.split('\t').collect();
+        Row { symbol: cells[0].to_owned(), need: cells[6].to_owned() }
+    };
+    table.lines().map(row).filter(|r| r.need == "must" || r.need == "should").collect()
+}
+
+/// Each row has an exercise of its name, and the program imports that very symbol:
+/// the compiler put no other in its place.
+fn complete(surface: &Surface) -> Result<(), Failed> {
+    let oracle = surface.case.oracle(&shim::WORLDS[0]);
+    let said = &sections(&oracle.0.stdout);
+    let binary = surface.case.binary().expect("a C program");
+    let listing = Command::new("nm").args(["-D", "--undefined-only"]).arg(&binary).output();
+    let listing =
+        String::from_utf8_lossy(&listing.map_err(|e| format!("nm: {e}"))?.stdout).into_owned();
+    let symbol = |line: &str| Some(line.split_whitespace().last()?.split('@').next()?.to_owned());
+    let imported: BTreeSet<String> = listing.lines().filter_map(symbol).collect();
+    let absent = |what: &str, has: &dyn Fn(&str) -> bool| {
+        let names: Vec<_> =
+            surface.rows.iter().map(|r| r.symbol.as_str()).filter(|s| !has(s)).collect();
+        if names.is_empty() { Ok(()) } else { Err(format!("{what}: {}", names.join(" "))) }
+    };
+    absent("no exercise for", &|s| said.contains_key(s))?;
+    absent("not called by its own symbol", &|s| imported.contains(s))?;
+    Ok(())
+}
+
+fn walk(surface: &Surface, world: &shim::World) -> Result<(), Failed> {
+    let oracle = surface.case.oracle(world);
+    let (native, native_tree) = &*oracle;
+    let native = &sections(&native.stdout);
+    let (outcome, tree) = world.run(&surface.case);
+    let got = sections(&outcome.stdout);
+    let files = by_exercise(&native_tree.difference(&tree));
+    let mut report = String::new();
+    let mut count = BTreeMap::from([("must", (0, 0)), ("should", (0, 0))]);
+    for row in &surface.rows {
+        let (good, all) = count.get_mut(row.need.as_str()).expect("a need");
+        *all += 1;
+        let difference = lines(native.get(&row.symbol), got.get(&row.symbol))
+            + files.get(&row.symbol).map_or("", String::as_str);
+        if difference.is_empty() {
+            *good += 1;
+        } else {
+            report += &format!("== {} ({})\n{difference}", row.symbol, row.need);
+        }
+    }
+    let [(must, musts), (should, shoulds)] = [count["must"], count["should"]];
+    let name = world.name;
+    eprintln!("coverage ({name}): must {must}/{musts} should {should}/{shoulds}");
+    if outcome.ending != shim::Ending::Exit(0) || !outcome.stderr.is_empty() {
+        report += &format!("{outcome}\n");
+    }
+    let elsewhere = files.get("").map_or("", String::as_str);
+    if report.is_empty() && elsewhere.is_empty() {
+        return Ok(());
+    }
+    let program = surface.case.binary().expect("a C program");
+    let again = format!("again: cd PLACE/w && P=PLACE {} SYMBOL, inside\n", program.display());
+    Err(format!("{again}(- native, + inside)\n{report}{elsewhere}").into())
+}
+
+/// Splits the walker's output at its `== symbol` lines.
+fn sections(output: &[u8]) -> Said {
+    let text = String::from_utf8_lossy(output).into_owned();
+    let parts = format!("\n{text}");
+    let section = |part: &str| {
+        let (symbol, rest) = part.split_once('\n').unwrap_or((part, ""));
+        (symbol.to_owned(), rest.to_owned())
+    };
+    parts.split("\n== ").skip(1).map(section).collect()
+}
+
+/// The differing lines of two texts.
+fn lines(native: Option<&String>, got: Option<&String>) -> String {
+    let (Some(native), Some(got)) = (native, got) else {
+        return if native == got { String::new() } else { "+ said nothing\n".into() };
+    };
+    if native.trim_end() == got.trim_end() {
+        return String::new();
+    }
+    let (mut left, mut right) = (native.lines(), got.lines());
+    let mut report = String::new();
+    loop {
+        match (left.next(), right.next()) {
+            (None, None) => return report,
+            (a, b) if a == b => {}
+            (a, b) => {
+                let line =
+                    |sign, l: Option<&str>| l.map_or(String::new(), |l| format!("{sign} {l}\n"));
+                report += &(line('-', a) + &line('+', b));
+            }
+        }
+    }
+}
+
+/// Gives each differing file to the exercise in whose directory it lies, the rest to "".
+fn by_exercise(difference: &str) -> Said {
+    let mut files = Said::new();
+    for line in difference.lines() {
+        let below = line.get(2..).and_then(|l| l.strip_prefix("w/x."));
+        let symbol = below.and_then(|l| l.split(['/', ':']).next()).unwrap_or("");
+        *files.entry(symbol.to_owned()).or_default() += &format!("{line}\n");
+    }
+    files
+}
