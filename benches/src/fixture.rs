@@ -7,7 +7,7 @@
 use crate::options::Options;
 use crate::{Result, program};
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -77,11 +77,6 @@ impl Site {
             include_str!("../c/empty.c"),
             &["-O2", "-shared", "-fPIC"],
         )?;
-        for dir in [&self.seen, &self.out] {
-            for depth in [3, 10] {
-                write(&self.name(dir, depth), &vec![b'x'; FILE_BYTES])?;
-            }
-        }
         for (source, place) in &self.many {
             fs::create_dir_all(source).and_then(|()| fs::create_dir_all(place)).map_err(text)?;
         }
@@ -95,6 +90,13 @@ impl Site {
         // In fakechroot's root a link would not do: getcwd(2) would name what it leads to.
         for copy in [&self.at, &self.beside(&self.at)] {
             sh(&self.base, "cp -a \"$1\" \"$2\"", &[&self.seen, copy])?;
+        }
+        for dir in [&self.at, &self.beside(&self.at), &self.seen, &self.out] {
+            for depth in [3, 10] {
+                let own = self.name(&self.at, depth);
+                let below = own.strip_prefix(&self.at).unwrap_or(&own);
+                measured_file(&dir.join(below)).map_err(text)?;
+            }
         }
         Ok(())
     }
@@ -155,6 +157,14 @@ fn text(error: std::io::Error) -> String {
 fn write(file: &Path, bytes: &[u8]) -> Result<()> {
     let parent = file.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(parent).and_then(|()| fs::write(file, bytes)).map_err(text)
+}
+
+/// A file written page by page. The page cache keeps a file in pieces of the size of the writes
+/// that made it, and a later write of one byte takes six times as long in a piece of a megabyte.
+fn measured_file(file: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(file.parent().unwrap_or(file))?;
+    let mut file = fs::File::create(file)?;
+    (0..FILE_BYTES / 4096).try_for_each(|_| file.write_all(&[b'x'; 4096]))
 }
 
 fn compile(dir: &Path, name: &str, source: &str, flags: &[&str]) -> Result<()> {

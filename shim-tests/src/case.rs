@@ -7,6 +7,7 @@
 //! needs: git make        programs, paths, `root` or `user`; else it is skipped, said so
 //! worlds: bind private   only these; `+locked` adds one to the usual
 //! limit: 40              seconds (20)
+//! status: 3              how it ends on the host (0)
 //! flags: -pthread        for the C compiler
 //! ignore: stderr tree    what is not compared
 //! ```
@@ -34,6 +35,7 @@ pub struct Case {
     pub worlds: Vec<String>,
     /// Seconds that one run may take.
     pub limit: u64,
+    status: i32,
     flags: Vec<String>,
     ignore: Vec<String>,
     files: Vec<PathBuf>,
@@ -69,6 +71,7 @@ impl Case {
             needs: Vec::new(),
             worlds: Vec::new(),
             limit: 20,
+            status: 0,
             flags: Vec::new(),
             ignore: Vec::new(),
             files: vec![file],
@@ -84,6 +87,7 @@ impl Case {
                 "needs" => case.needs = words,
                 "worlds" => case.worlds = words,
                 "limit" => case.limit = value.trim().parse().expect("limit: seconds"),
+                "status" => case.status = value.trim().parse().expect("status: a number"),
                 "flags" => case.flags = words,
                 "ignore" => case.ignore = words,
                 _ => {}
@@ -147,8 +151,8 @@ impl Case {
     pub fn check(&self, world: &World) -> Result<(), String> {
         let oracle = self.oracle(world);
         let (native, native_tree) = &*oracle;
-        if native.ending == Ending::Late {
-            return Err(format!("the case itself is wrong: too slow natively\n{native}"));
+        if native.ending != Ending::Exit(self.status) {
+            return Err(format!("the case itself fails on the host\n{native}"));
         }
         let (got, tree) = world.run(self);
         let ignored = |what: &str| self.ignore.iter().any(|i| i == what);

@@ -65,7 +65,8 @@ pub fn compile(source: &Source) -> Result<PathBuf, String> {
 ///
 /// # Panics
 /// When one of them does not compile.
-pub(crate) fn tools() -> PathBuf {
+#[must_use]
+pub fn tools() -> PathBuf {
     static TOOLS: OnceLock<PathBuf> = OnceLock::new();
     TOOLS
         .get_or_init(|| {

@@ -19,8 +19,8 @@ mod world;
 
 pub use bins::{Bins, bins};
 pub use case::{Case, cases};
-pub use cc::{Source, compile, package};
-pub use run::{Cmd, Ending, Outcome};
+pub use cc::{Source, compile, package, tools};
+pub use run::{Cmd, Ending, Outcome, Running};
 pub use site::{Site, settle_all};
 pub use tree::Tree;
 pub use world::{WORLDS, World, worlds};

@@ -137,6 +137,31 @@ impl Site {
         self.cmd(bins().ns())
     }
 
+    /// Gives the site to an ordinary user and returns a command that runs `program` as
+    /// that user, with copies of the binaries under test first on the search path:
+    /// their own directory may be closed to others. Needs root.
+    ///
+    /// # Panics
+    /// When the site cannot be given away.
+    #[must_use]
+    pub fn as_user(&self, uid: u32, program: impl AsRef<OsStr>) -> Cmd {
+        let bin = self.mkdir("bin");
+        for file in [bins().ns_exec(), bins().ns(), bins().library()] {
+            let copy = bin.join(file.file_name().expect("a name"));
+            if !copy.exists() {
+                std::fs::copy(&file, copy).expect("copy the binaries");
+            }
+        }
+        for path in ["", "home", "run", "log"].map(|name| self.path(name)) {
+            std::os::unix::fs::chown(&path, Some(uid), Some(uid)).expect("give the site away");
+        }
+        let id = uid.to_string();
+        self.cmd("setpriv")
+            .args(["--reuid", &id, "--regid", &id, "--clear-groups", "--"])
+            .arg(program)
+            .env("PATH", format!("{}:{SEARCH}", bin.display()))
+    }
+
     /// Writes a file below the site, with its parents.
     ///
     /// # Panics

@@ -41,8 +41,7 @@ const LINE_MAX: usize = 256;
 pub const MACHINE: u16 = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
 
 /// The loaders of the C library that the library is built for.
-const LOADERS: &[&str] =
-    &["/ld-linux-x86-64.so.2", "/ld-linux-aarch64.so.1", "/ld-2.", "/ld.so.1"];
+const LOADERS: &[&str] = &["/ld-linux-x86-64.so.2", "/ld-linux-aarch64.so.1", "/ld-2.", "/ld.so.1"];
 
 impl Elf {
     /// Why the library cannot serve the program; `None` when it can.

@@ -21,7 +21,7 @@ use privns_namespace::Family;
 ///
 /// # Errors
 /// fork(2)'s.
-pub fn leave(family: &Family, keep: &[i32], then: impl FnOnce()) -> Result<(i32, i32)> {
+pub fn leave(family: &Family, keep: &[i32], then: impl FnOnce(&Family)) -> Result<(i32, i32)> {
     let own = family.reopen()?;
     let mut kept = keep.to_vec();
     kept.push(own.fd());
@@ -48,7 +48,7 @@ pub fn leave(family: &Family, keep: &[i32], then: impl FnOnce()) -> Result<(i32,
                 Err(_) => Kernel.exit(1),
             }
             keep_watch(&own, kept);
-            then();
+            then(&own);
             Kernel.exit(0)
         }
     };

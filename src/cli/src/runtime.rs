@@ -198,7 +198,7 @@ impl Entry {
     }
 
     /// Takes the entry away.
-    pub fn remove(self) {
+    pub fn remove(&self) {
         let parent = privns_abi::path::parent(&self.path);
         let Ok(runtime) = tree::open_path(parent) else { return };
         // First what could be found, then the rest.
@@ -326,7 +326,8 @@ pub fn members(id: u64) -> impl Iterator<Item = (i32, i32)> {
 fn candidates() -> Vec<Vec<u8>> {
     let uid = Kernel.geteuid();
     let mut paths = Vec::new();
-    if let Some(dir) = std::env::var_os("XDG_RUNTIME_DIR").filter(|d| d.as_bytes().starts_with(b"/"))
+    if let Some(dir) =
+        std::env::var_os("XDG_RUNTIME_DIR").filter(|d| d.as_bytes().starts_with(b"/"))
     {
         paths.push([dir.as_bytes(), b"/privns"].concat());
     }

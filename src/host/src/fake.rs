@@ -28,13 +28,18 @@ impl Tree {
     pub fn new(names: &[&str]) -> Tree {
         let mut tree = Tree::default();
         for name in names {
-            match name.split_once(" -> ") {
-                Some((at, to)) => tree.add(at.as_bytes(), Node::Link(to.as_bytes().to_vec())),
-                None if name.ends_with('/') => tree.add(name.as_bytes(), Node::Dir),
-                None => tree.add(name.as_bytes(), Node::File),
-            }
+            tree.insert(name);
         }
         tree
+    }
+
+    /// Adds one name, written as for [`new`](Self::new).
+    pub fn insert(&mut self, name: &str) {
+        match name.split_once(" -> ") {
+            Some((at, to)) => self.add(at.as_bytes(), Node::Link(to.as_bytes().to_vec())),
+            None if name.ends_with('/') => self.add(name.as_bytes(), Node::Dir),
+            None => self.add(name.as_bytes(), Node::File),
+        }
     }
 
     fn add(&mut self, at: &[u8], node: Node) {

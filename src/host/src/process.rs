@@ -137,7 +137,7 @@ impl Kernel {
         // ours alone and is given back.
         unsafe {
             let prot = libc::PROT_READ | libc::PROT_EXEC;
-            let page = sys!(libc::SYS_mmap, 0, PAGE, prot, private, -1, 0)?;
+            let page = sys!(libc::SYS_mmap, 0, PAGE, prot, private, usize::MAX, 0)?;
             let changed = sys!(libc::SYS_mprotect, page, PAGE, prot | libc::PROT_WRITE);
             let _ = sys!(libc::SYS_munmap, page, PAGE);
             changed.map(drop)

@@ -375,7 +375,9 @@ impl Family {
         let moved = move_high(fd);
         let _ = Kernel.close(fd);
         let fd = moved?;
-        Family::attach(fd).inspect_err(|_| drop(Kernel.close(fd)))
+        Family::attach(fd).inspect_err(|_| {
+            let _ = Kernel.close(fd);
+        })
     }
 
     /// Becomes a member, with all that inherit the descriptor.

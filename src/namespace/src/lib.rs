@@ -19,14 +19,17 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod build;
 pub mod failure;
 pub mod family;
 pub mod file;
 pub mod index;
+pub mod instance;
 pub mod resolve;
 pub mod table;
 pub mod trail;
 
+pub use build::{Builder, Built, Places};
 pub use failure::{Failure, Why};
 pub use family::Family;
 pub use index::Index;

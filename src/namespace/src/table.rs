@@ -85,8 +85,7 @@ pub struct Rule {
 pub enum Verb {
     /// `bind`: the member is what was named.
     Bind,
-    /// Came along: a mount point below what was bound, or the directory that
-    /// stood at a union's place.
+    /// Came along: the directory that stood at a union's place.
     Derived,
     /// `private`: an instance of the host directory of this name.
     Private,
@@ -96,6 +95,16 @@ pub enum Verb {
     Implied,
     /// `symlink`: a link with this text in the skeleton.
     Symlink(Vec<u8>),
+    /// Came along: a mount point below what was bound.
+    Along,
+}
+
+impl Verb {
+    /// Whether such a member lies in the skeleton.
+    #[must_use]
+    pub fn is_skeleton(&self) -> bool {
+        matches!(self, Verb::Dir | Verb::Implied | Verb::Symlink(_))
+    }
 }
 
 /// Where a new member goes among those that are there.
@@ -193,12 +202,7 @@ impl Table {
         underneath: Option<Member>,
     ) -> Result<()> {
         if how == Order::Replace {
-            self.unmount_below(path);
-            let mount = Mount { path: path.to_vec(), kind, members: alloc::vec![member] };
-            match self.find(path) {
-                Ok(i) => self.mounts[i] = mount,
-                Err(i) => self.mounts.insert(i, mount),
-            }
+            self.cover(path, kind, alloc::vec![member]);
             return Ok(());
         }
         if kind != Kind::Dir {
@@ -246,8 +250,34 @@ impl Table {
         Ok(())
     }
 
+    /// Mounts all of `members`, which is not empty, at `path` instead of what is
+    /// there and below it.
+    pub(crate) fn cover(&mut self, path: &[u8], kind: Kind, members: Vec<Member>) {
+        self.unmount_below(path);
+        let mount = Mount { path: path.to_vec(), kind, members };
+        match self.find(path) {
+            Ok(i) => self.mounts[i] = mount,
+            Err(i) => self.mounts.insert(i, mount),
+        }
+    }
+
+    /// The mount point at exactly this name, to change its members.
+    pub(crate) fn at_mut(&mut self, path: &[u8]) -> Option<&mut Mount> {
+        self.find(path).ok().map(|i| &mut self.mounts[i])
+    }
+
+    /// Adds mount points, which are in [`order`], each instead of what is there.
+    pub(crate) fn extend(&mut self, mounts: Vec<Mount>) {
+        let replaced = |m: &Mount| mounts.binary_search_by(|new| order(&new.path, &m.path)).is_ok();
+        self.mounts.retain(|m| !replaced(m));
+        self.mounts.extend(mounts);
+        self.mounts.sort_by(|a, b| order(&a.path, &b.path));
+    }
+
     fn unmount_below(&mut self, path: &[u8]) {
-        self.mounts.retain(|m| m.path == path || !path::is_within(&m.path, path));
+        let from = self.mounts.partition_point(|m| order(&m.path, path) != Ordering::Greater);
+        let len = self.below(path).count();
+        self.mounts.drain(from..from + len);
     }
 
     fn drop_unused_parents(&mut self) {
@@ -257,7 +287,9 @@ impl Table {
                 self.mounts[i].members[..],
                 [Member { rule: Rule { verb: Verb::Implied, .. }, .. }]
             );
-            if implied && self.below(&self.mounts[i].path).next().is_none() {
+            // The root of a cleared namespace stays: `/` is always there.
+            let root = self.cleared && self.mounts[i].path.is_empty();
+            if implied && !root && self.below(&self.mounts[i].path).next().is_none() {
                 self.mounts.remove(i);
             }
         }

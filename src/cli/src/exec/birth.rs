@@ -98,7 +98,12 @@ impl Birth {
 pub fn instances(table: &Table) -> Vec<Vec<u8>> {
     let members = table.mounts().iter().flat_map(|mount| &mount.members);
     let private = members.filter(|member| member.rule.verb == Verb::Private);
-    private.map(|member| { let Source::Host(host) = &member.source; host.clone() }).collect()
+    private
+        .map(|member| {
+            let Source::Host(host) = &member.source;
+            host.clone()
+        })
+        .collect()
 }
 
 /// Prints the namespace that would be built.
@@ -108,7 +113,8 @@ pub fn instances(table: &Table) -> Vec<Vec<u8>> {
 pub fn dump(request: &Request) -> Result<(), Failure> {
     let birth = Birth::begin(b"")?;
     let mut places = places::Host::dry(birth.id, birth.entry.skeleton());
-    let text = build(request, &mut places).and_then(|built| crate::print_table(&built.table, request.dump));
+    let text =
+        build(request, &mut places).and_then(|built| Ok(format!("{:?}", built.table).into_bytes()));
     birth.entry.remove();
     crate::print(&text?)
 }

@@ -65,9 +65,9 @@ impl Variables {
     /// keep working in front of it.
     pub fn preload(&mut self, library: &[u8]) {
         let before = self.get(b"LD_PRELOAD").unwrap_or_default().to_vec();
-        let others = before.split(|b| matches!(b, b':' | b' ')).filter(|one| {
-            !one.is_empty() && path::file_name(one) != LIBRARY.as_bytes()
-        });
+        let others = before
+            .split(|b| matches!(b, b':' | b' '))
+            .filter(|one| !one.is_empty() && path::file_name(one) != LIBRARY.as_bytes());
         let all: Vec<&[u8]> = others.chain([library]).collect();
         self.set(b"LD_PRELOAD", all.join(&b':'));
     }
@@ -79,22 +79,21 @@ impl Variables {
 /// # Errors
 /// It is in none of them; says where it was sought.
 pub fn library() -> Result<Vec<u8>, Failure> {
-    let own = tree::read_link(CWD, b"/proc/self/exe").map_err(|e| {
-        Failure::new("finding where ns-exec is", e).fix("/proc must be mounted")
-    })?;
+    let own = tree::read_link(CWD, b"/proc/self/exe")
+        .map_err(|e| Failure::new("finding where ns-exec is", e).fix("/proc must be mounted"))?;
     let dir = path::parent(&own);
     let places = [
         [dir, b"/", LIBRARY.as_bytes()].concat(),
         [path::parent(dir), b"/lib/privns/", LIBRARY.as_bytes()].concat(),
         [path::parent(dir), b"/lib/", LIBRARY.as_bytes()].concat(),
     ];
-    let there = |p: &&Vec<u8>| {
-        rustix::fs::accessat(CWD, &p[..], Access::READ_OK, AtFlags::empty()).is_ok()
-    };
+    let there =
+        |p: &&Vec<u8>| rustix::fs::accessat(CWD, &p[..], Access::READ_OK, AtFlags::empty()).is_ok();
     let Some(found) = places.iter().find(there) else {
         let sought: Vec<String> = places.iter().map(|p| shown(p)).collect();
-        return Err(Failure::new(LIBRARY, "not found")
-            .fix(format!("sought at {}", sought.join(", "))));
+        return Err(
+            Failure::new(LIBRARY, "not found").fix(format!("sought at {}", sought.join(", ")))
+        );
     };
     if found.iter().any(|b| matches!(b, b':' | b' ')) {
         return Err(Failure::new(shown(found), "LD_PRELOAD cannot name a path with : or blanks")
@@ -125,8 +124,7 @@ fn trace_file(name: &[u8]) -> Result<Vec<u8>, Failure> {
     let failure = |e| Failure::new(format!("--trace={}", shown(name)), e);
     let file = std::fs::File::create(OsStr::from_bytes(name))
         .map_err(|e| failure(crate::world::of_io(&e)))?;
-    tree::read_link(CWD, format!("/proc/self/fd/{}", file.as_raw_fd()).as_bytes())
-        .map_err(failure)
+    tree::read_link(CWD, format!("/proc/self/fd/{}", file.as_raw_fd()).as_bytes()).map_err(failure)
 }
 
 /// The shell to run where no program is named.

@@ -254,8 +254,8 @@ fn become_program(
     let mut error = Kernel.execve(&command.path, &command.argv, environment);
     if error == Errno::ENOEXEC {
         // As execvp(3): a file without a header is a script of sh(1).
-        error = match command.as_shell_script() {
-            Some(sh) => Kernel.execve(&sh.path, &sh.argv, environment),
+        error = match &command.shell {
+            Some((path, argv)) => Kernel.execve(path, argv, environment),
             None => error,
         };
     }

@@ -46,7 +46,12 @@ impl Places for Host {
         let made = replace(&dir, number, |name| {
             rustix::fs::mkdirat(&dir, name, Mode::from_raw_mode(0o755))?;
             // Whatever the umask: it stands for a directory like /mnt.
-            rustix::fs::chmodat(&dir, name, Mode::from_raw_mode(0o755), rustix::fs::AtFlags::empty())
+            rustix::fs::chmodat(
+                &dir,
+                name,
+                Mode::from_raw_mode(0o755),
+                rustix::fs::AtFlags::empty(),
+            )
         });
         made.map_err(|e| Failure::new(format!("making {}", shown(at)), e))?;
         Ok(self.path(number))

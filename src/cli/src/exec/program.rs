@@ -35,6 +35,22 @@ pub struct Command {
     pub argv: Vec<CString>,
     /// Why the library cannot serve it, if so.
     pub unserved: Option<&'static str>,
+    /// The shell that runs it if the kernel knows no way: execvp(3) does that
+    /// to a file without a header.
+    pub shell: Option<(CString, Vec<CString>)>,
+}
+
+impl Command {
+    /// A host path to run as it stands.
+    ///
+    /// # Errors
+    /// Status 126 for a NUL within.
+    pub fn as_it_is(argv: &[Vec<u8>], argv0: Option<&[u8]>) -> Result<Command, Stop> {
+        let mut arguments = argv.to_vec();
+        arguments[0] = argv0.unwrap_or(&argv[0]).to_vec();
+        let path = cstring(argv[0].clone())?;
+        Ok(Command { path, argv: cstrings(arguments)?, unserved: None, shell: None })
+    }
 }
 
 impl View<'_> {
@@ -44,8 +60,7 @@ impl View<'_> {
     /// The walk's.
     pub fn host(&self, name: &[u8]) -> privns_abi::Result<Vec<u8>> {
         let start = Start { ns: self.cwd, seq: 0 };
-        let located =
-            walk(&Kernel, self.index, &ByText(self.index), start, name, Last::FOLLOW)?;
+        let located = walk(&Kernel, self.index, &ByText(self.index), start, name, Last::FOLLOW)?;
         Ok(located.host.as_bytes().to_vec())
     }
 
@@ -64,6 +79,7 @@ impl View<'_> {
         let (name, host) = self.find(program, search).map_err(|e| stopped(program, e))?;
         let mut arguments = argv.to_vec();
         arguments[0] = argv0.unwrap_or(program).to_vec();
+        let shell = self.shell(&name, &argv[1..])?;
         let (host, arguments, unserved) = self.follow(program, name, host, arguments)?;
         if let (true, Some(why)) = (strict, unserved) {
             let failure = Failure::new(shown(program), format!("{} ({why})", Errno::EACCES));
@@ -71,8 +87,18 @@ impl View<'_> {
                        outside";
             return Err(Stop { status: 126, failure: failure.fix(fix) });
         }
-        let argv = arguments.into_iter().map(cstring).collect::<Result<_, _>>()?;
-        Ok(Command { path: cstring(host)?, argv, unserved })
+        Ok(Command { path: cstring(host)?, argv: cstrings(arguments)?, unserved, shell })
+    }
+
+    fn shell(
+        &self,
+        name: &[u8],
+        rest: &[Vec<u8>],
+    ) -> Result<Option<(CString, Vec<CString>)>, Stop> {
+        const SH: &[u8] = b"/bin/sh";
+        let Ok(host) = self.executable(SH) else { return Ok(None) };
+        let argv = [SH, name].into_iter().map(<[u8]>::to_vec).chain(rest.iter().cloned());
+        Ok(Some((cstring(host)?, cstrings(argv.collect())?)))
     }
 
     /// The name and the host path of a program.
@@ -155,9 +181,9 @@ impl View<'_> {
     /// namespace.
     fn loader_is_there(&self, program: &[u8], loader: Option<&[u8]>) -> Result<(), Stop> {
         let Some(loader) = loader else { return Ok(()) };
-        let there = self.host(loader).and_then(|host| {
-            rustix::fs::statat(CWD, &host[..], AtFlags::empty()).map_err(errno)
-        });
+        let there = self
+            .host(loader)
+            .and_then(|host| rustix::fs::statat(CWD, &host[..], AtFlags::empty()).map_err(errno));
         let Err(e) = there else { return Ok(()) };
         let what = format!("{}: its loader {}", shown(program), shown(loader));
         let dir = shown(privns_abi::path::parent(loader));
@@ -197,6 +223,10 @@ fn privileged(host: &[u8]) -> Option<&'static str> {
 fn stopped(program: &[u8], e: Errno) -> Stop {
     let status = if matches!(e, Errno::ENOENT | Errno::ENOTDIR) { 127 } else { 126 };
     Stop { status, failure: Failure::new(shown(program), e) }
+}
+
+fn cstrings(list: Vec<Vec<u8>>) -> Result<Vec<CString>, Stop> {
+    list.into_iter().map(cstring).collect()
 }
 
 fn cstring(bytes: Vec<u8>) -> Result<CString, Stop> {

@@ -65,15 +65,13 @@ fn display_number(display: &[u8]) -> Option<&[u8]> {
     (digits > 0).then(|| &rest[..digits])
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn of(pairs: &[(&str, &str)]) -> Vec<String> {
-        let get = |name: &str| {
-            pairs.iter().find(|(k, _)| *k == name).map(|(_, v)| v.as_bytes().to_vec())
-        };
+        let get =
+            |name: &str| pairs.iter().find(|(k, _)| *k == name).map(|(_, v)| v.as_bytes().to_vec());
         sockets(get).into_iter().map(|s| String::from_utf8(s).unwrap()).collect()
     }
 

@@ -175,11 +175,8 @@ impl<R> Program<R> {
             );
         }
         if self.verbs.is_empty() {
-            let _ = writeln!(
-                text,
-                "complete -c {} -x -a '(__fish_complete_subcommand)'",
-                self.name
-            );
+            let _ =
+                writeln!(text, "complete -c {} -x -a '(__fish_complete_subcommand)'", self.name);
         }
         text
     }

@@ -1,0 +1,190 @@
+//! What the names on a line stand for, in the namespace as built so far.
+
+use crate::index::Index;
+use crate::resolve::{ByText, Last, Located, Start, walk};
+use crate::table::{Member, Mount, Table};
+use alloc::vec::Vec;
+use privns_abi::{Errno, Result, path};
+use privns_host::{Host, Name};
+
+/// Where lookups happen.
+#[derive(Clone, Copy)]
+pub(super) struct Look<'a> {
+    pub(super) host: &'a dyn Host,
+    pub(super) index: Index<'a>,
+    /// Canonical name of the directory that relative names begin in.
+    pub(super) cwd: &'a [u8],
+}
+
+/// A file that is there.
+pub(super) struct Seen {
+    /// Canonical name, empty for the root.
+    pub(super) ns: Vec<u8>,
+    /// Host path, canonical, empty for the host's root.
+    pub(super) host: Vec<u8>,
+    pub(super) dir: bool,
+    pub(super) read_only: bool,
+    pub(super) at_mount: bool,
+}
+
+/// What `bind` is to show.
+pub(super) struct Shown {
+    /// Its canonical name where it was found.
+    pub(super) ns: Vec<u8>,
+    pub(super) dir: bool,
+    /// Where a name leads that is no mount point itself.
+    pub(super) plain: Option<Seen>,
+    /// Else the mount point.
+    pub(super) mount: Option<Mount>,
+    /// The mount points below, under their names there.
+    pub(super) below: Vec<Mount>,
+}
+
+/// A place to mount on.
+pub(super) struct Spot {
+    /// Canonical name.
+    pub(super) ns: Vec<u8>,
+    /// What stands there now.
+    pub(super) seen: Option<Seen>,
+    /// Canonical names of the directories above it that are not there, the
+    /// outermost first.
+    pub(super) missing: Vec<Vec<u8>>,
+}
+
+impl Look<'_> {
+    fn walk(&self, name: &[u8], last: Last) -> Result<Located> {
+        let start = Start { ns: self.cwd, seq: 0 };
+        walk(self.host, self.index, &ByText(self.index), start, name, last)
+    }
+
+    /// The file that `name` leads to.
+    pub(super) fn see(&self, name: &[u8]) -> Result<Seen> {
+        self.finish(self.walk(name, Last::FOLLOW)?)
+    }
+
+    /// The canonical name, whatever stands there, if anything.
+    pub(super) fn name(&self, name: &[u8], last: Last) -> Result<Vec<u8>> {
+        Ok(self.walk(name, last)?.ns.as_bytes().to_vec())
+    }
+
+    fn finish(&self, mut located: Located) -> Result<Seen> {
+        let stat = match located.magic {
+            true => self.host.stat(located.host.as_cstr()?)?,
+            false => self.host.lstat(located.host.as_cstr()?)?,
+        };
+        if located.magic {
+            // An open file: only the name that it was opened by can be bound.
+            let mut text = Name::new();
+            self.host.readlink(located.host.as_cstr()?, &mut text)?;
+            let named = self.host.lstat(text.as_cstr()?).ok();
+            if named.is_none_or(|n| (n.dev, n.ino) != (stat.dev, stat.ino)) {
+                return Err(Errno::ENOENT);
+            }
+            located.host = text;
+        }
+        let mut host = located.host.as_bytes();
+        for end in [&b"."[..], b"/"] {
+            let whole = end == b"/" || host.ends_with(b"/.");
+            host = if whole { host.strip_suffix(end).unwrap_or(host) } else { host };
+        }
+        Ok(Seen {
+            ns: located.ns.as_bytes().to_vec(),
+            host: host.to_vec(),
+            dir: stat.is_dir(),
+            read_only: located.read_only,
+            at_mount: located.at_mount,
+        })
+    }
+
+    /// What `src` shows: in the namespace, and where that has no such name, in
+    /// the global one. `host!/…` is the global one always.
+    pub(super) fn source(&self, table: &Table, src: &[u8]) -> Result<Shown> {
+        let global = Look { index: Index::EMPTY, ..*self };
+        let outside = |name: &[u8]| -> Result<Shown> {
+            let seen = global.see(name)?;
+            Ok(Shown {
+                ns: seen.ns.clone(),
+                dir: seen.dir,
+                plain: Some(seen),
+                mount: None,
+                below: Vec::new(),
+            })
+        };
+        if let Some(name) = src.strip_prefix(b"host!") {
+            return if name.starts_with(b"/") { outside(name) } else { Err(Errno::EINVAL) };
+        }
+        let seen = match self.see(src) {
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return outside(src),
+            seen => seen?,
+        };
+        let below = table.below(&seen.ns).cloned().collect();
+        let (ns, dir) = (seen.ns.clone(), seen.dir);
+        let mount = table.at(&seen.ns).filter(|_| seen.at_mount).cloned();
+        let plain = if mount.is_none() { Some(seen) } else { None };
+        Ok(Shown { ns, dir, plain, mount, below })
+    }
+
+    /// Where `dst` is to be mounted, whether anything is there or not.
+    pub(super) fn spot(&self, table: &Table, dst: &[u8], last: Last) -> Result<Spot> {
+        let parts: Vec<&[u8]> = path::components(dst).collect();
+        for there in (0..=parts.len()).rev() {
+            let rest = &parts[there..];
+            let (name, last) =
+                if rest.is_empty() { (dst, last) } else { (head(dst, rest), Last::FOLLOW) };
+            let located = match self.walk(name, last) {
+                Err(Errno::ENOENT) if there > 0 => continue,
+                located => located?,
+            };
+            let ns = located.ns.as_bytes().to_vec();
+            let mounted = table.at(&ns).is_some();
+            let seen = match self.finish(located) {
+                Err(Errno::ENOENT) => None,
+                seen => Some(seen?),
+            };
+            if !rest.is_empty() && seen.as_ref().is_some_and(|seen| !seen.dir) {
+                return Err(Errno::ENOTDIR);
+            }
+            return spot_below(ns, seen, mounted, rest);
+        }
+        Err(Errno::ENOENT)
+    }
+}
+
+/// The part of `dst` before `rest`, its last components.
+fn head<'a>(dst: &'a [u8], rest: &[&[u8]]) -> &'a [u8] {
+    // `rest` begins inside `dst`: both are slices of it.
+    let at = rest[0].as_ptr() as usize - dst.as_ptr() as usize;
+    match &dst[..at] {
+        b"" => b".",
+        head => head,
+    }
+}
+
+fn spot_below(ns: Vec<u8>, seen: Option<Seen>, mounted: bool, rest: &[&[u8]]) -> Result<Spot> {
+    if rest.contains(&&b".."[..]) {
+        return Err(Errno::ENOENT);
+    }
+    if rest.is_empty() {
+        return Ok(Spot { ns, seen, missing: Vec::new() });
+    }
+    let mut missing = Vec::new();
+    let mut name = ns;
+    if seen.is_none() && !mounted {
+        missing.push(name.clone());
+    }
+    for part in rest {
+        if part.len() > path::NAME_MAX || name.len() + part.len() + 1 >= path::PATH_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        name.push(b'/');
+        name.extend_from_slice(part);
+        missing.push(name.clone());
+    }
+    missing.pop();
+    Ok(Spot { ns: name, seen: None, missing })
+}
+
+/// Whether only the skeleton stands at a mount point, to be mounted upon.
+pub(super) fn is_bare(mount: &Mount) -> bool {
+    mount.members.iter().all(|m: &Member| m.rule.verb.is_skeleton())
+}

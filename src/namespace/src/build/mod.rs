@@ -1,0 +1,517 @@
+//! Lines acted upon: each is looked up in the namespace as the lines before it
+//! have made it, and changes the table.
+//!
+//! A bind brings the mount points below its source along, so that what SRC
+//! shows is what DST shows. Where the host lacks a directory above DST, an
+//! empty one from the skeleton stands in.
+
+mod look;
+
+use crate::failure::{Failure, Why, shown};
+use crate::file::{Action, Line};
+use crate::index::{self, Index};
+use crate::instance;
+use crate::resolve::Last;
+use crate::table::{Kind, Member, Mount, Order, Rule, Source, Table, Verb};
+use alloc::format;
+use alloc::vec::Vec;
+use look::{Look, Seen, Shown, Spot, is_bare};
+use privns_abi::{Errno, path};
+use privns_host::Host;
+
+/// Mount points of a table at most: a bind of the root into itself doubles
+/// them. mount(2) says ENOSPC beyond `fs.mount-max`, and so do we.
+pub const MOUNTS_MAX: usize = 1 << 15;
+
+/// What must be made on the host for a namespace; whoever builds one says
+/// where. Everything given back is a canonical host path.
+pub trait Places {
+    /// An empty directory, mode 0755, for the namespace's name `at`, which no
+    /// host directory stands behind. `number` is no other's in this table, but
+    /// a build that failed may have used it. All that this and
+    /// [`symlink`](Self::symlink) make lie side by side in one directory,
+    /// [`Table::skeleton`].
+    ///
+    /// # Errors
+    /// What kept it from being made.
+    fn dir(&mut self, at: &[u8], number: u32) -> Result<Vec<u8>>;
+    /// The same, a symbolic link to `target`.
+    ///
+    /// # Errors
+    /// What kept it from being made.
+    fn symlink(&mut self, at: &[u8], number: u32, target: &[u8]) -> Result<Vec<u8>>;
+    /// A fresh instance of the host directory `original`, to stand at `at`.
+    ///
+    /// # Errors
+    /// What kept it from being made, or made safely.
+    fn instance(&mut self, at: &[u8], original: &[u8]) -> Result<Vec<u8>>;
+}
+
+type Result<T> = core::result::Result<T, Failure>;
+
+/// A namespace being built.
+pub struct Builder<'a> {
+    host: &'a dyn Host,
+    places: &'a mut dyn Places,
+    table: Table,
+    cwd: Vec<u8>,
+    start: Option<Vec<u8>>,
+    /// A bind whose source is not there is passed over.
+    pub skip_missing: bool,
+    skipped: Vec<Failure>,
+}
+
+/// What building gave.
+#[derive(Debug)]
+pub struct Built {
+    /// The namespace.
+    pub table: Table,
+    /// The directory that `cd` chose to start in, a canonical name.
+    pub start: Option<Vec<u8>>,
+    /// What failed and was let pass, by `-q` or `--skip-missing`.
+    pub skipped: Vec<Failure>,
+}
+
+impl<'a> Builder<'a> {
+    /// Begins from `table`, which stays as it is; relative names begin in
+    /// `cwd`, a canonical name in it.
+    #[must_use]
+    pub fn new(
+        host: &'a dyn Host,
+        places: &'a mut dyn Places,
+        table: &Table,
+        cwd: &[u8],
+    ) -> Builder<'a> {
+        Builder {
+            host,
+            places,
+            table: table.clone(),
+            cwd: if cwd == b"/" { Vec::new() } else { cwd.to_vec() },
+            start: None,
+            skip_missing: false,
+            skipped: Vec::new(),
+        }
+    }
+
+    /// Acts on all lines.
+    ///
+    /// # Errors
+    /// The first line that fails, unless it is quiet.
+    pub fn run(mut self, lines: &[Line]) -> Result<Built> {
+        for line in lines {
+            self.line(line)?;
+        }
+        Ok(self.finish())
+    }
+
+    /// The namespace as built so far.
+    #[must_use]
+    pub fn finish(self) -> Built {
+        Built { table: self.table, start: self.start, skipped: self.skipped }
+    }
+
+    #[allow(dead_code)]
+    pub(crate) fn table(&mut self) -> &mut Table {
+        &mut self.table
+    }
+
+    fn line(&mut self, line: &Line) -> Result<()> {
+        let before = (line.quiet || self.skip_missing).then(|| self.table.clone());
+        let Err(failure) = self.act(line) else { return Ok(()) };
+        let failure = failure.at(&line.origin);
+        let passed = line.quiet || (self.skip_missing && failure.missing_source);
+        match before {
+            Some(before) if passed => {
+                self.table = before;
+                self.skipped.push(failure);
+                Ok(())
+            }
+            _ => Err(failure),
+        }
+    }
+
+    /// Acts on one line; one that fails may leave half its work in the table.
+    pub(crate) fn act(&mut self, line: &Line) -> Result<()> {
+        match &line.action {
+            Action::Bind { src, dst } => self.bind(line, src, dst)?,
+            Action::Mount { address, dst, .. } => {
+                let what = format!("mount {} {}", shown(address), shown(dst));
+                let failure = Failure::new(what, "9P servers cannot be mounted yet");
+                return Err(failure.fix("this version binds directories of this host only"));
+            }
+            Action::Poly(file) => {
+                let failure = Failure::new(
+                    format!("poly {}", shown(file)),
+                    "rules of namespace.conf(5) are not built yet",
+                );
+                return Err(failure.fix("name each directory with private DIR"));
+            }
+            Action::Private(dir) => self.private(line, dir)?,
+            Action::Dir(dst) => self.dir(line, dst)?,
+            Action::Symlink { target, dst } => self.symlink(line, target, dst)?,
+            Action::Unmount { src, dst } => self.unmount(line, src.as_deref(), dst)?,
+            Action::Clear => {
+                self.table.clear();
+                self.root(line)?;
+            }
+            Action::Cd(dir) => self.cd(dir)?,
+        }
+        self.room(0)
+    }
+
+    /// Whether there is room for so many more mount points.
+    fn room(&self, more: usize) -> Result<()> {
+        let mounts = self.table.mounts().len() + more;
+        if mounts <= MOUNTS_MAX {
+            return Ok(());
+        }
+        let failure = Failure::new(format!("{mounts} mount points"), Errno::ENOSPC);
+        Err(failure.fix(format!("a namespace holds {MOUNTS_MAX} at most")))
+    }
+
+    /// Looks names up in the table as it is now.
+    fn look<T>(
+        &self,
+        ask: impl FnOnce(Look<'_>, &Table) -> privns_abi::Result<T>,
+    ) -> privns_abi::Result<T> {
+        let bytes = index::encode(&self.table);
+        let index = Index::parse(&bytes)?;
+        ask(Look { host: self.host, index, cwd: &self.cwd }, &self.table)
+    }
+
+    fn bind(&mut self, line: &Line, src: &[u8], dst: &[u8]) -> Result<()> {
+        let (from, to) = self
+            .look(|look, table| Ok((look.source(table, src), look.spot(table, dst, Last::FOLLOW))))
+            .map_err(|errno| Failure::new("bind", errno))?;
+        let from = from.map_err(|errno| missing("bind", src, errno))?;
+        let to = to.map_err(|errno| place(line, dst, errno))?;
+        let stands = self.kind_at(&to).unwrap_or(from.dir);
+        if stands != from.dir || (line.order != Order::Replace && !from.dir) {
+            let why =
+                if from.dir { "the first is a directory" } else { "the first is no directory" };
+            return Err(place(line, dst, Errno::ENOTDIR)
+                .fix(format!("{why}: bind a directory on a directory, a file on a file")));
+        }
+        self.implied(line, &to)?;
+        let members = self.members(line, &from);
+        self.attach(line, &to, &from, members)
+    }
+
+    /// Whether what stands at a place is a directory; `None` where nothing is.
+    fn kind_at(&self, to: &Spot) -> Option<bool> {
+        let mount = self.table.at(&to.ns).map(|mount| mount.kind == Kind::Dir);
+        mount.or_else(|| to.seen.as_ref().map(|seen| seen.dir))
+    }
+
+    /// Members that show what the source shows.
+    fn members(&mut self, line: &Line, from: &Shown) -> Vec<Member> {
+        let mut members = Vec::new();
+        if let Some(Seen { host, read_only, .. }) = &from.plain {
+            let mut member = self.member(Source::Host(host.clone()), Verb::Bind, line);
+            member.read_only |= read_only;
+            members.push(member);
+        }
+        for old in from.mount.iter().flat_map(|mount| &mount.members) {
+            let mut member = self.member(old.source.clone(), Verb::Bind, line);
+            member.read_only |= old.read_only || old.rule.verb.is_skeleton();
+            member.create = old.create;
+            member.base = old.base;
+            members.push(member);
+        }
+        if line.create && !members.iter().any(|m| m.create) {
+            let creator = members.iter().position(|m| m.base).unwrap_or(0);
+            members[creator].create = true;
+        }
+        members
+    }
+
+    fn member(&mut self, source: Source, verb: Verb, line: &Line) -> Member {
+        let rule = Rule { verb, origin: line.origin.clone() };
+        let mut member = self.table.member(source, rule);
+        member.read_only = line.read_only;
+        member
+    }
+
+    /// Mounts the members and what came along below the source.
+    fn attach(&mut self, line: &Line, to: &Spot, from: &Shown, members: Vec<Member>) -> Result<()> {
+        let kind = if from.dir { Kind::Dir } else { Kind::File };
+        self.room(from.below.len())?;
+        let along = self.seen_along(line, to, from);
+        let bare = self.table.at(&to.ns).is_some_and(is_bare);
+        if bare && line.order != Order::Replace {
+            // The skeleton is there to be mounted upon, not to be a member:
+            // what is mounted below it stays.
+            if let Some(mount) = self.table.at_mut(&to.ns) {
+                mount.members = members;
+            }
+        } else if line.order == Order::Replace || self.kind_at(to).is_none() {
+            self.table.cover(&to.ns, kind, members);
+        } else {
+            self.unite(line, to, members).map_err(|errno| place(line, &to.ns, errno))?;
+        }
+        let along = along.into_iter().map(|(name, old)| self.along(line, name, old));
+        let along = along.collect();
+        self.table.extend(along);
+        Ok(())
+    }
+
+    /// The mount points below the source, and their names at the new place. Of
+    /// a union's members the first that has a name serves it, so what joins
+    /// last brings along only what nobody before it has.
+    fn seen_along<'f>(&self, line: &Line, to: &Spot, from: &'f Shown) -> Vec<(Vec<u8>, &'f Mount)> {
+        let named = from.below.iter().map(|old| {
+            let rest = &old.path[from.ns.len()..];
+            let first = rest[1..].iter().position(|&b| b == b'/').map_or(rest.len(), |at| at + 1);
+            let top = [&to.ns[..], &rest[..first]].concat();
+            (top, [&to.ns[..], rest].concat(), old)
+        });
+        let hidden =
+            |top: &[u8]| line.order == Order::After && self.look(|look, _| look.see(top)).is_ok();
+        named.filter(|(top, _, _)| !hidden(top)).map(|(_, name, old)| (name, old)).collect()
+    }
+
+    /// Adds members to what stands at a place.
+    fn unite(
+        &mut self,
+        line: &Line,
+        to: &Spot,
+        mut members: Vec<Member>,
+    ) -> privns_abi::Result<()> {
+        if line.order == Order::Before {
+            members.reverse();
+        }
+        for mut member in members {
+            // Who stood here first has been decided already.
+            member.base = false;
+            let underneath = to.seen.as_ref().filter(|_| self.table.at(&to.ns).is_none());
+            let underneath = underneath.map(|seen| (seen.host.clone(), seen.read_only));
+            let underneath = underneath.map(|(host, read_only)| {
+                let mut base = self.member(Source::Host(host), Verb::Derived, line);
+                base.read_only = read_only;
+                base
+            });
+            self.table.place(&to.ns, Kind::Dir, line.order, member, underneath)?;
+        }
+        Ok(())
+    }
+
+    /// What was mounted below the old place, as it is to be below the new one.
+    fn along(&mut self, line: &Line, path: Vec<u8>, old: &Mount) -> Mount {
+        let mut members = Vec::new();
+        for old in &old.members {
+            let verb = match &old.rule.verb {
+                Verb::Dir | Verb::Implied | Verb::Symlink(_) => old.rule.verb.clone(),
+                _ => Verb::Along,
+            };
+            let mut member = self.member(old.source.clone(), verb, line);
+            member.read_only |= old.read_only;
+            member.create = old.create;
+            member.base = old.base;
+            members.push(member);
+        }
+        Mount { path, kind: old.kind, members }
+    }
+
+    /// Makes the directories above a place that the host lacks.
+    fn implied(&mut self, line: &Line, to: &Spot) -> Result<()> {
+        for name in &to.missing {
+            self.skeleton_dir(line, name, Verb::Implied)?;
+        }
+        Ok(())
+    }
+
+    fn skeleton_dir(&mut self, line: &Line, name: &[u8], verb: Verb) -> Result<()> {
+        let mut member = self.member(Source::Host(Vec::new()), verb, line);
+        let host = self.places.dir(name, member.seq)?;
+        self.table.skeleton = path::parent(&host).to_vec();
+        member.source = Source::Host(host);
+        member.read_only = false;
+        self.table.cover(name, Kind::Dir, alloc::vec![member]);
+        Ok(())
+    }
+
+    /// An empty namespace still has its root.
+    fn root(&mut self, line: &Line) -> Result<()> {
+        if self.table.cleared && self.table.at(b"").is_none() {
+            let below: Vec<Mount> = self.table.mounts().to_vec();
+            self.skeleton_dir(line, b"", Verb::Implied)?;
+            for mount in below {
+                self.table.cover(&mount.path, mount.kind, mount.members);
+            }
+        }
+        Ok(())
+    }
+
+    fn private(&mut self, line: &Line, dir: &[u8]) -> Result<()> {
+        let (from, to) = self
+            .look(|look, table| Ok((look.source(table, dir), look.spot(table, dir, Last::FOLLOW))))
+            .map_err(|errno| Failure::new("private", errno))?;
+        let from = from.map_err(|errno| missing("private", dir, errno))?;
+        if !from.dir {
+            return Err(missing("private", dir, Errno::ENOTDIR));
+        }
+        let to = to.map_err(|errno| place(line, dir, errno))?;
+        let first = from.mount.and_then(|mount| mount.members.into_iter().next());
+        let original = match (from.plain, first) {
+            (Some(seen), _) => seen.host,
+            (None, Some(Member { source: Source::Host(host), rule, .. })) => match rule.verb {
+                // An instance of an instance stands beside it: the first may
+                // be removed before the second.
+                Verb::Private => instance::original(&host).unwrap_or(&host).to_vec(),
+                _ => host,
+            },
+            (None, None) => return Err(missing("private", dir, Errno::ENOENT)),
+        };
+        self.implied(line, &to)?;
+        let host = self.places.instance(&to.ns, &original)?;
+        let member = self.member(Source::Host(host), Verb::Private, line);
+        self.table.cover(&to.ns, Kind::Dir, alloc::vec![member]);
+        Ok(())
+    }
+
+    fn dir(&mut self, line: &Line, dst: &[u8]) -> Result<()> {
+        let to = self
+            .look(|look, table| look.spot(table, dst, Last::FOLLOW))
+            .map_err(|errno| place(line, dst, errno))?;
+        match self.kind_at(&to) {
+            Some(false) => return Err(place(line, dst, Errno::EEXIST)),
+            Some(true) => {
+                // From now on it is meant to be there.
+                for mount in self.table.at_mut(&to.ns).into_iter() {
+                    for member in &mut mount.members {
+                        if member.rule.verb == Verb::Implied && !to.ns.is_empty() {
+                            member.rule = Rule { verb: Verb::Dir, origin: line.origin.clone() };
+                        }
+                    }
+                }
+                return Ok(());
+            }
+            None => {}
+        }
+        self.implied(line, &to)?;
+        self.skeleton_dir(line, &to.ns, Verb::Dir)
+    }
+
+    fn symlink(&mut self, line: &Line, target: &[u8], dst: &[u8]) -> Result<()> {
+        let to = self
+            .look(|look, table| look.spot(table, dst, Last::MAKE))
+            .map_err(|errno| place(line, dst, errno))?;
+        if let Some(seen) = &to.seen {
+            return match self.link_text(seen) {
+                Some(text) if text == target => Ok(()),
+                _ => Err(place(line, dst, Errno::EEXIST)),
+            };
+        }
+        self.implied(line, &to)?;
+        let verb = Verb::Symlink(target.to_vec());
+        let mut member = self.member(Source::Host(Vec::new()), verb, line);
+        let host = self.places.symlink(&to.ns, member.seq, target)?;
+        self.table.skeleton = path::parent(&host).to_vec();
+        member.source = Source::Host(host);
+        self.table.cover(&to.ns, Kind::Symlink, alloc::vec![member]);
+        Ok(())
+    }
+
+    fn link_text(&self, seen: &Seen) -> Option<Vec<u8>> {
+        let mut name = privns_host::Name::from(&seen.host).ok()?;
+        let mut text = privns_host::Name::new();
+        self.host.readlink(name.as_cstr().ok()?, &mut text).ok()?;
+        Some(text.as_bytes().to_vec())
+    }
+
+    fn unmount(&mut self, line: &Line, src: Option<&[u8]>, dst: &[u8]) -> Result<()> {
+        let at = self.mounted_at(dst).map_err(|errno| place(line, dst, errno))?;
+        let nothing = || place(line, dst, Errno::EINVAL);
+        let implied = |m: &Member| m.rule.verb == Verb::Implied;
+        if self.table.at(&at).is_none_or(|mount| mount.members.iter().all(implied)) {
+            return Err(nothing().fix("nothing is mounted there"));
+        }
+        let Some(src) = src else {
+            self.table.unmount(&at, None).map_err(|errno| place(line, dst, errno))?;
+            return self.root(line);
+        };
+        // SRC may since have been covered, by the union itself for one; then
+        // the global name is meant.
+        let global = [b"host!", src].concat();
+        let own = self.look(|look, _| look.name(src, Last::FOLLOW)).is_ok_and(|own| own == at);
+        let mut last = missing("unmount", src, Errno::ENOENT);
+        for src in [src, &global].into_iter().skip(own.into()) {
+            let hosts = self.look(|look, table| look.source(table, src).map(hosts));
+            let hosts = match hosts {
+                Ok(hosts) => hosts,
+                Err(errno) => {
+                    last = missing("unmount", src, errno);
+                    continue;
+                }
+            };
+            let mut gone = false;
+            for host in hosts {
+                gone |= self.table.unmount(&at, Some(&Source::Host(host))).is_ok();
+            }
+            if gone {
+                return self.root(line);
+            }
+            last = nothing().fix(format!("{} is not mounted there", shown(src)));
+        }
+        Err(last.at(&line.origin))
+    }
+
+    /// The mount point that `dst` names: as it is spelled, since its source may
+    /// be gone, else as it is found.
+    fn mounted_at(&self, dst: &[u8]) -> privns_abi::Result<Vec<u8>> {
+        let spelled: Vec<u8> =
+            path::components(dst).flat_map(|part| [b"/", part].concat()).collect();
+        if dst.starts_with(b"/") && self.table.at(&spelled).is_some() {
+            return Ok(spelled);
+        }
+        self.look(|look, table| {
+            let own = look.name(dst, Last::NO_FOLLOW)?;
+            if table.at(&own).is_some() { Ok(own) } else { look.name(dst, Last::FOLLOW) }
+        })
+    }
+
+    fn cd(&mut self, dir: &[u8]) -> Result<()> {
+        let failure = |errno: Errno| Failure::new(format!("cd {}", shown(dir)), errno);
+        let seen = self.look(|look, _| look.see(dir)).map_err(failure)?;
+        if !seen.dir {
+            return Err(failure(Errno::ENOTDIR));
+        }
+        self.cwd = seen.ns.clone();
+        self.start = Some(seen.ns);
+        Ok(())
+    }
+}
+
+/// The host paths behind a source.
+fn hosts(shown: Shown) -> Vec<Vec<u8>> {
+    let mounted = shown.mount.into_iter().flat_map(|mount| mount.members).map(|member| {
+        let Source::Host(host) = member.source;
+        host
+    });
+    shown.plain.map(|seen| seen.host).into_iter().chain(mounted).collect()
+}
+
+fn missing(verb: &str, src: &[u8], errno: Errno) -> Failure {
+    let mut failure = Failure::new(format!("{verb} {}", shown(src)), errno);
+    if matches!(errno, Errno::ENOENT | Errno::ENOTDIR) {
+        failure.missing_source = true;
+    }
+    if errno == Errno::ENOENT {
+        failure = failure.fix("neither the namespace nor the host has it");
+    }
+    if errno == Errno::EINVAL && src.starts_with(b"host!") {
+        failure.why = Why::Text("not an absolute path".into());
+        failure = failure.fix("write host!/PATH");
+    }
+    failure
+}
+
+fn place(line: &Line, dst: &[u8], errno: Errno) -> Failure {
+    let verb = line.to_text();
+    let verb = verb.split(|&b| b == b' ').next().unwrap_or_default();
+    Failure::new(format!("{} on {}", shown(verb), shown(dst)), errno)
+}
+
+#[cfg(test)]
+#[path = "../build_tests.rs"]
+pub(crate) mod tests;

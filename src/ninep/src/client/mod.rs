@@ -1,0 +1,210 @@
+//! The client: one connection, many callers, no thread of its own.
+//!
+//! A caller sends its request itself and then waits; one of those who wait
+//! reads for all (Plan 9's mntgate). The parts:
+//!
+//! - this file: what the client needs from outside, and the connection's state
+//! - [`io`](self): sending, reading, waiting, giving up
+//! - `ops`: the operations, in the form of 9P2000.L
+//! - `old`: the same operations in 9P2000 and 9P2000.u
+//! - `start`: agreeing on a dialect, attaching
+//!
+//! Two *roles* are handed round under the monitor: the writer's (`writing`),
+//! so that frames do not mix, and the reader's (holding the `framer`). A
+//! writer that finds the socket full takes the reader's role too if it is
+//! free: a server that cannot get rid of its replies stops reading requests,
+//! and two peers that only write would wait for each other for ever.
+
+mod io;
+mod old;
+mod ops;
+mod start;
+
+pub use io::Pending;
+pub use old::flags;
+pub use ops::{DirEntry, HANDOFF_ANAME, HANDOFF_XATTR, Lock, LockStatus, Opened};
+
+use crate::dialect::Agreed;
+use crate::frame::Framer;
+use crate::mux::Mux;
+use crate::pool::Pool;
+use crate::{MSIZE_MAX, NOFID, Result};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// What a connection waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ready {
+    /// Bytes can be received, or the peer is gone.
+    pub read: bool,
+    /// Bytes can be sent.
+    pub write: bool,
+}
+
+/// A two-way stream of bytes that does not block.
+pub trait Transport {
+    /// Sends from the parts, in order, as much as goes at once. Bytes sent.
+    ///
+    /// # Errors
+    /// EAGAIN when nothing goes at present; another number when the
+    /// connection is broken.
+    fn send(&self, parts: &[&[u8]]) -> Result<usize>;
+
+    /// Receives what is there. Bytes received, 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// As [`Transport::send`].
+    fn recv(&self, buf: &mut [u8]) -> Result<usize>;
+
+    /// Waits until one of the wanted things is possible; which are.
+    ///
+    /// # Errors
+    /// EINTR when a signal was caught, ETIMEDOUT after `timeout`.
+    fn wait(&self, want: Ready, timeout: Duration) -> Result<Ready>;
+
+    /// Time since some beginning, never going back.
+    fn now(&self) -> Duration;
+}
+
+/// State that several callers share, and the place where they sleep.
+pub trait Monitor<S> {
+    /// Runs `f` alone on the state, and again after every other caller's
+    /// `enter` has ended, until it gives a value. `f` neither blocks nor
+    /// enters again.
+    ///
+    /// # Errors
+    /// EINTR when a signal was caught in the meantime, ETIMEDOUT after
+    /// `timeout`. Never when `f` gives a value the first time.
+    fn enter<R>(&self, timeout: Duration, f: impl FnMut(&mut S) -> Option<R>) -> Result<R>;
+}
+
+/// How a connection is to be used.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// Message size to ask for, bytes.
+    pub msize: u32,
+    /// Version strings to try, best first; see [`crate::dialect::OFFERS`].
+    pub offers: &'a [&'a [u8]],
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// How long an interrupted request waits for the answer to its flush.
+    /// Within it the caller learns what became of its request; a server that
+    /// hangs does not hold a caller longer than this.
+    pub grace: Duration,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Options {
+            msize: MSIZE_MAX,
+            offers: &crate::dialect::OFFERS,
+            timeout: Duration::from_secs(30),
+            grace: Duration::from_millis(200),
+        }
+    }
+}
+
+/// A fid of this connection. It is not copied, so that it cannot be used
+/// after [`Client::clunk`]; it is not clunked on drop either, since it may
+/// outlive its connection.
+#[derive(PartialEq, Eq, Debug)]
+#[must_use = "a fid that is not clunked stays open on the server"]
+pub struct Fid(u32);
+
+impl Fid {
+    /// The number on the wire.
+    #[must_use]
+    pub const fn number(&self) -> u32 {
+        self.0
+    }
+}
+
+/// What to do with the reply to a request that nobody waits for any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Late {
+    Nothing,
+    /// If it succeeded it made this fid, which nobody will use.
+    Clunk(u32),
+    /// Whatever it says, this number is free now.
+    Release(u32),
+}
+
+/// What the callers of a connection share.
+#[derive(Debug)]
+pub struct State {
+    mux: Mux<Late>,
+    fids: Pool,
+    /// Absent while somebody reads.
+    framer: Option<Framer>,
+    writing: bool,
+    /// Begun frames and small ones that found the writer's role taken. It
+    /// holds at most one message of the full size and a flush and a clunk for
+    /// each tag.
+    outbox: Vec<u8>,
+    /// Fids that nobody uses and whose clunk was not sent yet.
+    unclunked: Vec<u32>,
+    counters: Counters,
+}
+
+/// What `ns stat` shows of a mount.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// Requests sent.
+    pub requests: u64,
+    /// Times that a caller sent something and waited for the answer.
+    pub round_trips: u64,
+    /// Bytes sent.
+    pub sent: u64,
+    /// Bytes received.
+    pub received: u64,
+    /// Fids in use.
+    pub fids: u32,
+    /// Requests in flight.
+    pub in_flight: u32,
+}
+
+impl State {
+    fn new(msize: u32) -> Self {
+        State {
+            mux: Mux::default(),
+            fids: Pool::new(NOFID),
+            framer: Some(Framer::new(msize)),
+            writing: false,
+            outbox: Vec::new(),
+            unclunked: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+}
+
+/// A connection to a 9P server.
+#[derive(Debug)]
+pub struct Client<T, M> {
+    transport: T,
+    monitor: M,
+    agreed: Agreed,
+    timeout: Duration,
+    grace: Duration,
+}
+
+impl<T: Transport, M: Monitor<State>> Client<T, M> {
+    /// What was agreed on with the server.
+    pub const fn agreed(&self) -> Agreed {
+        self.agreed
+    }
+
+    /// The counters as they stand.
+    pub fn counters(&self) -> Counters {
+        self.with(|s| Counters { fids: s.fids.taken(), in_flight: s.mux.in_flight(), ..s.counters })
+    }
+
+    /// Runs `f` on the state without waiting for anything.
+    fn with<R>(&self, mut f: impl FnMut(&mut State) -> R) -> R {
+        loop {
+            // A value at the first time: no error can come of it.
+            if let Ok(r) = self.monitor.enter(Duration::MAX, |s| Some(f(s))) {
+                return r;
+            }
+        }
+    }
+}

@@ -1,0 +1,699 @@
+//! The operations, in the form of 9P2000.L. Where a dialect has no such
+//! message, `old` does the same with what it has.
+
+use super::{Client, Fid, Late, Monitor, Pending, State, Transport};
+use crate::attr::{Attr, Entry, Qid, SetAttr, entries, valid};
+use crate::message::{
+    Body, Rgetattr, Rgetlock, Rlcreate, Rlock, Rlopen, Rmkdir, Rmknod, Rread, Rreaddir, Rreadlink,
+    Rstatfs, Rsymlink, Rwalk, Rwrite, Rxattrwalk, Tclunk, Tfsync, Tgetattr, Tgetlock, Tlcreate,
+    Tlink, Tlock, Tlopen, Tmkdir, Tmknod, Tread, Treaddir, Treadlink, Tremove, Trename, Trenameat,
+    Tsetattr, Tstatfs, Tsymlink, Tunlinkat, Twalk, Twrite, Txattrcreate, Txattrwalk,
+};
+use crate::name::Name;
+use crate::wire::{Decoded, Few, Field, Reader, Trailing, Writer};
+use crate::{Dialect, Errno, IO_HEADER, NONUM, Result, WALK_MAX};
+use alloc::vec::Vec;
+
+/// An open file.
+#[derive(Debug)]
+pub struct Opened {
+    /// The fid, ready for I/O.
+    pub fid: Fid,
+    /// Its identity.
+    pub qid: Qid,
+    /// Largest payload of one read or write, bytes.
+    pub iounit: u32,
+    /// Its attributes, when they were asked for in the same breath.
+    pub attr: Option<Attr>,
+    /// Bytes of the first read that were filled, likewise.
+    pub first: Option<usize>,
+}
+
+/// One name in a directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DirEntry<'a> {
+    /// Identity.
+    pub qid: Qid,
+    /// Where reading goes on behind this entry: opaque.
+    pub cookie: u64,
+    /// `d_type`; 0 when the server does not tell.
+    pub kind: u8,
+    /// The name; `.` and `..` are among them where the server lists them.
+    pub name: &'a [u8],
+}
+
+/// A byte range to lock (`struct flock` of fcntl(2), in Tlock's terms).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lock<'a> {
+    /// 0 shared, 1 exclusive, 2 unlock (`P9_LOCK_TYPE_*`).
+    pub kind: u8,
+    /// First byte.
+    pub start: u64,
+    /// Bytes, 0: to the end, however far that moves.
+    pub length: u64,
+    /// The process that owns it.
+    pub proc_id: u32,
+    /// The host that the process runs on.
+    pub client_id: &'a [u8],
+}
+
+/// What became of a lock request (`P9_LOCK_*`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LockStatus {
+    /// Done.
+    Granted,
+    /// Somebody else has it.
+    Blocked,
+    /// The server recovers; ask again later.
+    Grace,
+}
+
+/// Twrite without its payload, which is sent from where it lies.
+struct WriteHead {
+    fid: u32,
+    offset: u64,
+    count: u32,
+}
+
+impl<'a> Field<'a> for WriteHead {
+    fn put(&self, w: &mut Writer<'_>) {
+        w.put(&self.fid);
+        w.put(&self.offset);
+        w.put(&self.count);
+    }
+    fn get(r: &mut Reader<'a>) -> Decoded<Self> {
+        Ok(WriteHead { fid: r.get()?, offset: r.get()?, count: r.get()? })
+    }
+}
+
+impl<'a> Body<'a> for WriteHead {
+    const TYPE: u8 = Twrite::TYPE;
+}
+
+/// A server without the message says so in one of these ways.
+const fn is_missing(e: Errno) -> bool {
+    matches!(e, Errno::EOPNOTSUPP | Errno::ENOSYS)
+}
+
+/// Values of extended attributes and lists of their names (xattr(7)).
+const XATTR_MAX: u64 = 65_536;
+
+impl<T: Transport, M: Monitor<State>> Client<T, M> {
+    fn linux(&self) -> bool {
+        self.agreed.dialect == Dialect::Linux
+    }
+
+    /// EOPNOTSUPP where the dialect has no such thing.
+    fn only_linux(&self) -> Result<()> {
+        if self.linux() { Ok(()) } else { Err(Errno::EOPNOTSUPP) }
+    }
+
+    /// A request whose reply has no fields.
+    fn done<'b>(&self, body: &impl Body<'b>, late: Late) -> Result<()> {
+        self.call(body, late).map(|_| ())
+    }
+
+    /// Walks from a fid to a new one. No names: the same file again. `..` is
+    /// refused: the caller knows the way up, and half the servers leave their
+    /// export on it.
+    ///
+    /// # Errors
+    /// ENOENT when a name is not there; EINVAL for a name that is no component.
+    pub fn walk(&self, from: &Fid, names: &[&[u8]]) -> Result<(Fid, Option<Qid>)> {
+        names.iter().try_for_each(|name| Name::new(name).component().map(|_| ()))?;
+        let fid = self.new_fid()?;
+        let (first, rest) = names.split_at(names.len().min(WALK_MAX));
+        let mut qid = self.walk_some(from.0, fid, first, Late::Clunk(fid))?;
+        for some in rest.chunks(WALK_MAX) {
+            // The new fid moves on in place; if that fails it stays bound.
+            qid = self
+                .walk_some(fid, fid, some, Late::Nothing)
+                .inspect_err(|_| self.drop_fid(fid))?;
+        }
+        Ok((Fid(fid), qid))
+    }
+
+    fn walk_some(&self, fid: u32, newfid: u32, names: &[&[u8]], late: Late) -> Result<Option<Qid>> {
+        let frame = self.call(&walk_of(fid, newfid, names), late)?;
+        self.walked(&frame, newfid, names.len(), late)
+    }
+
+    /// A short Rwalk says that a name was not found. By the book the new fid
+    /// is then unbound, but diod binds it all the same; clunking it is right
+    /// in both cases, for an error is as good an answer.
+    fn walked(&self, frame: &[u8], newfid: u32, asked: usize, late: Late) -> Result<Option<Qid>> {
+        let reply: Rwalk = self.reply(frame)?;
+        let qids = reply.qids.as_slice();
+        if qids.len() > asked {
+            return self.distrust();
+        }
+        if qids.len() < asked {
+            if late != Late::Nothing {
+                self.drop_fid(newfid);
+            }
+            return Err(Errno::ENOENT);
+        }
+        Ok(qids.last().copied())
+    }
+
+    /// Opens the file behind a fid, which stays as it is when that fails.
+    /// `flags` are those of open(2) on Linux.
+    ///
+    /// # Errors
+    /// The server's.
+    pub fn open(&self, fid: Fid, flags: u32) -> core::result::Result<Opened, (Fid, Errno)> {
+        match self.open_number(fid.0, flags) {
+            Ok((qid, iounit)) => Ok(Opened { fid, qid, iounit, attr: None, first: None }),
+            Err(e) => Err((fid, e)),
+        }
+    }
+
+    fn open_number(&self, fid: u32, flags: u32) -> Result<(Qid, u32)> {
+        if !self.linux() {
+            return self.old_open(fid, flags);
+        }
+        let frame = self.call(&Tlopen { fid, flags }, Late::Nothing)?;
+        let reply: Rlopen = self.reply(&frame)?;
+        Ok((reply.qid, self.payload(reply.iounit)))
+    }
+
+    /// Walks, opens, asks for the attributes and reads the beginning. With a
+    /// server of ours all of it leaves at once and takes one round trip;
+    /// elsewhere one after the other, since some answer out of order.
+    ///
+    /// # Errors
+    /// Those of the walk and the open. A failure of the two others leaves
+    /// their fields empty.
+    pub fn open_at(
+        &self,
+        from: &Fid,
+        names: &[&[u8]],
+        flags: u32,
+        first: &mut [u8],
+    ) -> Result<Opened> {
+        if self.agreed.ours && names.len() <= WALK_MAX {
+            return self.open_together(from, names, flags, first);
+        }
+        let (fid, _) = self.walk(from, names)?;
+        let mut opened = self.open(fid, flags).map_err(|(fid, e)| {
+            self.clunk(fid);
+            e
+        })?;
+        opened.attr = self.getattr(&opened.fid).ok();
+        if !first.is_empty() {
+            opened.first = self.read(&opened, 0, first).ok();
+        }
+        Ok(opened)
+    }
+
+    fn open_together(
+        &self,
+        from: &Fid,
+        names: &[&[u8]],
+        flags: u32,
+        first: &mut [u8],
+    ) -> Result<Opened> {
+        names.iter().try_for_each(|name| Name::new(name).component().map(|_| ()))?;
+        let fid = self.new_fid()?;
+        let count = self.payload(0).min(first.len() as u32);
+        let walk = self.post(&walk_of(from.0, fid, names), &[], Late::Clunk(fid))?;
+        let open = self.post(&Tlopen { fid, flags }, &[], Late::Nothing);
+        let attr = self.post(&Tgetattr { fid, mask: valid::BASIC }, &[], Late::Nothing);
+        let read =
+            (count > 0).then(|| self.post(&Tread { fid, offset: 0, count }, &[], Late::Nothing));
+
+        let walked =
+            self.finish(walk).and_then(|f| self.walked(&f, fid, names.len(), Late::Clunk(fid)));
+        let opened =
+            open.and_then(|p| self.finish_after(&walked, p)).and_then(|f| self.reply::<Rlopen>(&f));
+        let attr = attr.and_then(|p| self.finish_after(&opened, p));
+        let data = read.map(|r| r.and_then(|p| self.finish_after(&opened, p)));
+        walked?;
+        let reply = opened.inspect_err(|_| self.drop_fid(fid))?;
+        let attr = attr.ok().map(|f| self.reply::<Rgetattr>(&f)).transpose()?.map(|r| r.attr);
+        let filled = match data {
+            Some(Ok(frame)) => Some(self.fill(&frame, &mut first[..count as usize])?),
+            _ => None,
+        };
+        let iounit = self.payload(reply.iounit);
+        Ok(Opened { fid: Fid(fid), qid: reply.qid, iounit, attr, first: filled })
+    }
+
+    /// Finishes a request that was sent behind another. When that one was
+    /// interrupted or timed out this one is not waited for as well.
+    fn finish_after<R>(&self, before: &Result<R>, pending: Pending) -> Result<Vec<u8>> {
+        match before {
+            Err(e @ (Errno::EINTR | Errno::ETIMEDOUT)) => {
+                self.abandon(pending);
+                Err(*e)
+            }
+            _ => self.finish(pending),
+        }
+    }
+
+    /// Creates a regular file in `dir` and opens it. `mode` are its
+    /// permissions, umask already taken off; `gid` its group, [`NONUM`]: the
+    /// server's choice.
+    ///
+    /// # Errors
+    /// The server's.
+    pub fn create(
+        &self,
+        dir: &Fid,
+        name: &[u8],
+        flags: u32,
+        mode: u32,
+        gid: u32,
+    ) -> Result<Opened> {
+        Name::new(name).component()?;
+        let (fid, _) = self.walk(dir, &[])?;
+        let made = if self.linux() {
+            let body = Tlcreate { fid: fid.0, name: Name::new(name), flags, mode, gid };
+            self.call(&body, Late::Nothing).and_then(|frame| {
+                let reply: Rlcreate = self.reply(&frame)?;
+                Ok((reply.qid, self.payload(reply.iounit)))
+            })
+        } else {
+            self.old_create(fid.0, name, flags, mode)
+        };
+        match made {
+            Ok((qid, iounit)) => Ok(Opened { fid, qid, iounit, attr: None, first: None }),
+            Err(e) => {
+                self.clunk(fid);
+                Err(e)
+            }
+        }
+    }
+
+    /// The largest payload for an `iounit` that the server gave.
+    pub(super) fn payload(&self, iounit: u32) -> u32 {
+        let most = self.agreed.msize - IO_HEADER;
+        if iounit == 0 { most } else { iounit.min(most) }
+    }
+
+    /// Sends a read of up to `count` bytes; [`Client::end_read`] takes what
+    /// came. Several may be under way.
+    ///
+    /// # Errors
+    /// When it could not be sent.
+    pub fn begin_read(&self, file: &Opened, offset: u64, count: usize) -> Result<Pending> {
+        let count = file.iounit.min(u32::try_from(count).unwrap_or(u32::MAX));
+        self.post(&Tread { fid: file.fid.0, offset, count }, &[], Late::Nothing)
+    }
+
+    /// Bytes read; 0: the end. `buf` is at least as long as what was asked.
+    ///
+    /// # Errors
+    /// The server's; EIO when it sent more than was asked.
+    pub fn end_read(&self, pending: Pending, buf: &mut [u8]) -> Result<usize> {
+        let frame = self.finish(pending)?;
+        self.fill(&frame, buf)
+    }
+
+    fn fill(&self, frame: &[u8], buf: &mut [u8]) -> Result<usize> {
+        let data = self.reply::<Rread<'_>>(frame)?.data.0;
+        let Some(to) = buf.get_mut(..data.len()) else { return self.distrust() };
+        to.copy_from_slice(data);
+        Ok(data.len())
+    }
+
+    /// Reads up to one message. Bytes read; 0: the end.
+    ///
+    /// # Errors
+    /// As [`Client::end_read`].
+    pub fn read(&self, file: &Opened, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let want = buf.len().min(file.iounit as usize);
+        let pending = self.begin_read(file, offset, want)?;
+        self.end_read(pending, &mut buf[..want])
+    }
+
+    /// Sends a write of as much of `data` as one message takes: how much, and
+    /// the request. It has left this process when this returns.
+    ///
+    /// # Errors
+    /// When it could not be sent.
+    pub fn begin_write(&self, file: &Opened, offset: u64, data: &[u8]) -> Result<(usize, Pending)> {
+        let n = data.len().min(file.iounit as usize);
+        let head = WriteHead { fid: file.fid.0, offset, count: n as u32 };
+        self.post(&head, &data[..n], Late::Nothing).map(|pending| (n, pending))
+    }
+
+    /// Bytes written, of `sent` that were sent.
+    ///
+    /// # Errors
+    /// The server's; EIO when it claims more than was sent.
+    pub fn end_write(&self, pending: Pending, sent: usize) -> Result<usize> {
+        let frame = self.finish(pending)?;
+        let count = self.reply::<Rwrite>(&frame)?.count as usize;
+        if count > sent { self.distrust() } else { Ok(count) }
+    }
+
+    /// Writes up to one message. Bytes written.
+    ///
+    /// # Errors
+    /// As [`Client::end_write`].
+    pub fn write(&self, file: &Opened, offset: u64, data: &[u8]) -> Result<usize> {
+        let (sent, pending) = self.begin_write(file, offset, data)?;
+        self.end_write(pending, sent)
+    }
+
+    /// One message of entries from `cookie` on (0: the beginning), names and
+    /// kinds only. Where to go on, `None` at the end.
+    ///
+    /// # Errors
+    /// The server's; EIO for names that no entry can have, and for a server
+    /// that does not get on.
+    pub fn readdir(
+        &self,
+        dir: &Opened,
+        cookie: u64,
+        mut each: impl FnMut(DirEntry<'_>),
+    ) -> Result<Option<u64>> {
+        if !self.linux() {
+            return self.old_readdir(dir, cookie, each);
+        }
+        // A count that is too small for one entry looks like the end to some
+        // servers, so it is always the largest.
+        let count = self.payload(0);
+        let frame =
+            self.call(&Treaddir { fid: dir.fid.0, offset: cookie, count }, Late::Nothing)?;
+        let data = self.reply::<Rreaddir<'_>>(&frame)?.data.0;
+        let mut last = None;
+        for entry in entries(data) {
+            let Ok(Entry { qid, cookie, kind, name }) = entry else { return self.distrust() };
+            each(DirEntry { qid, cookie, kind, name: name.unchecked() });
+            last = Some(cookie);
+        }
+        if last == Some(cookie) { self.distrust() } else { Ok(last) }
+    }
+
+    /// The attributes.
+    ///
+    /// # Errors
+    /// The server's.
+    pub fn getattr(&self, fid: &Fid) -> Result<Attr> {
+        if !self.linux() {
+            return self.old_getattr(fid.0);
+        }
+        let frame = self.call(&Tgetattr { fid: fid.0, mask: valid::BASIC }, Late::Nothing)?;
+        self.reply::<Rgetattr>(&frame).map(|r| r.attr)
+    }
+
+    /// Changes attributes.
+    ///
+    /// # Errors
+    /// The server's; EPERM for what the dialect cannot say.
+    pub fn setattr(&self, fid: &Fid, attr: &SetAttr) -> Result<()> {
+        if !self.linux() {
+            return self.old_setattr(fid.0, attr);
+        }
+        self.done(&Tsetattr { fid: fid.0, attr: *attr }, Late::Nothing)
+    }
+
+    /// Makes a directory.
+    ///
+    /// # Errors
+    /// The server's.
+    pub fn mkdir(&self, dir: &Fid, name: &[u8], mode: u32, gid: u32) -> Result<Qid> {
+        let name = checked(name)?;
+        if !self.linux() {
+            return self.old_make(dir, name, crate::attr::dm::DIR | mode & 0o777, b"");
+        }
+        let frame = self.call(&Tmkdir { dfid: dir.0, name, mode, gid }, Late::Nothing)?;
+        self.reply::<Rmkdir>(&frame).map(|r| r.qid)
+    }
+
+    /// Makes a symbolic link.
+    ///
+    /// # Errors
+    /// The server's; EPERM in 9P2000, as symlink(2) says it.
+    pub fn symlink(&self, dir: &Fid, name: &[u8], target: &[u8], gid: u32) -> Result<Qid> {
+        let name = checked(name)?;
+        if !self.linux() {
+            self.only_unix()?;
+            return self.old_make(dir, name, crate::attr::dm::SYMLINK | 0o777, target);
+        }
+        let frame = self.call(&Tsymlink { dfid: dir.0, name, target, gid }, Late::Nothing)?;
+        self.reply::<Rsymlink>(&frame).map(|r| r.qid)
+    }
+
+    /// Makes a special file.
+    ///
+    /// # Errors
+    /// The server's; EPERM where the dialect has none.
+    pub fn mknod(&self, dir: &Fid, name: &[u8], mode: u32, major: u32, minor: u32) -> Result<Qid> {
+        let name = checked(name)?;
+        if !self.linux() {
+            return Err(Errno::EPERM);
+        }
+        let body = Tmknod { dfid: dir.0, name, mode, major, minor, gid: NONUM };
+        let frame = self.call(&body, Late::Nothing)?;
+        self.reply::<Rmknod>(&frame).map(|r| r.qid)
+    }
+
+    /// Makes another name for a file.
+    ///
+    /// # Errors
+    /// The server's; EPERM where the dialect has no links.
+    pub fn link(&self, file: &Fid, dir: &Fid, name: &[u8]) -> Result<()> {
+        let name = checked(name)?;
+        if !self.linux() {
+            return Err(Errno::EPERM);
+        }
+        self.done(&Tlink { dfid: dir.0, fid: file.0, name }, Late::Nothing)
+    }
+
+    /// Removes a name: of a directory when `is_dir`, else of anything else.
+    ///
+    /// # Errors
+    /// The server's.
+    pub fn unlink(&self, dir: &Fid, name: &[u8], is_dir: bool) -> Result<()> {
+        let name = checked(name)?;
+        if self.linux() {
+            let flags = if is_dir { AT_REMOVEDIR } else { 0 };
+            match self.done(&Tunlinkat { dfid: dir.0, name, flags }, Late::Nothing) {
+                Err(e) if is_missing(e) => {}
+                other => return other,
+            }
+        }
+        let (fid, qid) = self.walk(dir, &[name.unchecked()])?;
+        let wrong = qid.and_then(|q| match (q.is_dir(), is_dir) {
+            (true, false) => Some(Errno::EISDIR),
+            (false, true) => Some(Errno::ENOTDIR),
+            _ => None,
+        });
+        if let Some(e) = wrong {
+            self.clunk(fid);
+            return Err(e);
+        }
+        self.remove(fid)
+    }
+
+    /// Removes the file and forgets the fid, whatever comes of it.
+    ///
+    /// # Errors
+    /// The server's.
+    pub fn remove(&self, fid: Fid) -> Result<()> {
+        self.done(&Tremove { fid: fid.0 }, Late::Release(fid.0))
+    }
+
+    /// Renames, as renameat(2).
+    ///
+    /// # Errors
+    /// The server's; EXDEV for two directories in 9P2000 and .u.
+    pub fn rename(&self, olddir: &Fid, oldname: &[u8], newdir: &Fid, newname: &[u8]) -> Result<()> {
+        let (oldname, newname) = (checked(oldname)?, checked(newname)?);
+        if !self.linux() {
+            return self.old_rename(olddir, oldname, newdir, newname);
+        }
+        let body = Trenameat { olddir: olddir.0, oldname, newdir: newdir.0, newname };
+        match self.done(&body, Late::Nothing) {
+            Err(e) if is_missing(e) => {}
+            other => return other,
+        }
+        let (fid, _) = self.walk(olddir, &[oldname.unchecked()])?;
+        let renamed =
+            self.done(&Trename { fid: fid.0, dfid: newdir.0, name: newname }, Late::Nothing);
+        self.clunk(fid);
+        renamed
+    }
+
+    /// The target of a symbolic link.
+    ///
+    /// # Errors
+    /// EINVAL when it is none.
+    pub fn readlink(&self, fid: &Fid) -> Result<Vec<u8>> {
+        if !self.linux() {
+            return self.old_readlink(fid.0);
+        }
+        let frame = self.call(&Treadlink { fid: fid.0 }, Late::Nothing)?;
+        self.reply::<Rreadlink<'_>>(&frame).map(|r| r.target.to_vec())
+    }
+
+    /// Sizes of the file system.
+    ///
+    /// # Errors
+    /// The server's; EOPNOTSUPP where the dialect has no such message.
+    pub fn statfs(&self, fid: &Fid) -> Result<Rstatfs> {
+        self.only_linux()?;
+        let frame = self.call(&Tstatfs { fid: fid.0 }, Late::Nothing)?;
+        self.reply(&frame)
+    }
+
+    /// fsync(2), or fdatasync(2).
+    ///
+    /// # Errors
+    /// The server's.
+    pub fn fsync(&self, fid: &Fid, data_only: bool) -> Result<()> {
+        if !self.linux() {
+            return self.old_fsync(fid.0);
+        }
+        let datasync = Trailing(u32::from(data_only));
+        self.done(&Tfsync { fid: fid.0, datasync }, Late::Nothing)
+    }
+
+    /// Takes or gives up a lock; does not wait for it.
+    ///
+    /// # Errors
+    /// ENOLCK when the server failed at it; EOPNOTSUPP in 9P2000 and .u.
+    pub fn lock(&self, fid: &Fid, lock: &Lock<'_>) -> Result<LockStatus> {
+        self.only_linux()?;
+        let &Lock { kind, start, length, proc_id, client_id } = lock;
+        let body = Tlock { fid: fid.0, kind, flags: 0, start, length, proc_id, client_id };
+        let frame = self.call(&body, Late::Nothing)?;
+        match self.reply::<Rlock>(&frame)?.status {
+            0 => Ok(LockStatus::Granted),
+            1 => Ok(LockStatus::Blocked),
+            3 => Ok(LockStatus::Grace),
+            _ => Err(Errno::ENOLCK),
+        }
+    }
+
+    /// Who holds a lock in the way of this one: kind, start, length and
+    /// process; kind 2 when nobody does.
+    ///
+    /// # Errors
+    /// As [`Client::lock`].
+    pub fn getlock(&self, fid: &Fid, lock: &Lock<'_>) -> Result<(u8, u64, u64, u32)> {
+        self.only_linux()?;
+        let &Lock { kind, start, length, proc_id, client_id } = lock;
+        let body = Tgetlock { fid: fid.0, kind, start, length, proc_id, client_id };
+        let frame = self.call(&body, Late::Nothing)?;
+        let r: Rgetlock<'_> = self.reply(&frame)?;
+        Ok((r.kind, r.start, r.length, r.proc_id))
+    }
+
+    /// The value of an extended attribute; empty name: the list of names,
+    /// each ended by NUL.
+    ///
+    /// # Errors
+    /// ENODATA when there is none; EOPNOTSUPP in 9P2000 and .u.
+    pub fn xattr(&self, fid: &Fid, name: &[u8]) -> Result<Vec<u8>> {
+        self.only_linux()?;
+        let newfid = self.new_fid()?;
+        let body = Txattrwalk { fid: fid.0, newfid, name };
+        let frame = self.call(&body, Late::Clunk(newfid))?;
+        let value = self.reply::<Rxattrwalk>(&frame).and_then(|r| {
+            if r.size > XATTR_MAX {
+                self.distrust()
+            } else {
+                self.read_all(newfid, r.size as usize)
+            }
+        });
+        self.drop_fid(newfid);
+        value
+    }
+
+    fn read_all(&self, fid: u32, size: usize) -> Result<Vec<u8>> {
+        let mut value = Vec::new();
+        while value.len() < size {
+            let count = self.payload(0).min((size - value.len()) as u32);
+            let body = Tread { fid, offset: value.len() as u64, count };
+            let frame = self.call(&body, Late::Nothing)?;
+            let data = self.reply::<Rread<'_>>(&frame)?.data.0;
+            match data.len() {
+                0 => break,
+                n if n > count as usize => return self.distrust(),
+                _ => value.extend_from_slice(data),
+            }
+        }
+        Ok(value)
+    }
+
+    /// Sets an extended attribute; `flags` as setxattr(2). An empty value
+    /// with XATTR_REPLACE removes it, which is how Linux says that in 9P.
+    ///
+    /// # Errors
+    /// The server's; EOPNOTSUPP in 9P2000 and .u.
+    pub fn set_xattr(&self, fid: &Fid, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
+        self.only_linux()?;
+        let (clone, _) = self.walk(fid, &[])?;
+        let body = Txattrcreate { fid: clone.0, name, size: value.len() as u64, flags };
+        let written = self.done(&body, Late::Nothing).and_then(|()| self.write_all(clone.0, value));
+        // The attribute is set by the clunk, whose answer counts.
+        let clunked = self.done(&Tclunk { fid: clone.0 }, Late::Release(clone.0));
+        written.and(clunked)
+    }
+
+    fn write_all(&self, fid: u32, mut value: &[u8]) -> Result<()> {
+        let mut offset = 0;
+        while !value.is_empty() {
+            let n = value.len().min(self.payload(0) as usize);
+            let head = WriteHead { fid, offset, count: n as u32 };
+            let pending = self.post(&head, &value[..n], Late::Nothing)?;
+            match self.end_write(pending, n)? {
+                0 => return Err(Errno::EIO),
+                n => value = &value[n..],
+            }
+            offset += n as u64;
+        }
+        Ok(())
+    }
+
+    /// Forgets a fid. Nobody waits for it: an error would say nothing that
+    /// could be acted on.
+    pub fn clunk(&self, fid: Fid) {
+        self.drop_fid(fid.0);
+    }
+
+    /// Forgets a fid and waits for it, so that a server which finishes its
+    /// work at the last moment can report an error.
+    ///
+    /// # Errors
+    /// The server's.
+    pub fn close(&self, fid: Fid) -> Result<()> {
+        self.done(&Tclunk { fid: fid.0 }, Late::Release(fid.0))
+    }
+
+    /// A token for the very same open file, for another connection to attach
+    /// to with [`HANDOFF_ANAME`] before it. Only servers of ours have them.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP elsewhere; EBADF when the fid is not open.
+    pub fn handoff(&self, fid: &Fid) -> Result<Vec<u8>> {
+        if !self.agreed.ours {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        self.xattr(fid, HANDOFF_XATTR)
+    }
+}
+
+/// Extended attribute whose value is a handoff token.
+pub const HANDOFF_XATTR: &[u8] = b"privns.handoff";
+/// What stands before a token in the aname that claims it.
+pub const HANDOFF_ANAME: &[u8] = b"privns.fid:";
+/// unlinkat(2).
+const AT_REMOVEDIR: u32 = 0x200;
+
+fn checked(name: &[u8]) -> Result<Name<'_>> {
+    let name = Name::new(name);
+    name.component().map(|_| name)
+}
+
+fn walk_of<'a>(fid: u32, newfid: u32, names: &[&'a [u8]]) -> Twalk<'a> {
+    let mut few = Few::default();
+    for name in names.iter().take(WALK_MAX) {
+        few.push(Name::new(name));
+    }
+    Twalk { fid, newfid, names: few }
+}

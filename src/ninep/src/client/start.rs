@@ -1,0 +1,177 @@
+//! The beginning of a connection: which dialect, who, which tree.
+
+use super::{Client, Fid, Late, Monitor, Options, Ready, State, Transport};
+use crate::attr::Qid;
+use crate::dialect::{Agreed, accept};
+use crate::frame::Framer;
+use crate::message::{Body, Rattach, Rauth, Rversion, Tattach, Tauth, Tversion, split};
+use crate::wire::{Reader, Unix};
+use crate::{Dialect, Errno, HEADER, MSIZE_MAX, MSIZE_MIN, NOFID, NOTAG, Result};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// Tversion and its answer, before there is anybody else on the connection.
+struct Negotiation<'t, T> {
+    transport: &'t T,
+    framer: Framer,
+    deadline: Duration,
+    msize: u32,
+}
+
+impl<T: Transport> Negotiation<'_, T> {
+    /// Tries one offer. `None`: the server does not know it.
+    fn offer(&mut self, version: &[u8]) -> Result<Option<Agreed>> {
+        let mut frame = Vec::new();
+        Tversion { msize: self.msize, version }.frame(NOTAG, Dialect::Base, 0, &mut frame)?;
+        self.send(&frame)?;
+        let reply = self.receive()?;
+        let (kind, tag, body) = split(&reply)?;
+        if tag != NOTAG {
+            return Err(Errno::EPROTO);
+        }
+        match kind {
+            // Rlerror, or Rerror in whatever form: diod and ganesha say so.
+            7 | 107 => Ok(None),
+            Rversion::TYPE => {
+                let r: Rversion<'_> = Reader::new(body, Dialect::Base).get()?;
+                accept(version, self.msize, r.version, r.msize)
+            }
+            _ => Err(Errno::EPROTO),
+        }
+    }
+
+    fn wait(&self, read: bool) -> Result<()> {
+        let left = self.deadline.saturating_sub(self.transport.now());
+        self.transport.wait(Ready { read, write: !read }, left).map(|_| ())
+    }
+
+    fn send(&self, frame: &[u8]) -> Result<()> {
+        let mut sent = 0;
+        while sent < frame.len() {
+            match self.transport.send(&[&frame[sent..]]) {
+                Ok(n) => sent += n,
+                Err(Errno::EAGAIN) => self.wait(false)?,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self) -> Result<Vec<u8>> {
+        loop {
+            if let Some(message) = self.framer.next_message()? {
+                return Ok(message);
+            }
+            match self.transport.recv(self.framer.space()?) {
+                Ok(0) => return Err(Errno::ECONNRESET),
+                Ok(n) => self.framer.filled(n),
+                Err(Errno::EAGAIN) => self.wait(true)?,
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// The best dialect that both have.
+    fn settle(&mut self, offers: &[&[u8]]) -> Result<Agreed> {
+        let mut base = None;
+        for &offer in offers {
+            // A server that strips extensions says 9P2000 to an offer of .L;
+            // it may still have .u, for which it is asked by name.
+            if base.is_some() && offer != Dialect::Unix.version() {
+                continue;
+            }
+            match self.offer(offer)? {
+                Some(agreed) if agreed.dialect == Dialect::Base => base = Some(offer),
+                Some(agreed) => return Ok(agreed),
+                None => {}
+            }
+        }
+        // The last Tversion counts, and it may have been refused.
+        let base = base.ok_or(Errno::EPROTONOSUPPORT)?;
+        self.offer(base)?.ok_or(Errno::EPROTO)
+    }
+}
+
+impl<T: Transport, M: Monitor<State>> Client<T, M> {
+    /// Agrees with the server on a dialect and a message size. `monitor`
+    /// makes the monitor from the first state.
+    ///
+    /// # Errors
+    /// EPROTONOSUPPORT when there is no dialect in common, EPROTO for a server
+    /// that does not speak 9P, ETIMEDOUT, ECONNRESET.
+    pub fn start(
+        transport: T,
+        options: &Options<'_>,
+        monitor: impl FnOnce(State) -> M,
+    ) -> Result<Self> {
+        let msize = options.msize.clamp(MSIZE_MIN, MSIZE_MAX);
+        let deadline = transport.now().saturating_add(options.timeout);
+        let mut negotiation =
+            Negotiation { transport: &transport, framer: Framer::new(MSIZE_MIN), deadline, msize };
+        let agreed = negotiation.settle(options.offers)?;
+        if !negotiation.framer.is_empty() {
+            return Err(Errno::EPROTO);
+        }
+        debug_assert!(agreed.msize as usize > HEADER);
+        let monitor = monitor(State::new(agreed.msize));
+        Ok(Client { transport, monitor, agreed, timeout: options.timeout, grace: options.grace })
+    }
+
+    /// Binds a fid to the root of the tree `aname` as user `uname`, whose
+    /// number is `uid` ([`crate::NONUM`]: by name alone).
+    ///
+    /// # Errors
+    /// The server's; EPERM where it wants a proof first.
+    pub fn attach(&self, uname: &[u8], uid: u32, aname: &[u8]) -> Result<(Fid, Qid)> {
+        self.attach_with(NOFID, uname, uid, aname)
+    }
+
+    /// As [`Client::attach`], with the fid of [`Client::auth`] on which the
+    /// server has accepted a proof.
+    ///
+    /// # Errors
+    /// The server's.
+    pub fn attach_proven(
+        &self,
+        proof: &Fid,
+        uname: &[u8],
+        uid: u32,
+        aname: &[u8],
+    ) -> Result<(Fid, Qid)> {
+        self.attach_with(proof.0, uname, uid, aname)
+    }
+
+    fn attach_with(&self, afid: u32, uname: &[u8], uid: u32, aname: &[u8]) -> Result<(Fid, Qid)> {
+        let fid = self.new_fid()?;
+        let body = Tattach { fid, afid, uname, aname, n_uname: Unix(uid) };
+        let frame = self.call(&body, Late::Clunk(fid))?;
+        let reply: Rattach = self.reply(&frame)?;
+        Ok((Fid(fid), reply.qid))
+    }
+
+    /// A fid to read and write an authentication on.
+    ///
+    /// # Errors
+    /// The server's; ENOENT, EOPNOTSUPP and others where it wants none.
+    pub fn auth(&self, uname: &[u8], uid: u32, aname: &[u8]) -> Result<Fid> {
+        let afid = self.new_fid()?;
+        let body = Tauth { afid, uname, aname, n_uname: Unix(uid) };
+        let frame = self.call(&body, Late::Clunk(afid))?;
+        let _: Rauth = self.reply(&frame)?;
+        Ok(Fid(afid))
+    }
+
+    pub(super) fn new_fid(&self) -> Result<u32> {
+        self.with(|s| s.fids.take()).ok_or(Errno::EMFILE)
+    }
+
+    /// Reads a reply that has to be of one type.
+    pub(super) fn reply<'f, R: Body<'f>>(&self, frame: &'f [u8]) -> Result<R> {
+        let decoded = split(frame).and_then(|(kind, _, body)| {
+            let mut r = Reader::new(body, self.agreed.dialect);
+            let reply = r.get::<R>()?;
+            if kind == R::TYPE && r.is_empty() { Ok(reply) } else { Err(crate::wire::Malformed) }
+        });
+        decoded.or_else(|_| self.distrust())
+    }
+}

@@ -1,0 +1,156 @@
+//! Cutting a stream of bytes into messages, without doing any I/O.
+
+use crate::HEADER;
+use crate::wire::Malformed;
+use alloc::vec::Vec;
+
+/// How much is asked of the transport before the size of the next message is
+/// known. Small answers then arrive several at a time.
+const CHUNK: usize = 8192;
+
+/// Collects bytes and gives whole messages. It holds at most one message of
+/// the largest size and one chunk.
+#[derive(Debug)]
+pub struct Framer {
+    buffer: Vec<u8>,
+    /// The bytes of `buffer` that came in and were not given out.
+    start: usize,
+    end: usize,
+    largest: usize,
+}
+
+impl Framer {
+    /// A framer for messages of up to `largest` bytes.
+    #[must_use]
+    pub const fn new(largest: u32) -> Self {
+        Framer { buffer: Vec::new(), start: 0, end: 0, largest: largest as usize }
+    }
+
+    /// Changes the largest size, after Tversion.
+    pub const fn set_largest(&mut self, largest: u32) {
+        self.largest = largest as usize;
+    }
+
+    /// Room for bytes that come in; [`Framer::filled`] says how many did.
+    ///
+    /// # Errors
+    /// When the next message claims a size that it cannot have.
+    pub fn space(&mut self) -> Result<&mut [u8], Malformed> {
+        let want = self.size()?.unwrap_or(0).max(CHUNK);
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if self.buffer.len() < want || self.buffer.len() == self.end {
+            self.buffer.resize(want.max(self.end + CHUNK), 0);
+        }
+        // Beyond the message that is awaited nothing is read when it is a
+        // large one: it is then handed out without a copy.
+        let limit = if want > CHUNK { want } else { self.buffer.len() };
+        Ok(&mut self.buffer[self.end..limit])
+    }
+
+    /// Says that the first `n` bytes of [`Framer::space`] are filled.
+    pub fn filled(&mut self, n: usize) {
+        self.end = (self.end + n).min(self.buffer.len());
+    }
+
+    /// The size of the next message, once its first four bytes are here.
+    fn size(&self) -> Result<Option<usize>, Malformed> {
+        let Some(head) = self.buffer[self.start..self.end].first_chunk::<4>() else {
+            return Ok(None);
+        };
+        let size = u32::from_le_bytes(*head) as usize;
+        if (HEADER..=self.largest).contains(&size) { Ok(Some(size)) } else { Err(Malformed) }
+    }
+
+    /// The next whole message, `None` when more bytes are needed.
+    ///
+    /// # Errors
+    /// When it claims a size that it cannot have.
+    pub fn next_message(&mut self) -> Result<Option<Vec<u8>>, Malformed> {
+        let Some(size) = self.size()?.filter(|n| *n <= self.end - self.start) else {
+            return Ok(None);
+        };
+        if self.start == 0 && self.end == size && size > CHUNK {
+            self.end = 0;
+            let mut message = core::mem::take(&mut self.buffer);
+            message.truncate(size);
+            return Ok(Some(message));
+        }
+        let message = self.buffer[self.start..self.start + size].to_vec();
+        self.start += size;
+        Ok(Some(message))
+    }
+
+    /// The next whole message without taking it out of the buffer, for a
+    /// caller that is done with it before the next one.
+    ///
+    /// # Errors
+    /// As [`Framer::next_message`].
+    pub fn peek(&mut self) -> Result<Option<&[u8]>, Malformed> {
+        let Some(size) = self.size()?.filter(|n| *n <= self.end - self.start) else {
+            return Ok(None);
+        };
+        let at = self.start;
+        self.start += size;
+        Ok(Some(&self.buffer[at..at + size]))
+    }
+
+    /// True while no byte of a further message is here.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Messages of these sizes, fed `step` bytes at a time.
+    fn through(sizes: &[usize], step: usize) -> Vec<Vec<u8>> {
+        let mut stream = Vec::new();
+        for (i, &size) in sizes.iter().enumerate() {
+            stream.extend_from_slice(&(size as u32).to_le_bytes());
+            stream.extend(core::iter::repeat_n(i as u8, size - 4));
+        }
+        let (mut framer, mut out, mut at) = (Framer::new(1 << 20), Vec::new(), 0);
+        while at < stream.len() {
+            let space = framer.space().unwrap();
+            assert!(!space.is_empty());
+            let n = space.len().min(step).min(stream.len() - at);
+            space[..n].copy_from_slice(&stream[at..at + n]);
+            framer.filled(n);
+            at += n;
+            while let Some(message) = framer.next_message().unwrap() {
+                out.push(message);
+            }
+        }
+        assert!(framer.is_empty());
+        out
+    }
+
+    #[test]
+    fn messages_come_out_whole_however_they_come_in() {
+        let sizes = [7, 8, 9000, 7, 8192, 100_000, 8193, 7, 1 << 20, 11];
+        for step in [1, 3, 4096, 8192, 1 << 21] {
+            let got = through(&sizes, step);
+            assert_eq!(got.iter().map(Vec::len).collect::<Vec<_>>(), sizes, "step {step}");
+            assert!(got.iter().enumerate().all(|(i, m)| m[4..].iter().all(|&b| b == i as u8)));
+        }
+    }
+
+    #[test]
+    fn sizes_that_lie_are_refused_before_memory_is_taken() {
+        for size in [0u32, 6, (1 << 20) + 1, u32::MAX] {
+            let mut framer = Framer::new(1 << 20);
+            framer.space().unwrap()[..4].copy_from_slice(&size.to_le_bytes());
+            framer.filled(4);
+            assert_eq!(framer.next_message(), Err(Malformed));
+            assert!(framer.space().is_err());
+            assert!(framer.buffer.len() <= CHUNK);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Streams and a monitor made of the standard library, for programs that are
+//! not hooked: servers, tools, tests.
+
+use crate::address::Address;
+use crate::client::{Client, Monitor, Options, Ready, State, Transport};
+use crate::{Errno, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::io::IoSlice;
+use std::net::TcpStream;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A client over a [`Stream`].
+pub type HostedClient = Client<Stream, Shared<State>>;
+
+/// A socket, or two ends of pipes.
+#[derive(Debug)]
+pub struct Stream {
+    input: OwnedFd,
+    /// The same as `input` when that is a socket.
+    output: Option<OwnedFd>,
+    child: Option<Child>,
+    began: Instant,
+}
+
+fn errno(e: rustix::io::Errno) -> Errno {
+    Errno(e.raw_os_error())
+}
+
+fn io_errno(e: &std::io::Error) -> Errno {
+    Errno(e.raw_os_error().unwrap_or(Errno::EIO.0))
+}
+
+impl Stream {
+    /// Over descriptors, which become non-blocking.
+    ///
+    /// # Errors
+    /// That of FIONBIO.
+    pub fn new(input: OwnedFd, output: Option<OwnedFd>) -> Result<Stream> {
+        for fd in std::iter::once(&input).chain(&output) {
+            rustix::io::ioctl_fionbio(fd, true).map_err(errno)?;
+        }
+        Ok(Stream { input, output, child: None, began: Instant::now() })
+    }
+
+    /// Connects to `tcp!`, `unix!` or `exec!`.
+    ///
+    /// # Errors
+    /// Those of connect(2) and of starting the command; EOPNOTSUPP for other
+    /// addresses.
+    pub fn dial(address: &Address) -> Result<Stream> {
+        match address {
+            Address::Tcp { host, port } => {
+                let host = std::str::from_utf8(host).map_err(|_| Errno::EINVAL)?;
+                let socket = TcpStream::connect((host, *port)).map_err(|e| io_errno(&e))?;
+                socket.set_nodelay(true).map_err(|e| io_errno(&e))?;
+                Stream::new(socket.into(), None)
+            }
+            Address::Unix(path) => {
+                let path = std::ffi::OsStr::from_bytes(path);
+                let socket = UnixStream::connect(path).map_err(|e| io_errno(&e))?;
+                Stream::new(socket.into(), None)
+            }
+            Address::Exec(command) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.arg("-c").arg(std::ffi::OsStr::from_bytes(command));
+                shell.stdin(Stdio::piped()).stdout(Stdio::piped());
+                let mut child = shell.spawn().map_err(|e| io_errno(&e))?;
+                let (Some(to), Some(from)) = (child.stdin.take(), child.stdout.take()) else {
+                    return Err(Errno::EIO);
+                };
+                let mut stream = Stream::new(from.into(), Some(to.into()))?;
+                stream.child = Some(child);
+                Ok(stream)
+            }
+            _ => Err(Errno::EOPNOTSUPP),
+        }
+    }
+
+    /// Connects and agrees on a dialect.
+    ///
+    /// # Errors
+    /// As [`Stream::dial`] and [`Client::start`].
+    pub fn client(self, options: &Options<'_>) -> Result<HostedClient> {
+        Client::start(self, options, Shared::new)
+    }
+}
+
+impl Drop for Stream {
+    /// The command ends when its standard input does, and is waited for.
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            self.output = None;
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Transport for Stream {
+    fn send(&self, parts: &[&[u8]]) -> Result<usize> {
+        let output = self.output.as_ref().unwrap_or(&self.input);
+        let mut slices = [IoSlice::new(&[]); 3];
+        let filled = parts.iter().filter(|p| !p.is_empty());
+        let mut n = 0;
+        for (slot, part) in slices.iter_mut().zip(filled) {
+            *slot = IoSlice::new(part);
+            n += 1;
+        }
+        rustix::io::writev(output, &slices[..n]).map_err(errno)
+    }
+
+    fn recv(&self, buf: &mut [u8]) -> Result<usize> {
+        rustix::io::read(&self.input, buf).map_err(errno)
+    }
+
+    fn wait(&self, want: Ready, timeout: Duration) -> Result<Ready> {
+        let output = self.output.as_ref().unwrap_or(&self.input);
+        // Only what is wanted is watched: the far end of an unwatched pipe may
+        // be gone, which poll would report at once and for ever.
+        let input = PollFd::from_borrowed_fd(self.input.as_fd(), PollFlags::IN);
+        let output = PollFd::from_borrowed_fd(output.as_fd(), PollFlags::OUT);
+        let mut fds = [input, output];
+        let watched = match (want.read, want.write) {
+            (true, true) => &mut fds[..],
+            (true, false) => &mut fds[..1],
+            _ => &mut fds[1..],
+        };
+        // A day at most: the kernel's clock takes no Duration::MAX.
+        let limit = timeout.min(Duration::from_secs(86_400));
+        let limit =
+            Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: limit.subsec_nanos().into() };
+        if poll(watched, Some(&limit)).map_err(errno)? == 0 {
+            return Err(Errno::ETIMEDOUT);
+        }
+        // A hang-up shows as "ready": the next receive or send tells it.
+        let [read, write] = fds.map(|fd| !fd.revents().is_empty());
+        Ok(Ready { read, write })
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+}
+
+/// State under a mutex, sleepers on a condition.
+#[derive(Debug)]
+pub struct Shared<S> {
+    state: Mutex<S>,
+    changed: Condvar,
+}
+
+impl<S> Shared<S> {
+    /// A monitor of `state`.
+    pub const fn new(state: S) -> Self {
+        Shared { state: Mutex::new(state), changed: Condvar::new() }
+    }
+}
+
+impl<S> Monitor<S> for Shared<S> {
+    fn enter<R>(&self, timeout: Duration, mut f: impl FnMut(&mut S) -> Option<R>) -> Result<R> {
+        let began = Instant::now();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(value) = f(&mut state) {
+                drop(state);
+                self.changed.notify_all();
+                return Ok(value);
+            }
+            let left = timeout.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                return Err(Errno::ETIMEDOUT);
+            }
+            let waited = self.changed.wait_timeout(state, left.min(Duration::from_secs(86_400)));
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
