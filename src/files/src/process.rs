@@ -147,7 +147,8 @@ impl<'a> View<'a> {
     }
 
     pub(crate) fn now(self, epochs: &dyn Fn(u16) -> u32) -> Now<'_> {
-        Now { generation: self.family.generation(), ms: Kernel.now_ms(), epochs }
+        let raises = self.family.raises();
+        Now { generation: self.family.generation(), ms: Kernel.now_ms(), raises, epochs }
     }
 
     pub(crate) fn epoch(self, slot: u16) -> u32 {
@@ -158,9 +159,7 @@ impl<'a> View<'a> {
     /// something else. Called after the kernel has done it.
     pub fn renamed(self, name: &[u8]) {
         let name = privns_abi::path::components(name).next_back().unwrap_or_default();
-        if self.family.is_writable() {
-            self.family.epoch(trail::slot(name).into()).fetch_add(1, Ordering::AcqRel);
-        }
+        self.family.raise(trail::slot(name).into());
     }
 
     /// What a directory descriptor (or `AT_FDCWD`) shows.
