@@ -24,9 +24,12 @@ pub mod fake;
 pub mod fd;
 pub mod kernel;
 pub mod name;
+pub mod process;
 pub mod raw;
 pub mod rcu;
 pub mod shared;
+#[cfg(feature = "launcher")]
+pub mod startup;
 
 pub use kernel::Kernel;
 pub use name::{HotName, Name};
