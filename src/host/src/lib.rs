@@ -19,6 +19,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod dirent;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod fd;
@@ -27,11 +28,13 @@ pub mod name;
 pub mod raw;
 pub mod rcu;
 pub mod shared;
+pub mod slot;
 
 pub use kernel::Kernel;
 pub use name::{HotName, Name};
 pub use rcu::Rcu;
 pub use shared::Shared;
+pub use slot::Slot;
 
 use core::ffi::CStr;
 use privns_abi::{Result, Stat};
