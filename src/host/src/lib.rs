@@ -25,10 +25,13 @@ pub mod fake;
 pub mod fd;
 pub mod kernel;
 pub mod name;
+pub mod process;
 pub mod raw;
 pub mod rcu;
 pub mod shared;
 pub mod slot;
+#[cfg(feature = "launcher")]
+pub mod startup;
 
 pub use kernel::Kernel;
 pub use name::{HotName, Name};
