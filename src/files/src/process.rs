@@ -2,6 +2,7 @@
 
 use crate::dirs::{Dirs, Now};
 use crate::fds::{Fds, Shown};
+use crate::listing::Listings;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -22,6 +23,7 @@ pub struct Process {
     /// What is known of each descriptor.
     pub fds: Fds,
     pub(crate) dirs: Dirs,
+    pub(crate) listings: Listings,
     cwd: Cwd,
     /// Resolve every name exactly, remember no directory (`--names exact`).
     pub exact: AtomicBool,
@@ -76,6 +78,7 @@ impl Process {
             table: Rcu::new(),
             fds: Fds::new(),
             dirs: Dirs::new(),
+            listings: Listings::new(),
             cwd: Cwd {
                 seq: AtomicU32::new(0),
                 read_only: AtomicBool::new(false),
