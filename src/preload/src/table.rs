@@ -95,22 +95,6 @@ crate::row::rows! {
     Entry chdir: reveal::chdir(path: *const c_char) -> c_int;
     Entry fchdir: reveal::fchdir(fd: c_int) -> c_int;
 
-    // Descriptors.
-    Entry close __close + __close_nocancel: descriptors::close(fd: c_int) -> c_int;
-    Entry close_range: descriptors::close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int;
-    Entry closefrom: descriptors::closefrom(first: c_int) -> ();
-    Entry dup: descriptors::dup(fd: c_int) -> c_int;
-    Entry dup2 __dup2: descriptors::dup2(from: c_int, to: c_int) -> c_int;
-    Entry dup3: descriptors::dup3(from: c_int, to: c_int, flags: c_int) -> c_int;
-    Entry fcntl fcntl64 + __fcntl64_nocancel: descriptors::fcntl(fd: c_int, command: c_int, arg: size_t) -> c_int;
-    Entry fchmod: descriptors::fchmod(fd: c_int, mode: mode_t) -> c_int;
-    Entry fchown: descriptors::fchown(fd: c_int, uid: uid_t, gid: gid_t) -> c_int;
-    Entry futimens: descriptors::futimens(fd: c_int, times: *const timespec) -> c_int;
-    Entry fsetxattr:
-        descriptors::fsetxattr(fd: c_int, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int;
-    Entry fremovexattr: descriptors::fremovexattr(fd: c_int, name: *const c_char) -> c_int;
-    Entry fstatfs fstatfs64: descriptors::fstatfs(fd: c_int, buf: *mut Statfs) -> c_int;
-
     // Sockets.
     Entry bind: sockets::bind(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int;
     Entry connect __connect: sockets::connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int;
@@ -129,4 +113,23 @@ crate::row::rows! {
     Symbol recvmsg: sockets::recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t;
     Symbol recvmmsg:
         sockets::recvmmsg(fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int, timeout: *mut timespec) -> c_int;
+
+    // Descriptors.
+    Entry close __close + __close_nocancel: descriptors::close(fd: c_int) -> c_int;
+    Entry close_range: descriptors::close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int;
+    Entry closefrom: descriptors::closefrom(first: c_int) -> ();
+    Entry dup: descriptors::dup(fd: c_int) -> c_int;
+    Entry dup2 __dup2: descriptors::dup2(from: c_int, to: c_int) -> c_int;
+    Entry dup3: descriptors::dup3(from: c_int, to: c_int, flags: c_int) -> c_int;
+    Entry fcntl fcntl64 + __fcntl64_nocancel: descriptors::fcntl(fd: c_int, command: c_int, arg: size_t) -> c_int;
+    Entry fchmod: descriptors::fchmod(fd: c_int, mode: mode_t) -> c_int;
+    Entry fchown: descriptors::fchown(fd: c_int, uid: uid_t, gid: gid_t) -> c_int;
+    Entry futimens: descriptors::futimens(fd: c_int, times: *const timespec) -> c_int;
+    Entry fsetxattr:
+        descriptors::fsetxattr(fd: c_int, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int;
+    Entry fremovexattr: descriptors::fremovexattr(fd: c_int, name: *const c_char) -> c_int;
+    Entry fstatfs fstatfs64: descriptors::fstatfs(fd: c_int, buf: *mut Statfs) -> c_int;
+
+    // Directories.
+    Entry getdents64: dirs::getdents64(fd: c_int, buf: *mut c_void, size: size_t) -> ssize_t;
 }
