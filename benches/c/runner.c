@@ -10,6 +10,8 @@
  *     read PATH N      read and write of one byte; forkexec PATH N
  *     exec DIR ARG...  the command, in DIR, its output thrown away
  *     memory           private memory of this process
+ *     pin CPU PID      run on the CPUth of the processors allowed, -1 for all of them; so does
+ *                      PID, which watches this process, if it is not 0
  *
  * It begins with "ready PID". The reply is "ok CPU WALL" in nanoseconds, or "ok KIB", or "error WHY".
  *
@@ -19,6 +21,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -175,6 +178,28 @@ static void memory(void)
 	printf("ok\t%ld\n", sum);
 }
 
+static cpu_set_t allowed;
+
+static void pin(int cpu, pid_t watcher)
+{
+	cpu_set_t set = allowed;
+
+	if (cpu >= 0) {
+		int chosen = -1;
+		for (cpu %= CPU_COUNT(&allowed); cpu >= 0; cpu--)
+			do
+				chosen++;
+			while (!CPU_ISSET(chosen, &allowed));
+		CPU_ZERO(&set);
+		CPU_SET(chosen, &set);
+	}
+	if (sched_setaffinity(0, sizeof set, &set) != 0
+	    || (watcher && sched_setaffinity(watcher, sizeof set, &set) != 0))
+		printf("error\tsched_setaffinity: %s\n", strerror(errno));
+	else
+		printf("ok\n");
+}
+
 static void request(char **field, int fields)
 {
 	for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
@@ -186,6 +211,8 @@ static void request(char **field, int fields)
 		command(field[1], field + 2);
 	else if (strcmp(field[0], "memory") == 0)
 		memory();
+	else if (fields == 3 && strcmp(field[0], "pin") == 0)
+		pin(atoi(field[1]), atoi(field[2]));
 	else
 		printf("error\tunknown request %s\n", field[0]);
 }
@@ -196,6 +223,7 @@ int main(void)
 	size_t size = 0;
 	ssize_t length;
 
+	sched_getaffinity(0, sizeof allowed, &allowed);
 	printf("ready\t%d\n", (int)getpid());
 	fflush(stdout);
 	while ((length = getline(&line, &size, stdin)) > 0) {

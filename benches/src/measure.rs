@@ -3,7 +3,7 @@
 use crate::fixture::{FILE_BYTES, Site};
 use crate::options::Options;
 use crate::runner::Runner;
-use crate::task::{BLOCK, QUICK_BLOCK, Task, What};
+use crate::task::{BLOCK, Cores, QUICK_BLOCK, Task, What};
 use crate::tool::Tool;
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
@@ -61,7 +61,7 @@ impl<'a> Columns<'a> {
     pub(crate) fn row(&mut self, task: &Task, options: &Options) -> Row {
         let samples = match &task.what {
             What::Calls(request) => self.calls(request, task.rounds, options),
-            What::Command { before, command } => self.commands(before, command, task.rounds),
+            What::Command { before, command } => self.commands(before, command, task),
             What::Start => self.starts(task.rounds),
             What::Memory => self.memory(),
         };
@@ -81,9 +81,9 @@ impl<'a> Columns<'a> {
         let request = words(request);
         let counts: Vec<_> =
             (0..self.tools.len()).map(|i| self.count(i, &request, block)).collect();
-        interleave(rounds, counts.len(), |i| {
+        self.interleave(rounds, Cores::One, |this, i| {
             let count = counts[i].clone()?;
-            let cpu = self.runner(i)?.cpu(&request, Some(count))?;
+            let cpu = this.runner(i)?.cpu(&request, Some(count))?;
             Ok(cpu as f64 / count as f64)
         })
     }
@@ -103,25 +103,24 @@ impl<'a> Columns<'a> {
         }
     }
 
-    fn commands(&mut self, before: &[OsString], command: &[OsString], rounds: u32) -> Vec<Samples> {
+    fn commands(&mut self, before: &[OsString], command: &[OsString], task: &Task) -> Vec<Samples> {
         let (before, command) = (words(before), words(command));
-        let columns = self.tools.len();
-        let mut once = |i: usize| {
-            let runner = self.runner(i)?;
+        let once = |this: &mut Self, i: usize| {
+            let runner = this.runner(i)?;
             if !before.is_empty() {
                 runner.cpu(&before, None)?;
             }
             Ok(runner.cpu(&command, None)? as f64)
         };
         // The first time warms the caches of the kernel, and git's index.
-        interleave(1, columns, &mut once);
-        interleave(rounds, columns, once)
+        self.interleave(1, task.cores, once);
+        self.interleave(task.rounds, task.cores, once)
     }
 
     /// The tool as a command of its own, started by the native runner. A library has no start.
     fn starts(&mut self, rounds: u32) -> Vec<Samples> {
         let tools = self.tools;
-        interleave(rounds, tools.len(), |i| {
+        self.interleave(rounds, Cores::One, |this, i| {
             let launcher = tools[i].launcher.as_ref().map_err(|why| (*why).to_owned())?;
             if launcher.is_empty() && i != 0 {
                 return Err("–".to_owned());
@@ -129,7 +128,7 @@ impl<'a> Columns<'a> {
             let head = ["exec", "/"].map(OsStr::new);
             let program = launcher.iter().map(OsString::as_os_str).chain([OsStr::new("/bin/true")]);
             let request: Vec<_> = head.into_iter().chain(program).collect();
-            Ok(self.runner(0)?.cpu(&request, None)? as f64)
+            Ok(this.runner(0)?.cpu(&request, None)? as f64)
         })
     }
 
@@ -150,6 +149,44 @@ impl<'a> Columns<'a> {
             .collect()
     }
 
+    /// Takes one sample of each column in turn, `rounds` times over, beginning with another column
+    /// each time so that none always follows the same, and on another processor: one that shares
+    /// its caches with somebody busy slows all columns alike, and some rounds are spared it. A
+    /// column that fails once is left out from then.
+    fn interleave(
+        &mut self,
+        rounds: u32,
+        cores: Cores,
+        mut sample: impl FnMut(&mut Self, usize) -> Result<f64, String>,
+    ) -> Vec<Samples> {
+        let columns = self.tools.len();
+        let mut samples: Vec<Samples> = vec![Ok(Vec::new()); columns];
+        for round in 0..rounds as usize {
+            self.pin(cores, round);
+            for i in (0..columns).map(|i| (i + round) % columns) {
+                let Ok(taken) = &mut samples[i] else { continue };
+                match sample(self, i) {
+                    Ok(value) => taken.push(value),
+                    Err(why) => samples[i] = Err(why),
+                }
+            }
+        }
+        samples
+    }
+
+    /// Moves all runners to one processor, or to all; one that is not there stays away.
+    fn pin(&mut self, cores: Cores, round: usize) {
+        let cpu = match cores {
+            Cores::One => Some(round),
+            Cores::All => None,
+        };
+        for runner in &mut self.runners {
+            if let Err(why) = runner.as_mut().map_or(Ok(()), |runner| runner.pin(cpu)) {
+                *runner = Err(why);
+            }
+        }
+    }
+
     fn runner(&mut self, i: usize) -> Result<&mut Runner, String> {
         self.runners[i].as_mut().map_err(|why| why.clone())
     }
@@ -157,26 +194,6 @@ impl<'a> Columns<'a> {
 
 fn words(request: &[OsString]) -> Vec<&OsStr> {
     request.iter().map(OsString::as_os_str).collect()
-}
-
-/// Takes one sample of each column in turn, `rounds` times over, beginning with another column
-/// each time so that none always follows the same. A column that fails once is left out from then.
-fn interleave(
-    rounds: u32,
-    columns: usize,
-    mut sample: impl FnMut(usize) -> Result<f64, String>,
-) -> Vec<Samples> {
-    let mut samples: Vec<Samples> = vec![Ok(Vec::new()); columns];
-    for round in 0..rounds as usize {
-        for i in (0..columns).map(|i| (i + round) % columns) {
-            let Ok(taken) = &mut samples[i] else { continue };
-            match sample(i) {
-                Ok(value) => taken.push(value),
-                Err(why) => samples[i] = Err(why),
-            }
-        }
-    }
-    samples
 }
 
 fn cells(tools: &[Tool], samples: Vec<Samples>, added: bool) -> Vec<Cell> {

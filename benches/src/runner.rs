@@ -69,6 +69,17 @@ impl Runner {
         Ok(own + self.watcher_cpu().saturating_sub(watched))
     }
 
+    /// Moves the runner to one of the processors, counted from 0 and round again, or lets it run
+    /// on all.
+    ///
+    /// # Errors
+    /// What the runner says went wrong.
+    pub(crate) fn pin(&mut self, cpu: Option<usize>) -> Result<(), String> {
+        let cpu = cpu.map_or_else(|| "-1".to_owned(), |cpu| cpu.to_string());
+        let watcher = self.watcher.unwrap_or(0).to_string();
+        self.ask(&["pin", &cpu, &watcher].map(OsStr::new)).map(drop)
+    }
+
     /// Private memory of the runner in KiB.
     ///
     /// # Errors

@@ -15,6 +15,17 @@ pub(crate) struct Task {
     pub target: Option<f64>,
     /// Blocks in each column.
     pub rounds: u32,
+    /// Where it runs.
+    pub cores: Cores,
+}
+
+/// How many processors a task uses.
+#[derive(Clone, Copy)]
+pub(crate) enum Cores {
+    /// One at a time.
+    One,
+    /// All that there are.
+    All,
 }
 
 /// The kinds of task.
@@ -45,58 +56,35 @@ const MEMORY_KIB: f64 = 1024.0;
 
 /// Every row that was asked for.
 pub(crate) fn all(options: &Options, site: &Site) -> Vec<Task> {
-    let rounds = |full: u32| if options.quick { 2 } else { full * options.rounds };
     let mut tasks = Vec::new();
+    let mut add = |name: String, what: What, target: Option<f64>, rounds: u32, cores: Cores| {
+        let rounds = if options.quick { 2 } else { rounds * options.rounds };
+        tasks.push(Task { name, what, target, rounds, cores });
+    };
     let places = [("in a bind", &site.at), ("outside", &site.out)];
     for (label, call) in [("stat", "stat"), ("access", "access"), ("open+close", "open")] {
         for (place, dir) in places {
             for depth in [3, 10] {
                 let name = format!("{label}, {place}, depth {depth}");
-                let what = calls(call, &site.name(dir, depth));
-                tasks.push(Task { name, what, target: Some(NAME), rounds: rounds(200) });
+                add(name, calls(call, &site.name(dir, depth)), Some(NAME), 200, Cores::One);
             }
         }
     }
     for call in ["read", "write"] {
-        let name = format!("{call} of 1 byte");
         let what = calls(call, &site.name(&site.at, 3));
-        tasks.push(Task { name, what, target: Some(BYTE), rounds: rounds(200) });
+        add(format!("{call} of 1 byte"), what, Some(BYTE), 200, Cores::One);
     }
     let what = calls("forkexec", Path::new("/bin/true"));
-    tasks.push(Task {
-        name: "fork+exec of true".into(),
-        what,
-        target: Some(EXEC),
-        rounds: rounds(200),
-    });
+    add("fork+exec of true".into(), what, Some(EXEC), 200, Cores::One);
     let tree = site.at.join("tree");
     let what = command(&tree, &["git", "status"]);
-    tasks.push(Task {
-        name: "git status, 5,000 files".into(),
-        what,
-        target: Some(TREE),
-        rounds: rounds(40),
-    });
+    add("git status, 5,000 files".into(), what, Some(TREE), 40, Cores::One);
     let what = command(&tree, &["find", ".", "-ls"]);
-    tasks.push(Task {
-        name: "find -ls, 5,000 files".into(),
-        what,
-        target: Some(TREE),
-        rounds: rounds(40),
-    });
-    tasks.push(make(options, site, rounds(5)));
-    tasks.push(Task {
-        name: "start of the tool".into(),
-        what: What::Start,
-        target: None,
-        rounds: rounds(40),
-    });
-    tasks.push(Task {
-        name: "private memory of a process".into(),
-        what: What::Memory,
-        target: Some(MEMORY_KIB),
-        rounds: 1,
-    });
+    add("find -ls, 5,000 files".into(), what, Some(TREE), 40, Cores::One);
+    let which = if options.program.is_some() { "a real program" } else { "a generated program" };
+    add(format!("make -j4, {which}"), make(site), Some(MAKE), 5, Cores::All);
+    add("start of the tool".into(), What::Start, None, 40, Cores::One);
+    add("private memory of a process".into(), What::Memory, Some(MEMORY_KIB), 1, Cores::All);
     tasks.retain(|task| task.name.contains(&options.only));
     tasks
 }
@@ -113,12 +101,10 @@ fn exec(dir: &Path, words: &[&str]) -> Vec<OsString> {
     ["exec".into(), dir.into()].into_iter().chain(words.iter().map(OsString::from)).collect()
 }
 
-fn make(options: &Options, site: &Site, rounds: u32) -> Task {
+fn make(site: &Site) -> What {
     let dir = site.at.join("program");
-    let which = if options.program.is_some() { "a real program" } else { "a generated program" };
-    let what = What::Command {
+    What::Command {
         before: exec(&dir, &["make", "-s", "clean"]),
         command: exec(&dir, &["make", "-s", "-j4"]),
-    };
-    Task { name: format!("make -j4, {which}"), what, target: Some(MAKE), rounds }
+    }
 }

@@ -19,6 +19,8 @@ pub struct World {
     prepare: fn(&Site),
     /// What stands before the program: `ns-exec` with its options, or nothing.
     launch: fn(&Site) -> Vec<OsString>,
+    /// Real mounts to compare with, where a plain directory is not the same. Needs root.
+    kernel: Option<&'static World>,
     /// The kernel's refusals, for the oracle as well: a word of c/tools/confine.c.
     confine: Option<&'static str>,
     /// Variables for the launcher.
@@ -37,6 +39,7 @@ const NATIVE: World = World {
         site.seed("new/place");
     },
     launch: |_| Vec::new(),
+    kernel: None,
     confine: None,
     env: &[],
     result: &["new/place"],
@@ -52,6 +55,22 @@ const BIND: World = World {
     launch: |site| options(site, &[&["--bind", "@src", "@new/place"]]),
     result: &["src"],
     ..NATIVE
+};
+
+/// Real bind mounts, in a mount namespace that ends with the case.
+const KERNEL_READONLY: World = World {
+    name: "kernel-readonly",
+    launch: |_| mounts("mount --bind $T/src $P; mount -o remount,bind,ro $P"),
+    ..BIND
+};
+const KERNEL_NESTED: World = World {
+    name: "kernel-nested",
+    prepare: nest,
+    launch: |_| {
+        let nested = "mount --bind $T/more $P/sub/deep; mount --bind $T/file $P/hello.txt";
+        mounts(&format!("mount --bind $T/src $P; {nested}"))
+    },
+    ..BIND
 };
 
 /// Every world but the oracle, in the order in which they are reported.
@@ -83,6 +102,29 @@ pub const WORLDS: &[World] = &[
     World { name: "locked", usual: false, confine: Some("locked"), ..BIND },
     World { name: "old", usual: false, confine: Some("old"), ..BIND },
     World { name: "mdwe", usual: false, confine: Some("mdwe"), ..BIND },
+    // Compared with mounts of the kernel: read-only, and places inside of places.
+    World {
+        name: "readonly",
+        usual: false,
+        kernel: Some(&KERNEL_READONLY),
+        launch: |site| options(site, &[&["--ro-bind", "@src", "@new/place"]]),
+        ..BIND
+    },
+    World {
+        name: "nested",
+        usual: false,
+        kernel: Some(&KERNEL_NESTED),
+        prepare: nest,
+        launch: |site| {
+            let binds: [&[&str]; 3] = [
+                &["--bind", "@src", "@new/place"],
+                &["--bind", "@more", "@new/place/sub/deep"],
+                &["--bind", "@file", "@new/place/hello.txt"],
+            ];
+            options(site, &binds)
+        },
+        ..BIND
+    },
     World { name: "text", usual: false, confine: Some("text"), ..BIND },
 ];
 
@@ -97,16 +139,19 @@ pub fn worlds(choice: &[String]) -> Vec<&'static World> {
 }
 
 impl World {
-    /// Where the oracle for this world runs: a real directory, no library, and the
-    /// same refusals of the kernel.
+    /// Where the oracle for this world runs: a real directory, or real mounts; no
+    /// library; and the same refusals of the kernel.
     #[must_use]
     pub fn oracle(&self) -> Self {
-        Self { confine: self.confine, ..NATIVE }
+        match self.kernel {
+            Some(kernel) => Self { ..*kernel },
+            None => Self { confine: self.confine, ..NATIVE },
+        }
     }
 
     /// What tells one oracle from another.
     pub(crate) fn key(&self) -> &'static str {
-        self.confine.unwrap_or("")
+        self.kernel.map_or(self.confine.unwrap_or(""), |kernel| kernel.name)
     }
 
     /// Runs a case in a site of its own. Both outcome and tree come back with the
@@ -169,6 +214,19 @@ fn options(site: &Site, groups: &[&[&str]]) -> Vec<OsString> {
     let head = [crate::bins().ns_exec().into(), "--family".into(), site.family().into()];
     let body = groups.iter().flat_map(|g| g.iter()).map(|w| w.replace('@', &root).into());
     head.into_iter().chain(body).chain(["--".into()]).collect()
+}
+
+/// A mount namespace of its own, and the mounts made in it.
+fn mounts(script: &str) -> Vec<OsString> {
+    let script = format!("set -e; mkdir -p $P; {script}; exec \"$@\"");
+    ["unshare", "-m", "/bin/sh", "-c", &script, "mounts"].map(OsString::from).into()
+}
+
+/// The seed, and a directory and a file to stand inside of it.
+fn nest(site: &Site) {
+    site.seed("src");
+    site.write("more/er/within", "within\n");
+    site.write("file", "a file on a file\n");
 }
 
 /// Deals the seed's names out to two members, with one name in both.

@@ -1,1 +1,29 @@
-//! room
+//! What one process has of a namespace: its family's table as last seen, its
+//! working directory, its descriptors, and the directories it has resolved.
+//!
+//! - [`Process`]: all of that together, and [`Process::locate`], which every
+//!   call that takes a name goes through.
+//! - [`fds`]: what each descriptor shows.
+//! - [`dirs`]: directories known to be free of symbolic links.
+//! - [`listing`]: directories as the namespace lists them.
+//! - [`sockets`]: names of AF_UNIX sockets, back from what was bound.
+//!
+//! Nothing here takes a lock: these run in signal handlers and in the child of
+//! a fork of a threaded program. What is shared between threads is atomics,
+//! and a value that is being changed counts as unknown.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod dirs;
+pub mod fds;
+pub mod listing;
+pub mod locate;
+pub mod process;
+pub mod sockets;
+
+pub use locate::Target;
+pub use process::Process;

@@ -1,0 +1,135 @@
+//! What each descriptor shows: which member served it, and whether names below
+//! it need looking at. The kernel gives the numbers and keeps their life; a
+//! number that nothing is known of is looked up by its host name when needed.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// Descriptors beyond this are looked up each time; 8 bytes each, touched only
+/// when used.
+const KEPT: usize = 65_536;
+
+/// The table of a process.
+pub struct Fds {
+    entries: [AtomicU64; KEPT],
+}
+
+/// What is known of a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Shown {
+    /// The member that served it, 0 for the host.
+    pub seq: u32,
+    /// No mount point lies below it and it is no union: the host can be given
+    /// names below it as they are.
+    pub plain: bool,
+    /// What would change it is EROFS.
+    pub read_only: bool,
+}
+
+const KNOWN: u64 = 1;
+const PLAIN: u64 = 2;
+const READ_ONLY: u64 = 4;
+const GENERATION_BITS: u64 = 28;
+
+fn stamp(generation: u64) -> u64 {
+    generation & ((1 << GENERATION_BITS) - 1)
+}
+
+impl Fds {
+    /// Nothing is known.
+    #[must_use]
+    pub const fn new() -> Fds {
+        Fds { entries: [const { AtomicU64::new(0) }; KEPT] }
+    }
+
+    fn entry(&self, fd: i32) -> Option<&AtomicU64> {
+        self.entries.get(usize::try_from(fd).ok()?)
+    }
+
+    /// What is known of `fd` under this generation of the table.
+    #[inline]
+    pub fn get(&self, fd: i32, generation: u64) -> Option<Shown> {
+        let entry = self.entry(fd)?.load(Ordering::Relaxed);
+        if entry & KNOWN == 0 || entry >> 3 & stamp(u64::MAX) != stamp(generation) {
+            return None;
+        }
+        Some(Shown {
+            seq: (entry >> 32) as u32,
+            plain: entry & PLAIN != 0,
+            read_only: entry & READ_ONLY != 0,
+        })
+    }
+
+    /// The member that served `fd`, whatever has happened to the table since;
+    /// 0 when none did or nothing is known.
+    #[must_use]
+    pub fn seq(&self, fd: i32) -> u32 {
+        self.entry(fd).map_or(0, |e| (e.load(Ordering::Relaxed) >> 32) as u32)
+    }
+
+    /// Notes what `fd` shows.
+    #[inline]
+    pub fn set(&self, fd: i32, shown: Shown, generation: u64) {
+        let Some(entry) = self.entry(fd) else { return };
+        let mut value = u64::from(shown.seq) << 32 | stamp(generation) << 3 | KNOWN;
+        value |= if shown.plain { PLAIN } else { 0 };
+        value |= if shown.read_only { READ_ONLY } else { 0 };
+        entry.store(value, Ordering::Relaxed);
+    }
+
+    /// Nothing is known of `fd` any more. Reads before it writes: most numbers
+    /// were never noted, and their page is not to be touched.
+    #[inline]
+    pub fn forget(&self, fd: i32) {
+        if let Some(entry) = self.entry(fd)
+            && entry.load(Ordering::Relaxed) != 0
+        {
+            entry.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// `to` has become a duplicate of `from`.
+    #[inline]
+    pub fn copy(&self, from: i32, to: i32) {
+        let value = self.entry(from).map_or(0, |e| e.load(Ordering::Relaxed));
+        if let Some(entry) = self.entry(to)
+            && entry.load(Ordering::Relaxed) != value
+        {
+            entry.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// The descriptors served by a member, with its number: what exec hands on.
+    pub fn served(&self, below: usize) -> impl Iterator<Item = (i32, u32)> {
+        let kept = self.entries.iter().take(below).enumerate();
+        kept.filter_map(|(fd, e)| match (e.load(Ordering::Relaxed) >> 32) as u32 {
+            0 => None,
+            seq => Some((fd as i32, seq)),
+        })
+    }
+}
+
+impl Default for Fds {
+    fn default() -> Self {
+        Fds::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_ends_with_the_table_and_the_descriptor() {
+        static FDS: Fds = Fds::new();
+        let shown = Shown { seq: 9, plain: true, read_only: false };
+        FDS.set(3, shown, 5);
+        assert_eq!(FDS.get(3, 5), Some(shown));
+        assert_eq!(FDS.get(3, 6), None);
+        assert_eq!(FDS.seq(3), 9);
+        FDS.copy(3, 4);
+        FDS.forget(3);
+        assert_eq!((FDS.get(3, 5), FDS.get(4, 5)), (None, Some(shown)));
+        assert_eq!(FDS.served(100).collect::<std::vec::Vec<_>>(), [(4, 9)]);
+        assert_eq!((FDS.get(-1, 5), FDS.get(i32::MAX, 5)), (None, None));
+    }
+}

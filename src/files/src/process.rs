@@ -1,0 +1,350 @@
+//! What one process has of its family's namespace.
+
+use crate::dirs::{Dirs, Now};
+use crate::fds::{Fds, Shown};
+use crate::listing::Listings;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use once_cell::race::OnceBox;
+use privns_abi::{Errno, Result, path};
+use privns_host::{Host, Kernel, Name, Rcu, rcu::Guard};
+use privns_namespace::family::Family;
+use privns_namespace::index::Index;
+use privns_namespace::resolve::{self, Jump, Last, Located, Start};
+use privns_namespace::trail;
+
+/// One process. A static in the library; everything in it can be used from any
+/// thread and from signal handlers.
+#[derive(Default)]
+pub struct Process {
+    family: OnceBox<Family>,
+    table: Rcu<Table>,
+    /// What is known of each descriptor.
+    pub fds: Fds,
+    pub(crate) dirs: Dirs,
+    pub(crate) listings: Listings,
+    cwd: Cwd,
+    root: Root,
+    /// Resolve every name exactly, remember no directory (`--names exact`).
+    pub exact: AtomicBool,
+    /// The host has refused openat2(2) to us: walk instead.
+    pub no_openat2: AtomicBool,
+}
+
+/// The family's table as this process last saw it.
+pub struct Table {
+    generation: u64,
+    index: Vec<u8>,
+}
+
+/// The working directory. Its place on the host is the kernel's to know; we
+/// know only which member it was reached through.
+#[derive(Default)]
+struct Cwd {
+    seq: AtomicU32,
+    read_only: AtomicBool,
+    /// Raised by each change of directory: names remembered relative to the
+    /// old one are not found any more.
+    serial: AtomicU64,
+    /// Generation + 1 for which the directory is known to be plain, or its
+    /// complement for one known not to be; 0: not looked at.
+    plain: AtomicU64,
+}
+
+/// The root directory, once chroot(2) has made it another than the
+/// namespace's: a canonical name.
+#[derive(Default)]
+struct Root {
+    moved: AtomicBool,
+    name: Rcu<Name>,
+}
+
+/// A process that has a namespace.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// The process.
+    pub process: &'a Process,
+    /// Its family's live table.
+    pub family: &'a Family,
+}
+
+impl Table {
+    /// The mount table.
+    #[must_use]
+    pub fn index(&self) -> Index<'_> {
+        // Parsed, and so checked, when it was taken over.
+        Index::split(&self.index).unwrap_or(Index::EMPTY)
+    }
+}
+
+impl Process {
+    /// A process without a namespace.
+    #[must_use]
+    pub const fn new() -> Process {
+        Process {
+            family: OnceBox::new(),
+            table: Rcu::new(),
+            fds: Fds::new(),
+            dirs: Dirs::new(),
+            listings: Listings::new(),
+            cwd: Cwd {
+                seq: AtomicU32::new(0),
+                read_only: AtomicBool::new(false),
+                serial: AtomicU64::new(0),
+                plain: AtomicU64::new(0),
+            },
+            root: Root { moved: AtomicBool::new(false), name: Rcu::new() },
+            exact: AtomicBool::new(false),
+            no_openat2: AtomicBool::new(false),
+        }
+    }
+
+    /// Joins a family, once for the life of the process.
+    pub fn join(&self, family: Family) {
+        let _ = self.family.set(Box::new(family));
+    }
+
+    /// The namespace; `None` for a program that runs without one.
+    #[inline]
+    pub fn view(&self) -> Option<View<'_>> {
+        self.family.get().map(|family| View { process: self, family })
+    }
+
+    /// For the child of a fork: what other threads were in the middle of will
+    /// never end here.
+    pub fn forked(&self) {
+        self.table.forked();
+        self.root.name.forked();
+        self.dirs.clear();
+    }
+
+    /// Makes a directory of the namespace the root (chroot(2)).
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub fn set_root(&self, name: &[u8]) -> Result<()> {
+        let name = Name::from(name)?;
+        let moved = !name.as_bytes().is_empty();
+        self.root.name.replace(name);
+        self.root.moved.store(moved, Ordering::Release);
+        // What was remembered of names with `..` led by the old root.
+        self.cwd.serial.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether the root is another than the namespace's.
+    #[inline]
+    pub fn is_rooted(&self) -> bool {
+        self.root.moved.load(Ordering::Acquire)
+    }
+
+    /// The number of the member that the working directory was reached
+    /// through.
+    #[must_use]
+    pub fn cwd_seq(&self) -> u32 {
+        self.cwd.seq.load(Ordering::Relaxed)
+    }
+
+    /// The working directory has changed, and is now what `shown` says; `None`
+    /// where nobody knows.
+    pub fn set_cwd(&self, seq: u32, read_only: bool) {
+        self.cwd.seq.store(seq, Ordering::Relaxed);
+        self.cwd.read_only.store(read_only, Ordering::Relaxed);
+        self.cwd.plain.store(0, Ordering::Relaxed);
+        self.cwd.serial.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn cwd_serial(&self) -> u64 {
+        // 0 is for absolute names.
+        self.cwd.serial.load(Ordering::Relaxed) + 1
+    }
+}
+
+impl<'a> View<'a> {
+    /// The table of this moment.
+    ///
+    /// # Errors
+    /// What reading the shared table says; EBADMSG when it makes no sense.
+    pub fn table(self) -> Result<Guard<'a, Table>> {
+        loop {
+            let generation = self.family.generation();
+            match self.process.table.read() {
+                Some(table) if table.generation == generation => return Ok(table),
+                _ => {}
+            }
+            let mut index = Vec::new();
+            let generation = self.family.read_index(&mut index)?;
+            Index::parse(&index)?;
+            self.process.table.replace(Table { generation, index });
+        }
+    }
+
+    pub(crate) fn now(self, epochs: &dyn Fn(u16) -> u32) -> Now<'_> {
+        let raises = self.family.raises();
+        Now { generation: self.family.generation(), ms: Kernel.now_ms(), raises, epochs }
+    }
+
+    pub(crate) fn epoch(self, slot: u16) -> u32 {
+        self.family.epoch(slot.into()).load(Ordering::Acquire)
+    }
+
+    /// Tells the family that the name of this last component may have become
+    /// something else. Called after the kernel has done it.
+    pub fn renamed(self, name: &[u8]) {
+        let name = privns_abi::path::components(name).next_back().unwrap_or_default();
+        self.family.raise(trail::slot(name).into());
+    }
+
+    /// What a directory descriptor (or `AT_FDCWD`) shows.
+    pub fn shown(self, dirfd: i32) -> Shown {
+        let generation = self.family.generation();
+        let process = self.process;
+        if dirfd != libc::AT_FDCWD {
+            if let Some(shown) = process.fds.get(dirfd, generation) {
+                return shown;
+            }
+            let seq = process.fds.seq(dirfd);
+            let shown = self.look(self.fd_name(dirfd, seq), seq);
+            if shown.1 {
+                process.fds.set(dirfd, shown.0, generation);
+            }
+            return shown.0;
+        }
+        let seq = process.cwd_seq();
+        let read_only = process.cwd.read_only.load(Ordering::Relaxed);
+        let known = process.cwd.plain.load(Ordering::Relaxed);
+        if known == generation + 1 || known == !(generation + 1) {
+            return Shown { seq, plain: known == generation + 1, read_only };
+        }
+        let (shown, _) = self.look(self.cwd_name(), seq);
+        let known = if shown.plain { generation + 1 } else { !(generation + 1) };
+        process.cwd.plain.store(known, Ordering::Relaxed);
+        process.cwd.read_only.store(shown.read_only, Ordering::Relaxed);
+        shown
+    }
+
+    /// What a canonical name shows, and whether that is worth remembering. A
+    /// directory that has no name any more (removed, or unmounted) goes on
+    /// as the host's.
+    fn look(self, name: Result<Name>, seq: u32) -> (Shown, bool) {
+        let unnamed = Shown { seq, plain: true, read_only: false };
+        let (Ok(name), Ok(table)) = (name, self.table()) else { return (unnamed, false) };
+        let found = table.index().find(name.as_bytes());
+        let Some(mount) = found.mount else {
+            return (Shown { seq: 0, plain: !found.mounts_below, read_only: false }, true);
+        };
+        let member = mount.members().find(|m| m.seq() == seq).unwrap_or(mount.first());
+        let top = mount.path() == name.as_bytes();
+        let plain = !(found.mounts_below || top && mount.is_union());
+        (Shown { seq: member.seq(), plain, read_only: member.is_read_only() }, true)
+    }
+
+    /// The canonical name of the working directory.
+    ///
+    /// # Errors
+    /// ENOENT when it has been removed or unmounted; getcwd(2)'s.
+    pub fn cwd_name(self) -> Result<Name> {
+        let mut host = Name::new();
+        Kernel.getcwd(&mut host)?;
+        resolve::name_of(self.table()?.index(), host.as_bytes(), self.process.cwd_seq())
+    }
+
+    /// The canonical name of the file behind a descriptor that member `seq`
+    /// served.
+    ///
+    /// # Errors
+    /// EBADF for no descriptor, ENOENT for a file without a name here.
+    pub fn fd_name(self, fd: i32, seq: u32) -> Result<Name> {
+        let mut host = Name::new();
+        Kernel
+            .fd_path(fd, &mut host)
+            .map_err(|e| if e == Errno::ENOENT { Errno::EBADF } else { e })?;
+        if host.as_bytes().first() != Some(&b'/') {
+            return Err(Errno::ENOTDIR);
+        }
+        resolve::name_of(self.table()?.index(), host.as_bytes(), seq)
+    }
+
+    /// The canonical name of the root directory: empty but after chroot(2).
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub fn root(self) -> Result<Name> {
+        if !self.process.is_rooted() {
+            return Ok(Name::new());
+        }
+        self.process.root.name.read().map_or(Ok(Name::new()), |root| Name::from(root.as_bytes()))
+    }
+
+    /// What the process calls a canonical name: empty for its root.
+    ///
+    /// # Errors
+    /// ENOENT for what lies outside its root.
+    pub fn from_root(self, name: Name) -> Result<Name> {
+        if !self.process.is_rooted() {
+            return Ok(name);
+        }
+        let root = self.root()?;
+        let bytes = name.as_bytes();
+        if bytes != root.as_bytes() && !path::is_within(bytes, root.as_bytes()) {
+            return Err(Errno::ENOENT);
+        }
+        Name::from(&bytes[root.as_bytes().len()..])
+    }
+
+    /// Resolves a name the exact way.
+    ///
+    /// # Errors
+    /// Those of [`resolve::walk`], EBADF and ENOTDIR for `dirfd`.
+    pub fn walk(self, dirfd: i32, name: &[u8], last: Last) -> Result<Located> {
+        let table = self.table()?;
+        let (index, jump) = (table.index(), Own { view: self, index: table.index() });
+        let root = self.root()?;
+        let root = root.as_bytes();
+        if name.first() == Some(&b'/') {
+            return resolve::walk_from(&Kernel, index, &jump, root, Start::ROOT, name, last);
+        }
+        let (from, seq) = match dirfd {
+            libc::AT_FDCWD => (self.cwd_name()?, self.process.cwd_seq()),
+            fd => {
+                let seq = self.process.fds.seq(fd);
+                if !Kernel.fstat(fd)?.is_dir() {
+                    return Err(Errno::ENOTDIR);
+                }
+                (self.fd_name(fd, seq)?, seq)
+            }
+        };
+        let start = Start { ns: from.as_bytes(), seq };
+        resolve::walk_from(&Kernel, index, &jump, root, start, name, last)
+    }
+}
+
+/// Knows this process's own `/proc` links.
+struct Own<'a> {
+    view: View<'a>,
+    index: Index<'a>,
+}
+
+impl Jump for Own<'_> {
+    fn jump(&self, link: &[u8], text: &[u8]) -> Result<Name> {
+        let mut digits = [0; 10];
+        let pid = Kernel.getpid().unsigned_abs();
+        let mut own = Name::from(b"/proc/")?;
+        own.push(privns_host::kernel::decimal(pid, &mut digits))?;
+        own.push(b"/")?;
+        if let Some(rest) = link.strip_prefix(own.as_bytes()) {
+            match rest.rsplit(|&b| b == b'/').next().unwrap_or_default() {
+                b"cwd" => return self.view.cwd_name(),
+                b"root" => return self.view.root(),
+                number => {
+                    let number = core::str::from_utf8(number).ok().and_then(|n| n.parse().ok());
+                    if let Some(fd) = number.filter(|_| rest.windows(3).any(|w| w == b"fd/")) {
+                        return self.view.fd_name(fd, self.view.process.fds.seq(fd));
+                    }
+                }
+            }
+        }
+        resolve::name_of(self.index, text, 0)
+    }
+}

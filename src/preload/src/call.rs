@@ -1,0 +1,211 @@
+//! What every row needs: results as C has them, names located, and the call
+//! made once the name is right.
+
+use core::ffi::{c_char, c_int, CStr};
+use libc::ssize_t;
+use privns_abi::{Errno, Result};
+use privns_files::process::View;
+use privns_files::Target;
+use privns_host::sys;
+use privns_namespace::resolve::Last;
+
+/// Puts the error where the program looks for it.
+pub(crate) fn set_errno(error: Errno) {
+    // SAFETY: the calling thread's errno.
+    unsafe { *libc::__errno_location() = error.0 };
+}
+
+/// A result as a C function gives it: -1 and errno, or a number.
+pub(crate) trait Ret {
+    /// The number, or -1 with errno set.
+    fn ret(self) -> c_int;
+    /// The same for sizes.
+    fn size(self) -> ssize_t;
+}
+
+impl Ret for Result<usize> {
+    #[inline]
+    fn ret(self) -> c_int {
+        self.size() as c_int
+    }
+
+    #[inline]
+    fn size(self) -> ssize_t {
+        match self {
+            Ok(n) => n as ssize_t,
+            Err(error) => {
+                set_errno(error);
+                -1
+            }
+        }
+    }
+}
+
+/// What a call does to the file that it names, for read-only members.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Does {
+    /// Looks.
+    Read,
+    /// Changes what is there: ENOENT before EROFS.
+    Change,
+    /// Makes it: EEXIST before EROFS.
+    Make,
+    /// Removes it: EBUSY for a mount point.
+    Remove,
+}
+
+/// A call that names one file.
+#[derive(Clone, Copy)]
+pub(crate) struct Named {
+    pub(crate) dirfd: c_int,
+    pub(crate) path: *const c_char,
+    pub(crate) last: Last,
+    pub(crate) does: Does,
+}
+
+impl Named {
+    /// Uses what the name leads to.
+    pub(crate) fn follow(dirfd: c_int, path: *const c_char, does: Does) -> Named {
+        Named { dirfd, path, last: Last::FOLLOW, does }
+    }
+
+    /// Uses the last component itself.
+    pub(crate) fn no_follow(dirfd: c_int, path: *const c_char, does: Does) -> Named {
+        let last = if does == Does::Make { Last::MAKE } else { Last::NO_FOLLOW };
+        Named { dirfd, path, last, does }
+    }
+
+    /// Follows unless an `AT_SYMLINK_NOFOLLOW` among `flags` says otherwise.
+    pub(crate) fn flags(dirfd: c_int, path: *const c_char, flags: c_int, does: Does) -> Named {
+        if flags & libc::AT_SYMLINK_NOFOLLOW != 0 {
+            Named::no_follow(dirfd, path, does)
+        } else {
+            Named::follow(dirfd, path, does)
+        }
+    }
+
+    /// Locates the name and makes the call with what is to be given in its
+    /// place.
+    ///
+    /// # Safety
+    /// `path` is what the program gave: null or a C string, or what only the
+    /// kernel can say EFAULT to.
+    #[inline]
+    pub(crate) unsafe fn call(
+        self,
+        make: impl Fn(c_int, *const c_char) -> Result<usize>,
+    ) -> Result<usize> {
+        let Some(view) = crate::PROCESS.view() else { return make(self.dirfd, self.path) };
+        if self.path.is_null() {
+            return make(self.dirfd, self.path);
+        }
+        let mut to = Target::new();
+        // SAFETY: not null, and the program says that it is a string.
+        unsafe { self.locate(view, &mut to) }?;
+        let (dirfd, path) = self.args(&mut to);
+        make(dirfd, path)
+    }
+
+    /// Locates the name; a link at its end is followed when the call follows,
+    /// and what the member does not allow is an error.
+    ///
+    /// # Safety
+    /// `path` is a C string.
+    #[inline]
+    pub(crate) unsafe fn locate(self, view: View<'_>, to: &mut Target) -> Result<()> {
+        // SAFETY: the caller's promise.
+        let name = unsafe { CStr::from_ptr(self.path) };
+        if name.is_empty() {
+            return Err(Errno::ENOENT);
+        }
+        view.locate(self.dirfd, name, self.last, to)?;
+        if self.last.follow && !to.exact {
+            let (dirfd, path) = self.args(to);
+            // SAFETY: `args` gives a C string.
+            let found = unsafe { lstat_mode(dirfd, path) };
+            if found.is_ok_and(|mode| mode & libc::S_IFMT == libc::S_IFLNK) {
+                view.locate_exact(self.dirfd, name, self.last, to)?;
+            }
+        }
+        if self.does == Does::Read {
+            return Ok(());
+        }
+        self.permit(view, to)
+    }
+
+    /// Refuses what the kernel would on a mount point or a read-only mount.
+    fn permit(self, view: View<'_>, to: &mut Target) -> Result<()> {
+        if self.does == Does::Remove && (to.at_mount || !to.plain) {
+            return Err(Errno::EBUSY);
+        }
+        if self.does == Does::Make && to.at_mount {
+            return Err(Errno::EEXIST);
+        }
+        if !to.read_only {
+            return Ok(());
+        }
+        let _ = view;
+        let (dirfd, path) = self.args(to);
+        // SAFETY: `args` gives a C string.
+        let there = unsafe { lstat_mode(dirfd, path) };
+        match (self.does, there) {
+            (Does::Make, Ok(_)) => Err(Errno::EEXIST),
+            (Does::Make | Does::Remove, Err(Errno::ENOENT)) | (_, Ok(_)) => Err(Errno::EROFS),
+            (_, Err(error)) => Err(error),
+        }
+    }
+
+    /// The directory descriptor and name for the kernel.
+    #[inline]
+    pub(crate) fn args(&self, to: &mut Target) -> (c_int, *const c_char) {
+        if to.as_given {
+            (self.dirfd, self.path)
+        } else {
+            (libc::AT_FDCWD, to.name.as_ptr())
+        }
+    }
+}
+
+/// The type and permission bits of the last component itself.
+///
+/// # Safety
+/// `path` is a C string.
+pub(crate) unsafe fn lstat_mode(dirfd: c_int, path: *const c_char) -> Result<u32> {
+    let mut st = core::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the kernel writes a struct stat where one has room.
+    unsafe {
+        sys!(libc::SYS_newfstatat, dirfd, path, st.as_mut_ptr(), libc::AT_SYMLINK_NOFOLLOW)?;
+        Ok(st.assume_init().st_mode)
+    }
+}
+
+/// Runs a call that may wait and at which a thread may be cancelled
+/// (pthreads(7)): libc's own bodies, which we have replaced, allow it there.
+#[inline]
+pub(crate) fn cancellable(waits: bool, make: impl FnOnce() -> Result<usize>) -> Result<usize> {
+    if !waits || crate::start::single_threaded() {
+        return make();
+    }
+    unsafe extern "C" {
+        fn pthread_setcanceltype(kind: c_int, old: *mut c_int) -> c_int;
+    }
+    const ASYNCHRONOUS: c_int = 1;
+    let mut old = 0;
+    // SAFETY: the thread's own cancel type, put back below. Nothing between
+    // the two allocates, or holds anything that an unwind would lose.
+    unsafe { pthread_setcanceltype(ASYNCHRONOUS, &mut old) };
+    let done = make();
+    // SAFETY: as above.
+    unsafe { pthread_setcanceltype(old, &mut old) };
+    done
+}
+
+/// Adds the flag that says that a file system is read-only.
+///
+/// # Safety
+/// The kernel has filled the structure.
+pub(crate) unsafe fn mark_read_only(buf: *mut libc::statfs) {
+    // The libc crate counts f_flags among the spare words: it is the eleventh.
+    // SAFETY: inside the structure.
+    unsafe { *buf.cast::<libc::c_long>().add(10) |= libc::ST_RDONLY as libc::c_long };
+}

@@ -1,0 +1,188 @@
+//! Descriptors: what each shows is forgotten when it is closed and copied when
+//! it is duplicated, and the family's table is not closed by programs that
+//! close all they find.
+
+use crate::call::Ret;
+use crate::PROCESS;
+use core::ffi::{c_int, c_uint};
+use libc::{gid_t, mode_t, size_t, timespec, uid_t};
+use privns_abi::{Errno, Result};
+use privns_host::sys;
+
+/// The descriptor of the family's table, -1 for a program without a family.
+#[inline]
+pub(crate) fn kept() -> c_int {
+    PROCESS.view().map_or(-1, |view| view.family.fd())
+}
+
+pub(crate) unsafe fn close(fd: c_int) -> c_int {
+    shut(fd).ret()
+}
+
+/// close(2). For the table it answers as for a number that is not open, which
+/// is what the program thinks it is.
+#[inline]
+pub(crate) fn shut(fd: c_int) -> Result<usize> {
+    if fd >= 0 && fd == kept() {
+        return Err(Errno::EBADF);
+    }
+    PROCESS.fds.forget(fd);
+    // SAFETY: the program closes its own descriptor.
+    unsafe { sys!(libc::SYS_close, fd) }
+}
+
+pub(crate) unsafe fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+    shut_range(first, last, flags).ret()
+}
+
+/// close_range(2) around the table.
+pub(crate) fn shut_range(first: c_uint, last: c_uint, flags: c_int) -> Result<usize> {
+    // SAFETY: the program closes its own descriptors.
+    let range =
+        |first: c_uint, last: c_uint| unsafe { sys!(libc::SYS_close_range, first, last, flags) };
+    const CLOEXEC: c_int = 4;
+    let table = kept();
+    if flags & CLOEXEC == 0 && first <= last {
+        let end = last.min(65_535);
+        (first..=end).take_while(|&fd| fd <= end).for_each(|fd| PROCESS.fds.forget(fd as c_int));
+    }
+    if table < 0 || first > last || !(first..=last).contains(&(table as c_uint)) {
+        return range(first, last);
+    }
+    let table = table as c_uint;
+    let mut done = Ok(0);
+    if first < table {
+        done = range(first, table - 1);
+    }
+    if done.is_ok() && table < last {
+        done = range(table + 1, last);
+    }
+    done
+}
+
+pub(crate) unsafe fn closefrom(first: c_int) {
+    if shut_range(first.max(0) as c_uint, c_uint::MAX, 0).is_err() {
+        // Before Linux 5.9, or refused by a filter of the program's own: one
+        // by one, as far as the limit goes.
+        let mut limit = core::mem::MaybeUninit::<libc::rlimit>::uninit();
+        // SAFETY: the kernel fills the structure.
+        let end = unsafe {
+            sys!(libc::SYS_getrlimit, libc::RLIMIT_NOFILE, limit.as_mut_ptr())
+                .map_or(1024, |_| limit.assume_init().rlim_cur.min(1 << 20))
+        };
+        (first.max(0)..end as c_int).for_each(|fd| {
+            let _ = shut(fd);
+        });
+    }
+}
+
+pub(crate) unsafe fn dup(fd: c_int) -> c_int {
+    // SAFETY: no memory is involved.
+    copied(fd, unsafe { sys!(libc::SYS_dup, fd) }).ret()
+}
+
+/// Notes that the result is a duplicate of `fd`.
+pub(crate) fn copied(fd: c_int, done: Result<usize>) -> Result<usize> {
+    if let Ok(new) = done {
+        PROCESS.fds.copy(fd, new as c_int);
+    }
+    done
+}
+
+pub(crate) unsafe fn dup2(from: c_int, to: c_int) -> c_int {
+    if from == to {
+        // SAFETY: no memory is involved; EBADF for a number not open.
+        return unsafe { sys!(libc::SYS_fcntl, from, libc::F_GETFD) }.map(|_| to as usize).ret();
+    }
+    onto(from, to, 0).ret()
+}
+
+pub(crate) unsafe fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int {
+    onto(from, to, flags).ret()
+}
+
+/// dup3(2). The table makes way for a program that wants its number.
+pub(crate) fn onto(from: c_int, to: c_int, flags: c_int) -> Result<usize> {
+    if to >= 0 && (to == kept() || from == kept()) {
+        // Another number would have to be told to every process that has this
+        // one: refused as a number beyond the limit would be.
+        return Err(Errno::EBADF);
+    }
+    // SAFETY: no memory is involved.
+    copied(from, unsafe { sys!(libc::SYS_dup3, from, to, flags) })
+}
+
+pub(crate) unsafe fn fcntl(fd: c_int, command: c_int, arg: usize) -> c_int {
+    control(fd, command, arg).ret()
+}
+
+/// fcntl(2).
+pub(crate) fn control(fd: c_int, command: c_int, arg: usize) -> Result<usize> {
+    // The old lock commands are the new ones on 64-bit systems; F_GETOWN needs
+    // F_GETOWN_EX to tell a group from an error (fcntl(2)).
+    if command == libc::F_GETOWN {
+        let mut owner = [0i32; 2];
+        const F_GETOWN_EX: c_int = 16;
+        const F_OWNER_PGRP: i32 = 2;
+        // SAFETY: the kernel writes a struct f_owner_ex: two ints.
+        unsafe { sys!(libc::SYS_fcntl, fd, F_GETOWN_EX, owner.as_mut_ptr()) }?;
+        let [kind, pid] = owner;
+        return Ok(if kind == F_OWNER_PGRP { -pid } else { pid } as isize as usize);
+    }
+    // A lock that waits is a place where a thread can be cancelled.
+    let waits = matches!(command, libc::F_SETLKW | libc::F_OFD_SETLKW);
+    let done = crate::call::cancellable(waits, || {
+        // SAFETY: the program's own arguments.
+        unsafe { sys!(libc::SYS_fcntl, fd, command, arg) }
+    });
+    if matches!(command, libc::F_DUPFD | libc::F_DUPFD_CLOEXEC) {
+        return copied(fd, done);
+    }
+    done
+}
+
+/// Whether what `fd` shows may not be changed.
+fn read_only(fd: c_int) -> bool {
+    PROCESS.view().is_some_and(|view| {
+        let known = view.process.fds.get(fd, view.family.generation());
+        known.is_some_and(|shown| shown.read_only)
+    })
+}
+
+/// Calls that change a file through a descriptor that needs no write access.
+macro_rules! change {
+    ($($name:ident $nr:ident ($($arg:ident : $ty:ty),*);)*) => {$(
+        pub(crate) unsafe fn $name(fd: c_int $(, $arg: $ty)*) -> c_int {
+            if read_only(fd) {
+                return Err(Errno::EROFS).ret();
+            }
+            // SAFETY: the program's own arguments.
+            unsafe { sys!(libc::$nr, fd $(, $arg)*) }.ret()
+        }
+    )*};
+}
+
+change! {
+    fchmod SYS_fchmod (mode: mode_t);
+    fchown SYS_fchown (uid: uid_t, gid: gid_t);
+    fsetxattr SYS_fsetxattr (name: *const libc::c_char, value: *const libc::c_void, size: size_t, flags: c_int);
+    fremovexattr SYS_fremovexattr (name: *const libc::c_char);
+}
+
+pub(crate) unsafe fn futimens(fd: c_int, times: *const timespec) -> c_int {
+    if read_only(fd) {
+        return Err(Errno::EROFS).ret();
+    }
+    // SAFETY: the program's own arguments.
+    unsafe { sys!(libc::SYS_utimensat, fd, 0usize, times, 0) }.ret()
+}
+
+pub(crate) unsafe fn fstatfs(fd: c_int, buf: *mut libc::statfs) -> c_int {
+    // SAFETY: the program's own arguments.
+    let done = unsafe { sys!(libc::SYS_fstatfs, fd, buf) };
+    if done.is_ok() && read_only(fd) {
+        // SAFETY: the kernel has just filled it.
+        unsafe { crate::call::mark_read_only(buf) };
+    }
+    done.ret()
+}

@@ -1,0 +1,186 @@
+//! open and its relatives: the name is taken to be canonical, and the kernel
+//! itself refuses when a symbolic link says otherwise.
+
+use crate::call::{Does, Named, Ret};
+use core::ffi::{c_char, c_int, CStr};
+use core::sync::atomic::Ordering;
+use libc::mode_t;
+use privns_abi::{Errno, Result};
+use privns_files::fds::Shown;
+use privns_files::process::View;
+use privns_files::Target;
+use privns_host::kernel::{OpenHow, RESOLVE_NO_SYMLINKS};
+use privns_host::sys;
+use privns_namespace::resolve::Last;
+
+pub(crate) unsafe fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+    // SAFETY: the program's own arguments, passed on.
+    unsafe { open_at(libc::AT_FDCWD, path, flags, mode) }.ret()
+}
+
+pub(crate) unsafe fn openat(
+    dirfd: c_int,
+    path: *const c_char,
+    flags: c_int,
+    mode: mode_t,
+) -> c_int {
+    // SAFETY: as above.
+    unsafe { open_at(dirfd, path, flags, mode) }.ret()
+}
+
+pub(crate) unsafe fn open_2(path: *const c_char, flags: c_int) -> c_int {
+    // SAFETY: as above; the fortified form takes no mode.
+    unsafe { open_at(libc::AT_FDCWD, path, flags, 0) }.ret()
+}
+
+pub(crate) unsafe fn openat_2(dirfd: c_int, path: *const c_char, flags: c_int) -> c_int {
+    // SAFETY: as above.
+    unsafe { open_at(dirfd, path, flags, 0) }.ret()
+}
+
+pub(crate) unsafe fn creat(path: *const c_char, mode: mode_t) -> c_int {
+    let flags = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
+    // SAFETY: as above.
+    unsafe { open_at(libc::AT_FDCWD, path, flags, mode) }.ret()
+}
+
+/// openat(2) in the namespace.
+///
+/// # Safety
+/// `path` is a C string, null, or what only the kernel can say EFAULT to.
+pub(crate) unsafe fn open_at(
+    dirfd: c_int,
+    path: *const c_char,
+    flags: c_int,
+    mode: mode_t,
+) -> Result<usize> {
+    let view = match crate::PROCESS.view() {
+        Some(view) if !path.is_null() => view,
+        // SAFETY: the program's own arguments.
+        _ => return unsafe { sys!(libc::SYS_openat, dirfd, path, flags, mode) },
+    };
+    let last = intent(flags);
+    let does = if writes(flags) { Does::Change } else { Does::Read };
+    let named = Named { dirfd, path, last, does };
+    // SAFETY: not null, and the program says that it is a string.
+    let name = unsafe { CStr::from_ptr(path) };
+    let mut to = Target::new();
+    if !view.process.no_openat2.load(Ordering::Relaxed)
+        && view.locate_unchecked(dirfd, name, &mut to)?
+        && !(to.read_only && writes(flags))
+    {
+        let how = OpenHow::new(flags, mode, RESOLVE_NO_SYMLINKS);
+        let (dir, at) = named.args(&mut to);
+        // SAFETY: a C string and an open_how of our own.
+        let opened = unsafe {
+            sys!(libc::SYS_openat2, dir, at, &how as *const OpenHow, size_of::<OpenHow>())
+        };
+        match opened {
+            Ok(fd) => return Ok(note(view, fd, &to)),
+            Err(Errno::ELOOP | Errno::EAGAIN) => {}
+            Err(Errno::ENOSYS | Errno::EPERM) if refused() => {
+                view.process.no_openat2.store(true, Ordering::Relaxed);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    // SAFETY: as above.
+    unsafe { open_exact(view, named, name, flags, mode) }
+}
+
+/// The walk, then the kernel; once more when a link has appeared meanwhile.
+#[cold]
+unsafe fn open_exact(
+    view: View<'_>,
+    named: Named,
+    name: &CStr,
+    flags: c_int,
+    mode: mode_t,
+) -> Result<usize> {
+    let mut to = Target::new();
+    for _ in 0..privns_abi::path::LINKS_MAX {
+        view.locate_exact(named.dirfd, name, named.last, &mut to)?;
+        if to.read_only && writes(flags) {
+            let (dir, at) = named.args(&mut to);
+            // SAFETY: a C string of ours.
+            let there = unsafe { crate::call::lstat_mode(dir, at) };
+            return Err(match there {
+                Ok(mode) if mode & libc::S_IFMT == libc::S_IFDIR => Errno::EISDIR,
+                Ok(_) if flags & libc::O_EXCL != 0 && flags & libc::O_CREAT != 0 => Errno::EEXIST,
+                Ok(_) => Errno::EROFS,
+                Err(Errno::ENOENT) if flags & libc::O_CREAT != 0 => Errno::EROFS,
+                Err(error) => error,
+            });
+        }
+        let (dir, at) = named.args(&mut to);
+        if crate::reveal::is_own_mounts(&to) {
+            return crate::reveal::open_mounts(view, &to, flags);
+        }
+        let opened = if to.magic || view.process.no_openat2.load(Ordering::Relaxed) {
+            let flags = if to.magic { flags } else { flags | libc::O_NOFOLLOW };
+            // SAFETY: a C string of ours.
+            unsafe { sys!(libc::SYS_openat, dir, at, flags, mode) }
+        } else {
+            let how = OpenHow::new(flags, mode, RESOLVE_NO_SYMLINKS);
+            // SAFETY: as above.
+            unsafe {
+                sys!(libc::SYS_openat2, dir, at, &how as *const OpenHow, size_of::<OpenHow>())
+            }
+        };
+        match opened {
+            Ok(fd) => return Ok(note(view, fd, &to)),
+            // O_NOFOLLOW's own answer, or a link put there since the walk.
+            Err(Errno::ELOOP) if flags & libc::O_NOFOLLOW == 0 && !to.magic => {}
+            Err(Errno::ENOSYS | Errno::EPERM) if !to.magic && refused() => {
+                view.process.no_openat2.store(true, Ordering::Relaxed);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Errno::ELOOP)
+}
+
+/// Whether the host refuses openat2(2) as such, asked with a call that nothing
+/// else can be wrong with: EPERM may be the file's own answer.
+#[cold]
+fn refused() -> bool {
+    let how = OpenHow::new(libc::O_PATH | libc::O_CLOEXEC, 0, RESOLVE_NO_SYMLINKS);
+    match privns_host::Kernel.openat2(libc::AT_FDCWD, c"/", &how) {
+        Ok(fd) => {
+            let _ = privns_host::Kernel.close(fd);
+            false
+        }
+        Err(error) => matches!(error, Errno::ENOSYS | Errno::EPERM),
+    }
+}
+
+/// Notes what a new descriptor shows.
+#[inline]
+pub(crate) fn note(view: View<'_>, fd: usize, to: &Target) -> usize {
+    let shown = Shown { seq: to.seq, plain: to.plain, read_only: to.read_only };
+    let fds = &view.process.fds;
+    if shown.seq == 0 && shown.plain {
+        // Plain host files need no note beyond that they are: the host's name
+        // for them is ours. But a number noted before must not lie.
+        fds.set(fd as c_int, shown, view.family.generation());
+    } else {
+        fds.set(fd as c_int, shown, view.family.generation());
+    }
+    fd
+}
+
+fn intent(flags: c_int) -> Last {
+    let create = flags & libc::O_CREAT != 0;
+    let exclusive = create && flags & libc::O_EXCL != 0;
+    Last { follow: flags & libc::O_NOFOLLOW == 0 && !exclusive, create }
+}
+
+fn writes(flags: c_int) -> bool {
+    if flags & libc::O_PATH != 0 {
+        return false;
+    }
+    flags & libc::O_ACCMODE != libc::O_RDONLY
+        || flags & libc::O_TRUNC != 0
+        || flags & libc::O_TMPFILE == libc::O_TMPFILE
+        || flags & libc::O_CREAT != 0
+}

@@ -1,0 +1,188 @@
+//! What reveals a name tells the namespace's: the working directory, the text
+//! of `/proc`'s own links, the mount table.
+
+use crate::call::{set_errno, Does, Named, Ret};
+use crate::PROCESS;
+use core::ffi::{c_char, c_int, CStr};
+use libc::{size_t, ssize_t};
+use privns_abi::{Errno, Result};
+use privns_files::process::View;
+use privns_files::Target;
+use privns_host::{sys, Kernel, Name};
+use privns_namespace::resolve::{self, Last};
+
+pub(crate) unsafe fn readlink(path: *const c_char, buf: *mut c_char, size: size_t) -> ssize_t {
+    // SAFETY: passed on.
+    unsafe { readlink_at(libc::AT_FDCWD, path, buf, size) }.size()
+}
+
+pub(crate) unsafe fn readlinkat(
+    dirfd: c_int,
+    path: *const c_char,
+    buf: *mut c_char,
+    size: size_t,
+) -> ssize_t {
+    // SAFETY: passed on.
+    unsafe { readlink_at(dirfd, path, buf, size) }.size()
+}
+
+/// readlinkat(2) in the namespace.
+///
+/// # Safety
+/// As that call.
+pub(crate) unsafe fn readlink_at(
+    dirfd: c_int,
+    path: *const c_char,
+    buf: *mut c_char,
+    size: size_t,
+) -> Result<usize> {
+    let read = |dirfd: c_int, path: *const c_char| {
+        // SAFETY: the program's buffer, a name that is its own or ours.
+        unsafe { sys!(libc::SYS_readlinkat, dirfd, path, buf, size) }
+    };
+    let view = match PROCESS.view() {
+        Some(view) if !path.is_null() && !crate::names::is_empty(path) => view,
+        _ => return read(dirfd, path),
+    };
+    let named = Named { dirfd, path, last: Last::NO_FOLLOW, does: Does::Read };
+    let mut to = Target::new();
+    // SAFETY: not null, and the program says that it is a string.
+    unsafe { named.locate(view, &mut to) }?;
+    let (dir, at) = named.args(&mut to);
+    if to.as_given || !to.name.as_bytes().starts_with(b"/proc/") {
+        return read(dir, at);
+    }
+    let mut text = Name::new();
+    // SAFETY: `args` gives a C string.
+    Kernel.readlinkat(dir, unsafe { CStr::from_ptr(at) }, &mut text)?;
+    let shown = shown_link(view, to.name.as_bytes(), text)?;
+    let bytes = shown.as_bytes();
+    let n = bytes.len().min(size);
+    if n == 0 {
+        return Err(Errno::EINVAL);
+    }
+    // SAFETY: the program says that its buffer has `size` bytes.
+    unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), buf.cast(), n) };
+    Ok(n)
+}
+
+/// The text of a link in `/proc` as the namespace has it.
+fn shown_link(view: View<'_>, link: &[u8], text: Name) -> Result<Name> {
+    if !resolve::is_magic(link) || text.as_bytes().first() != Some(&b'/') {
+        return Ok(text);
+    }
+    let own = {
+        let mut digits = [0; 10];
+        let pid = privns_host::kernel::decimal(Kernel.getpid().unsigned_abs(), &mut digits);
+        link[b"/proc/".len()..].strip_prefix(pid).is_some_and(|rest| rest.starts_with(b"/"))
+    };
+    let seq = match link.rsplit(|&b| b == b'/').next().unwrap_or_default() {
+        b"cwd" if own => view.process.cwd_seq(),
+        number if own => core::str::from_utf8(number)
+            .ok()
+            .and_then(|n| n.parse().ok())
+            .map_or(0, |fd| view.process.fds.seq(fd)),
+        _ => 0,
+    };
+    // A removed file's text ends in " (deleted)", and so does its name here.
+    match resolve::name_of(view.table()?.index(), text.as_bytes(), seq) {
+        Ok(name) if name.as_bytes().is_empty() => Name::from(b"/"),
+        Ok(name) => Ok(name),
+        Err(_) => Ok(text),
+    }
+}
+
+pub(crate) unsafe fn chdir(path: *const c_char) -> c_int {
+    let view = match PROCESS.view() {
+        Some(view) if !path.is_null() => view,
+        // SAFETY: the program's own argument.
+        _ => return unsafe { sys!(libc::SYS_chdir, path) }.ret(),
+    };
+    let named = Named::follow(libc::AT_FDCWD, path, Does::Read);
+    let mut to = Target::new();
+    // SAFETY: not null, and the program says that it is a string.
+    let done = unsafe { named.locate(view, &mut to) }.and_then(|()| {
+        let (_, at) = named.args(&mut to);
+        // SAFETY: a C string of ours or the program's.
+        let done = unsafe { sys!(libc::SYS_chdir, at) }?;
+        view.process.set_cwd(to.seq, to.read_only);
+        Ok(done)
+    });
+    done.ret()
+}
+
+pub(crate) unsafe fn fchdir(fd: c_int) -> c_int {
+    // SAFETY: no memory is involved.
+    let done = unsafe { sys!(libc::SYS_fchdir, fd) };
+    if let (Ok(_), Some(view)) = (&done, PROCESS.view()) {
+        let shown = view.shown(fd);
+        view.process.set_cwd(shown.seq, shown.read_only);
+    }
+    done.ret()
+}
+
+/// getcwd(2), the namespace's name.
+pub(crate) fn cwd() -> Result<Name> {
+    let Some(view) = PROCESS.view() else {
+        let mut host = Name::new();
+        return Kernel.getcwd(&mut host).map(|()| host);
+    };
+    let mut name = view.cwd_name()?;
+    if name.as_bytes().is_empty() {
+        name.push(b"/")?;
+    }
+    Ok(name)
+}
+
+pub(crate) unsafe fn getcwd(buf: *mut c_char, size: size_t) -> *mut c_char {
+    // SAFETY: passed on.
+    match unsafe { getcwd_into(buf, size) } {
+        Ok(at) => at,
+        Err(error) => {
+            set_errno(error);
+            core::ptr::null_mut()
+        }
+    }
+}
+
+unsafe fn getcwd_into(buf: *mut c_char, size: size_t) -> Result<*mut c_char> {
+    if !buf.is_null() && size == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let name = cwd()?;
+    let needed = name.as_bytes().len() + 1;
+    // A null buffer is to be allocated, for the program to free (getcwd(3)).
+    let room = if buf.is_null() && size == 0 { needed } else { size };
+    if room < needed {
+        return Err(Errno::ERANGE);
+    }
+    let to = if buf.is_null() {
+        // SAFETY: an ordinary allocation of the program's own malloc.
+        unsafe { libc::malloc(room) }.cast()
+    } else {
+        buf
+    };
+    if to.is_null() {
+        return Err(Errno::ENOMEM);
+    }
+    // SAFETY: at least `needed` bytes, which the name and its NUL are.
+    unsafe {
+        core::ptr::copy_nonoverlapping(name.as_bytes().as_ptr(), to.cast(), needed - 1);
+        *to.add(needed - 1) = 0;
+    }
+    Ok(to)
+}
+
+/// Whether a located name is the process's own mount table in `/proc`.
+pub(crate) fn is_own_mounts(to: &Target) -> bool {
+    let Some(rest) = to.name.as_bytes().strip_prefix(b"/proc/") else { return false };
+    let mut digits = [0; 10];
+    let pid = privns_host::kernel::decimal(Kernel.getpid().unsigned_abs(), &mut digits);
+    rest.strip_prefix(pid).is_some_and(|rest| matches!(rest, b"/mounts" | b"/mountinfo"))
+}
+
+/// Opens the process's own mount table as the namespace has it.
+pub(crate) fn open_mounts(_view: View<'_>, to: &Target, flags: c_int) -> Result<usize> {
+    let mut host = Name::from(to.name.as_bytes())?;
+    Kernel.openat(libc::AT_FDCWD, host.as_cstr()?, flags, 0).map(|fd| fd as usize)
+}

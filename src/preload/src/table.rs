@@ -1,0 +1,135 @@
+//! The table of intercepted calls: one row a call. To add a call, add its row
+//! and the function that the row names.
+//!
+//! `Entry` rows patch libc's own entry too; the names after `+` are entries
+//! that libc keeps to itself. `Symbol` rows are exported only.
+
+/// The C types of the signatures.
+pub(crate) mod types {
+    pub(crate) use core::ffi::{c_char, c_int, c_uint, c_void};
+    pub(crate) use libc::{
+        dev_t, gid_t, mode_t, off_t, size_t, ssize_t, timespec, timeval, uid_t, utimbuf,
+    };
+    pub(crate) use libc::{mmsghdr, msghdr, sockaddr, socklen_t};
+    /// libc's structures that share a name with a call.
+    pub(crate) type Stat = libc::stat;
+    pub(crate) type Statx = libc::statx;
+    pub(crate) type Statfs = libc::statfs;
+}
+
+crate::row::rows! {
+    // Opening.
+    Entry open open64 __open __open64 + __open_nocancel:
+        open::open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int;
+    Entry openat openat64: open::openat(dirfd: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int;
+    Symbol __open_2 __open64_2: open::open_2(path: *const c_char, flags: c_int) -> c_int;
+    Symbol __openat_2 __openat64_2: open::openat_2(dirfd: c_int, path: *const c_char, flags: c_int) -> c_int;
+    Entry creat creat64: open::creat(path: *const c_char, mode: mode_t) -> c_int;
+
+    // Attributes.
+    Symbol stat stat64: stat::stat(path: *const c_char, buf: *mut Stat) -> c_int;
+    Symbol lstat lstat64: stat::lstat(path: *const c_char, buf: *mut Stat) -> c_int;
+    Entry fstatat fstatat64: stat::fstatat(dirfd: c_int, path: *const c_char, buf: *mut Stat, flags: c_int) -> c_int;
+    Entry statx: stat::statx(dirfd: c_int, path: *const c_char, flags: c_int, mask: c_uint, buf: *mut Statx) -> c_int;
+    Symbol __xstat __xstat64: stat::xstat(version: c_int, path: *const c_char, buf: *mut Stat) -> c_int;
+    Symbol __lxstat __lxstat64: stat::lxstat(version: c_int, path: *const c_char, buf: *mut Stat) -> c_int;
+    Symbol __fxstatat __fxstatat64:
+        stat::fxstatat(version: c_int, dirfd: c_int, path: *const c_char, buf: *mut Stat, flags: c_int) -> c_int;
+    Entry access: names::access(path: *const c_char, mode: c_int) -> c_int;
+    Entry eaccess euidaccess: names::eaccess(path: *const c_char, mode: c_int) -> c_int;
+    Entry faccessat: names::faccessat(dirfd: c_int, path: *const c_char, mode: c_int, flags: c_int) -> c_int;
+    Entry chmod: names::chmod(path: *const c_char, mode: mode_t) -> c_int;
+    Entry fchmodat: names::fchmodat(dirfd: c_int, path: *const c_char, mode: mode_t, flags: c_int) -> c_int;
+    Symbol lchmod: names::lchmod(path: *const c_char, mode: mode_t) -> c_int;
+    Entry chown: names::chown(path: *const c_char, uid: uid_t, gid: gid_t) -> c_int;
+    Entry lchown: names::lchown(path: *const c_char, uid: uid_t, gid: gid_t) -> c_int;
+    Entry fchownat: names::fchownat(dirfd: c_int, path: *const c_char, uid: uid_t, gid: gid_t, flags: c_int) -> c_int;
+    Entry truncate truncate64: names::truncate(path: *const c_char, len: off_t) -> c_int;
+    Entry utimensat: names::utimensat(dirfd: c_int, path: *const c_char, times: *const timespec, flags: c_int) -> c_int;
+    Entry utime: names::utime(path: *const c_char, times: *const utimbuf) -> c_int;
+    Entry utimes: names::utimes(path: *const c_char, times: *const timeval) -> c_int;
+    Entry lutimes: names::lutimes(path: *const c_char, times: *const timeval) -> c_int;
+    Entry futimesat: names::futimesat(dirfd: c_int, path: *const c_char, times: *const timeval) -> c_int;
+    Entry statfs statfs64 __statfs: names::statfs(path: *const c_char, buf: *mut Statfs) -> c_int;
+    Entry getxattr: names::getxattr(path: *const c_char, name: *const c_char, value: *mut c_void, size: size_t) -> ssize_t;
+    Entry lgetxattr: names::lgetxattr(path: *const c_char, name: *const c_char, value: *mut c_void, size: size_t) -> ssize_t;
+    Entry listxattr: names::listxattr(path: *const c_char, list: *mut c_char, size: size_t) -> ssize_t;
+    Entry llistxattr: names::llistxattr(path: *const c_char, list: *mut c_char, size: size_t) -> ssize_t;
+    Entry setxattr:
+        names::setxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int;
+    Entry lsetxattr:
+        names::lsetxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int;
+    Entry removexattr: names::removexattr(path: *const c_char, name: *const c_char) -> c_int;
+    Entry lremovexattr: names::lremovexattr(path: *const c_char, name: *const c_char) -> c_int;
+    Entry inotify_add_watch: names::inotify_add_watch(fd: c_int, path: *const c_char, mask: c_uint) -> c_int;
+
+    // Making and removing names.
+    Entry mkdir: names::mkdir(path: *const c_char, mode: mode_t) -> c_int;
+    Entry mkdirat: names::mkdirat(dirfd: c_int, path: *const c_char, mode: mode_t) -> c_int;
+    Symbol mknod: names::mknod(path: *const c_char, mode: mode_t, dev: dev_t) -> c_int;
+    Entry mknodat: names::mknodat(dirfd: c_int, path: *const c_char, mode: mode_t, dev: dev_t) -> c_int;
+    Symbol mkfifo: names::mkfifo(path: *const c_char, mode: mode_t) -> c_int;
+    Symbol mkfifoat: names::mkfifoat(dirfd: c_int, path: *const c_char, mode: mode_t) -> c_int;
+    Symbol __xmknod: names::xmknod(version: c_int, path: *const c_char, mode: mode_t, dev: *const dev_t) -> c_int;
+    Symbol __xmknodat:
+        names::xmknodat(version: c_int, dirfd: c_int, path: *const c_char, mode: mode_t, dev: *const dev_t) -> c_int;
+    Entry unlink: names::unlink(path: *const c_char) -> c_int;
+    Entry unlinkat: names::unlinkat(dirfd: c_int, path: *const c_char, flags: c_int) -> c_int;
+    Entry rmdir: names::rmdir(path: *const c_char) -> c_int;
+    Symbol remove: names::remove(path: *const c_char) -> c_int;
+    Entry rename: names::rename(from: *const c_char, to: *const c_char) -> c_int;
+    Entry renameat: names::renameat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char) -> c_int;
+    Entry renameat2:
+        names::renameat2(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_uint) -> c_int;
+    Entry link: names::link(from: *const c_char, to: *const c_char) -> c_int;
+    Entry linkat:
+        names::linkat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_int) -> c_int;
+    Entry symlink: names::symlink(text: *const c_char, path: *const c_char) -> c_int;
+    Entry symlinkat: names::symlinkat(text: *const c_char, dirfd: c_int, path: *const c_char) -> c_int;
+
+    // What reveals a name.
+    Entry readlink: reveal::readlink(path: *const c_char, buf: *mut c_char, size: size_t) -> ssize_t;
+    Entry readlinkat:
+        reveal::readlinkat(dirfd: c_int, path: *const c_char, buf: *mut c_char, size: size_t) -> ssize_t;
+    Entry getcwd: reveal::getcwd(buf: *mut c_char, size: size_t) -> *mut c_char;
+    Entry chdir: reveal::chdir(path: *const c_char) -> c_int;
+    Entry fchdir: reveal::fchdir(fd: c_int) -> c_int;
+
+    // Sockets.
+    Entry bind: sockets::bind(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int;
+    Entry connect __connect: sockets::connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int;
+    Symbol sendto:
+        sockets::sendto(fd: c_int, buf: *const c_void, size: size_t, flags: c_int, addr: *const sockaddr, len: socklen_t) -> ssize_t;
+    Symbol sendmsg: sockets::sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t;
+    Symbol sendmmsg: sockets::sendmmsg(fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int) -> c_int;
+    Entry getsockname: sockets::getsockname(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int;
+    Symbol getpeername: sockets::getpeername(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int;
+    Symbol accept: sockets::accept(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int;
+    Symbol accept4: sockets::accept4(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int;
+    Symbol recvfrom:
+        sockets::recvfrom(fd: c_int, buf: *mut c_void, size: size_t, flags: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> ssize_t;
+    Symbol __recvfrom_chk:
+        sockets::recvfrom_chk(fd: c_int, buf: *mut c_void, size: size_t, room: size_t, flags: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> ssize_t;
+    Symbol recvmsg: sockets::recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t;
+    Symbol recvmmsg:
+        sockets::recvmmsg(fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int, timeout: *mut timespec) -> c_int;
+
+    // Descriptors.
+    Entry close __close + __close_nocancel: descriptors::close(fd: c_int) -> c_int;
+    Entry close_range: descriptors::close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int;
+    Entry closefrom: descriptors::closefrom(first: c_int) -> ();
+    Entry dup: descriptors::dup(fd: c_int) -> c_int;
+    Entry dup2 __dup2: descriptors::dup2(from: c_int, to: c_int) -> c_int;
+    Entry dup3: descriptors::dup3(from: c_int, to: c_int, flags: c_int) -> c_int;
+    Entry fcntl fcntl64 + __fcntl64_nocancel: descriptors::fcntl(fd: c_int, command: c_int, arg: size_t) -> c_int;
+    Entry fchmod: descriptors::fchmod(fd: c_int, mode: mode_t) -> c_int;
+    Entry fchown: descriptors::fchown(fd: c_int, uid: uid_t, gid: gid_t) -> c_int;
+    Entry futimens: descriptors::futimens(fd: c_int, times: *const timespec) -> c_int;
+    Entry fsetxattr:
+        descriptors::fsetxattr(fd: c_int, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int;
+    Entry fremovexattr: descriptors::fremovexattr(fd: c_int, name: *const c_char) -> c_int;
+    Entry fstatfs fstatfs64: descriptors::fstatfs(fd: c_int, buf: *mut Statfs) -> c_int;
+
+    // Directories.
+    Entry getdents64: dirs::getdents64(fd: c_int, buf: *mut c_void, size: size_t) -> ssize_t;
+}
