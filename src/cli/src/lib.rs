@@ -1,1 +1,44 @@
-//! room
+//! What `ns-exec`, `ns` and `ns-serve` are made of.
+//!
+//! - [`spec`]: the outer face of a program, said once.
+//! - [`exec`]: builds a namespace and becomes a program in it.
+//! - [`serve`]: the 9P servers.
+//! - [`runtime`], [`keeper`]: how families are found, and what outlives them.
+//! - [`world`]: the environment, users, jobs.
+//! - [`elf`]: what a program's header says about it.
+//!
+//! These programs may themselves run inside a family. What people name goes
+//! through `std` and is looked up in their namespace like any name; what is
+//! our own housekeeping (the runtime directory, `/proc`, skeletons, instances)
+//! goes through raw system calls and is the host's.
+#![forbid(unsafe_code)]
+
+pub mod elf;
+pub mod exec;
+pub mod instance;
+pub mod keeper;
+pub mod runtime;
+pub mod serve;
+pub mod spec;
+pub mod tree;
+pub mod world;
+
+pub(crate) use privns_namespace::failure;
+
+use failure::Failure;
+
+/// Prints a failure as its one line on standard error.
+pub fn complain(program: &str, failure: &Failure) {
+    eprintln!("{program}: {failure}");
+}
+
+/// Prints on standard output.
+///
+/// # Errors
+/// write(2)'s.
+pub fn print(text: &[u8]) -> Result<(), Failure> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    let done = out.write_all(text).and_then(|()| out.flush());
+    done.map_err(|e| Failure::new("standard output", world::of_io(&e)))
+}

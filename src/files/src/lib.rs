@@ -8,6 +8,7 @@
 //! - [`guest`]: children that share our memory, and what they must not change.
 //! - [`program`]: what a file to be run is.
 //! - [`listing`]: directories as the namespace lists them.
+//! - [`sockets`]: names of AF_UNIX sockets, back from what was bound.
 //!
 //! Nothing here takes a lock: these run in signal handlers and in the child of
 //! a fork of a threaded program. What is shared between threads is atomics,
@@ -26,6 +27,7 @@ pub mod listing;
 pub mod locate;
 pub mod process;
 pub mod program;
+pub mod sockets;
 
 pub use locate::Target;
 pub use process::Process;

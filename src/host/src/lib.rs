@@ -19,19 +19,25 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod dirent;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod fd;
 pub mod kernel;
 pub mod name;
+pub mod process;
 pub mod raw;
 pub mod rcu;
 pub mod shared;
+pub mod slot;
+#[cfg(feature = "launcher")]
+pub mod startup;
 
 pub use kernel::Kernel;
 pub use name::{HotName, Name};
 pub use rcu::Rcu;
 pub use shared::Shared;
+pub use slot::Slot;
 
 use core::ffi::CStr;
 use privns_abi::{Result, Stat};

@@ -23,8 +23,8 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use privns_abi::{Errno, Result};
 use privns_host::{Kernel, Name, Shared, fd::Owner};
 
-/// Counters of names that may have become something else.
-pub const EPOCHS: usize = 4096;
+pub use crate::trail::EPOCHS;
+
 /// Longest name of a family, in bytes.
 pub const NAME_MAX: usize = 200;
 
@@ -40,8 +40,11 @@ const AT_ID: usize = 16;
 const AT_CLOSED: usize = 24;
 const AT_KEEPER: usize = 28;
 const AT_NAME_LEN: usize = 32;
+const AT_FLAGS: usize = 36;
 const AT_NAME: usize = 40;
 const AT_GENERATION: usize = 256;
+/// Raised with every epoch: unmoved, no epoch has moved either.
+const AT_RAISES: usize = 264;
 const AT_COUNTERS: usize = 320;
 const COUNTER_STRIDE: usize = 64;
 const AT_EPOCHS: usize = 4096;
@@ -80,6 +83,15 @@ impl Counter {
     ];
 }
 
+/// What holds for a family as long as it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flag {
+    /// Programs that the library cannot serve are refused, not run outside.
+    Strict = 1,
+    /// The kernel confines every member too (Landlock).
+    Enforced = 2,
+}
+
 /// Counts go here for a table that may only be read.
 static UNCOUNTED: AtomicU64 = AtomicU64::new(0);
 static UNRAISED: AtomicU32 = AtomicU32::new(0);
@@ -101,8 +113,15 @@ impl Family {
     /// EINVAL or ENAMETOOLONG for a name that cannot be a file's; ENOSPC for a
     /// table that does not fit; what memfd_create(2) and mmap(2) say.
     pub fn create(name: &[u8], table: &Table) -> Result<Family> {
+        Family::create_as(new_id()?, name, table)
+    }
+
+    /// The same for a family whose number has been chosen.
+    ///
+    /// # Errors
+    /// As [`Family::create`].
+    pub fn create_as(id: u64, name: &[u8], table: &Table) -> Result<Family> {
         check_name(name)?;
-        let id = random_id()?;
         let made = anonymous_file(id)?;
         let family = Family::fill(made, id, name, table).and_then(|shared| {
             let inherited = handed_down(made);
@@ -133,7 +152,7 @@ impl Family {
         s.u32(AT_VERSION)?.store(VERSION, Ordering::Relaxed);
         s.u32(AT_UID)?.store(uid, Ordering::Relaxed);
         s.u64(AT_ID)?.store(id, Ordering::Relaxed);
-        s.u64(AT_NAME_LEN)?.store(name.len() as u64, Ordering::Relaxed);
+        s.u32(AT_NAME_LEN)?.store(name.len() as u32, Ordering::Relaxed);
         s.write(AT_NAME, name)?;
         write_slot(&s, 1, &image(table)?, &index::encode(table))?;
         s.u64(AT_GENERATION)?.store(1, Ordering::Release);
@@ -197,7 +216,7 @@ impl Family {
     /// # Errors
     /// ENOMEM; EBADMSG for a damaged header.
     pub fn name(&self) -> Result<Vec<u8>> {
-        let len = self.shared.u64(AT_NAME_LEN)?.load(Ordering::Relaxed) as usize;
+        let len = self.shared.u32(AT_NAME_LEN)?.load(Ordering::Relaxed) as usize;
         if len > NAME_MAX {
             return Err(Errno::EBADMSG);
         }
@@ -315,7 +334,17 @@ impl Family {
     pub fn raise(&self, slot: usize) {
         if self.is_writable() {
             self.epoch(slot).fetch_add(1, Ordering::Release);
+            if let Ok(raises) = self.shared.u64(AT_RAISES) {
+                raises.fetch_add(1, Ordering::Release);
+            }
         }
+    }
+
+    /// How many epochs have been raised so far.
+    #[inline]
+    #[must_use]
+    pub fn raises(&self) -> u64 {
+        self.shared.u64(AT_RAISES).map_or(0, |r| r.load(Ordering::Acquire))
     }
 
     /// A counter; one that counts for nobody where the table is read-only.
@@ -334,6 +363,33 @@ impl Family {
     pub fn count(&self, counter: Counter) -> u64 {
         let at = AT_COUNTERS + counter as usize * COUNTER_STRIDE;
         self.shared.u64(at).map_or(0, |c| c.load(Ordering::Relaxed))
+    }
+
+    /// Whether a flag has been set.
+    #[must_use]
+    pub fn has(&self, flag: Flag) -> bool {
+        self.shared.u32(AT_FLAGS).is_ok_and(|f| f.load(Ordering::Acquire) & flag as u32 != 0)
+    }
+
+    /// Sets a flag; it cannot be taken back.
+    pub fn set(&self, flag: Flag) {
+        if let (true, Ok(flags)) = (self.is_writable(), self.shared.u32(AT_FLAGS)) {
+            flags.fetch_or(flag as u32, Ordering::Release);
+        }
+    }
+
+    /// Takes over a descriptor that was opened, not inherited: it is moved out
+    /// of the way and will be inherited.
+    ///
+    /// # Errors
+    /// As [`Family::attach`]; EMFILE. The descriptor is closed either way.
+    pub fn adopt(fd: i32) -> Result<Family> {
+        let moved = move_high(fd);
+        let _ = Kernel.close(fd);
+        let fd = moved?;
+        Family::attach(fd).inspect_err(|_| {
+            let _ = Kernel.close(fd);
+        })
     }
 
     /// Becomes a member, with all that inherit the descriptor.
@@ -487,7 +543,11 @@ pub fn check_name(name: &[u8]) -> Result<()> {
     if name.iter().any(|b| matches!(b, b'/' | 0)) { Err(Errno::EINVAL) } else { Ok(()) }
 }
 
-fn random_id() -> Result<u64> {
+/// A number for a new family: random, never 0.
+///
+/// # Errors
+/// getrandom(2)'s.
+pub fn new_id() -> Result<u64> {
     loop {
         match Kernel.random()? {
             0 => {}

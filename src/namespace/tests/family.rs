@@ -9,10 +9,10 @@ use privns_namespace::{Index, Kind, Order, Rule, Source, Table, Verb};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-fn bind(table: &mut Table, src: &str, dst: &str) {
+fn bind(table: &mut Table, src: &str, dst: &str) -> Result<(), Errno> {
     let rule = Rule { verb: Verb::Bind, origin: b"test".to_vec() };
     let member = table.member(Source::Host(src.as_bytes().to_vec()), rule);
-    table.place(dst.as_bytes(), Kind::Dir, Order::Replace, member, None).unwrap();
+    table.place(dst.as_bytes(), Kind::Dir, Order::Replace, member, None)
 }
 
 fn family() -> Family {
@@ -48,7 +48,7 @@ fn a_member_binds_names_of_its_own() {
     let (family, job) = inherited();
     let (who, count) = job.split_once(' ').unwrap();
     for i in 0..count.parse::<u32>().unwrap() {
-        family.update(|t| Ok(bind(t, "/s", &format!("/{who}/{i}")))).unwrap();
+        family.update(|t| bind(t, "/s", &format!("/{who}/{i}"))).unwrap();
     }
     let prefix = format!("/{who}/").into_bytes();
     let table = family.read_table().unwrap();
@@ -77,17 +77,16 @@ fn a_member_rewrites_the_table() {
     let (family, job) = inherited();
     let rounds = if job == "for ever" { u32::MAX } else { 3 };
     for _ in 0..rounds {
-        family.update(|table| Ok(rewrite(table))).unwrap();
+        family.update(rewrite).unwrap();
     }
     assert_whole(&family);
 }
 
-fn rewrite(table: &mut Table) {
+fn rewrite(table: &mut Table) -> Result<(), Errno> {
     let last = table.at(b"/t0").map_or(0, |m| number(&m.members[0].source));
     *table = Table::new();
-    for i in 0..=(last + 1) % 500 {
-        bind(table, &format!("/{}", last + 1), &format!("/t{i}"));
-    }
+    let source = format!("/{}", last + 1);
+    (0..=(last + 1) % 500).try_for_each(|i| bind(table, &source, &format!("/t{i}")))
 }
 
 fn number(source: &Source) -> u32 {
@@ -136,7 +135,7 @@ fn no_reader_sees_a_torn_table_while_writers_run_and_are_killed() {
     }
     assert!(reads > 100 && kills > 10 && newest > 100, "{reads} reads, {kills} kills, {newest}");
     // Nobody holds the lock any more.
-    family.update(|t| Ok(bind(t, "/last", "/last"))).unwrap();
+    family.update(|t| bind(t, "/last", "/last")).unwrap();
     assert!(family.read_table().unwrap().at(b"/last").is_some());
 }
 
@@ -148,7 +147,7 @@ fn threads_of_one_process_exclude_each_other() {
             let family = &family;
             scope.spawn(move || {
                 for i in 0..20 {
-                    family.update(|table| Ok(bind(table, "/s", &format!("/{t}/{i}")))).unwrap();
+                    family.update(|table| bind(table, "/s", &format!("/{t}/{i}"))).unwrap();
                 }
             });
         }
@@ -159,10 +158,10 @@ fn threads_of_one_process_exclude_each_other() {
 #[test]
 fn a_failed_or_empty_change_changes_nothing() {
     let family = family();
-    family.update(|t| Ok(bind(t, "/s", "/a"))).unwrap();
+    family.update(|t| bind(t, "/s", "/a")).unwrap();
     let before = (family.generation(), family.read_table().unwrap());
     let failed: Result<(), Errno> = family.update(|t| {
-        bind(t, "/s", "/b");
+        bind(t, "/s", "/b")?;
         Err(Errno::ENOENT)
     });
     assert_eq!(failed, Err(Errno::ENOENT));
@@ -174,10 +173,8 @@ fn a_failed_or_empty_change_changes_nothing() {
 fn a_table_that_no_longer_fits_is_refused_whole() {
     let family = family();
     let long = "x".repeat(4000);
-    let full = family.update(|t| {
-        (0..3000).for_each(|i| bind(t, &format!("/{long}"), &format!("/{i}")));
-        Ok(())
-    });
+    let full = family
+        .update(|t| (0..3000).try_for_each(|i| bind(t, &format!("/{long}"), &format!("/{i}"))));
     assert_eq!(full, Err(Errno::ENOSPC));
     assert!(family.read_table().unwrap().mounts().is_empty());
 }

@@ -103,10 +103,14 @@ unsafe extern "C" fn look(
     1
 }
 
+/// What `PRIVNS` may hold; only a very long root does not fit.
+const LONGEST: usize = 1024;
+
 /// A short text on the stack.
 struct Short {
-    bytes: [u8; 512],
+    bytes: [u8; LONGEST],
     len: usize,
+    full: bool,
 }
 
 impl Write for Short {
@@ -121,6 +125,8 @@ impl Short {
         if let Some(to) = self.bytes.get_mut(self.len..self.len + text.len()) {
             to.copy_from_slice(text);
             self.len += text.len();
+        } else {
+            self.full = true;
         }
     }
 
@@ -130,8 +136,8 @@ impl Short {
 }
 
 /// What the next program is to find in `PRIVNS`, with the variable's name.
-fn ours(view: View<'_>, command: Option<&[u8]>) -> Short {
-    let mut text = Short { bytes: [0; 512], len: 0 };
+fn ours(view: View<'_>, command: Option<&[u8]>) -> Result<Short> {
+    let mut text = Short { bytes: [0; LONGEST], len: 0, full: false };
     text.push(OURS);
     let _ = write!(text, "1:{}:{:016x}", view.family.fd(), view.family.id());
     let mut separator = ":";
@@ -144,12 +150,21 @@ fn ours(view: View<'_>, command: Option<&[u8]>) -> Short {
         let _ = write!(text, "{separator}f{fd}={seq}");
         separator = ";";
     }
+    if view.process.is_rooted() {
+        let root = view.root()?;
+        let _ = write!(text, "{separator}r{}=", root.as_bytes().len());
+        text.push(root.as_bytes());
+        separator = ";";
+    }
     if let Some(command) = command {
         text.push(separator.as_bytes());
         text.push(b"n");
         text.push(command.get(..15).unwrap_or(command));
     }
-    text
+    if text.full {
+        return Err(Errno::E2BIG);
+    }
+    Ok(text)
 }
 
 /// Whether a descriptor is inherited.
@@ -159,13 +174,19 @@ pub(crate) fn stays(fd: c_int) -> bool {
 }
 
 /// Takes over what the last program has handed on behind the table's number.
-pub(crate) fn take(view: View<'_>, inherited: &Inherited<'_>) {
+///
+/// # Errors
+/// ENOMEM: without its root the program is not to run.
+pub(crate) fn take(view: View<'_>, inherited: &Inherited<'_>) -> Result<()> {
     let number = |text: &[u8]| core::str::from_utf8(text).ok().and_then(|n| n.parse().ok());
     let mut rest = inherited.rest;
     while let Some((kind, text)) = rest.split_first() {
-        let end = if *kind == b'n' { None } else { text.iter().position(|b| *b == b';') };
-        let end = end.unwrap_or(text.len());
-        let (item, left) = text.split_at(end);
+        let end = match kind {
+            b'n' => None,
+            b'r' => root_end(text),
+            _ => text.iter().position(|b| *b == b';'),
+        };
+        let (item, left) = text.split_at(end.unwrap_or(text.len()));
         match kind {
             b'd' => view.process.set_cwd(number(item).unwrap_or(0), false),
             b'f' => {
@@ -176,11 +197,23 @@ pub(crate) fn take(view: View<'_>, inherited: &Inherited<'_>) {
                     view.process.fds.set_seq(fd as c_int, seq);
                 }
             }
+            b'r' => {
+                let name = item.splitn(2, |b| *b == b'=').nth(1).unwrap_or_default();
+                view.process.set_root(name)?;
+            }
             b'n' => name_command(item),
             _ => {}
         }
         rest = left.strip_prefix(b";").unwrap_or_default();
     }
+    Ok(())
+}
+
+/// Where the root's item ends: its name is counted, for it may hold anything.
+fn root_end(text: &[u8]) -> Option<usize> {
+    let digits = text.iter().position(|b| *b == b'=')?;
+    let len: usize = core::str::from_utf8(text.get(..digits)?).ok()?.parse().ok()?;
+    digits.checked_add(1)?.checked_add(len).filter(|end| *end <= text.len())
 }
 
 /// A script is known by its own name, not by its interpreter's (pkill, ps).
@@ -233,7 +266,7 @@ pub(crate) unsafe fn environment(
 ) -> Result<Next> {
     let untouched = Next { at: env, block: Vec::new() };
     let Some(settings) = Settings::get() else { return Ok(untouched) };
-    let ours = ours(view, wanted.command);
+    let ours = ours(view, wanted.command)?;
     // SAFETY: the caller's.
     let given = || unsafe { strings(env) };
     let mut seen = Seen::default();

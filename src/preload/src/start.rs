@@ -80,7 +80,7 @@ fn join(handed: &[u8]) -> Result<()> {
     }
     PROCESS.join(family);
     if let Some(view) = PROCESS.view() {
-        crate::handover::take(view, &inherited);
+        crate::handover::take(view, &inherited)?;
     }
     Ok(())
 }

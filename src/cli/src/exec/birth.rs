@@ -1,0 +1,167 @@
+//! The birth of a family: its place in the runtime directory, its namespace,
+//! its table, and the keeper that it leaves behind.
+
+use super::places;
+use super::request::Request;
+use super::zero;
+use crate::failure::{Failure, shown};
+use crate::runtime::{self, Entry, Runtime};
+use crate::{instance, keeper};
+use privns_abi::Errno;
+use privns_host::Kernel;
+use privns_namespace::build::{Builder, Built, Places};
+use privns_namespace::family::{self, Flag, Inherited};
+use privns_namespace::{Family, Index, Source, Table, Verb, index};
+use std::os::unix::ffi::OsStringExt;
+
+/// A family that is being made.
+pub struct Birth {
+    entry: Entry,
+    id: u64,
+    name: Vec<u8>,
+}
+
+impl Birth {
+    /// Chooses the family's number and takes its place.
+    ///
+    /// # Errors
+    /// No runtime directory; EEXIST for a name that is taken.
+    pub fn begin(name: &[u8]) -> Result<Birth, Failure> {
+        let id = family::new_id().map_err(|e| Failure::new("a number for the family", e))?;
+        let runtime = Runtime::make()?;
+        let entry = runtime.enter(id, name).map_err(|e| match e {
+            Errno::EEXIST => Failure::new(format!("--family {}", shown(name)), e)
+                .fix("that family lives: --join it"),
+            e => Failure::new("the family's place in the runtime directory", e),
+        })?;
+        Ok(Birth { entry, id, name: name.to_vec() })
+    }
+
+    /// Builds the namespace.
+    ///
+    /// # Errors
+    /// The first line that fails.
+    pub fn build(&self, request: &Request) -> Result<Built, Failure> {
+        build(request, &mut places::Host::new(self.id, self.entry.skeleton()))
+    }
+
+    /// Makes the table, with us as its first member.
+    ///
+    /// # Errors
+    /// What memfd_create(2) and the like say.
+    pub fn family(&self, table: &Table, request: &Request) -> Result<Family, Failure> {
+        let failure = |e| Failure::new("the family's table", e);
+        let family = Family::create_as(self.id, &self.name, table).map_err(failure)?;
+        family.enter().map_err(failure)?;
+        let outer = outer_family().is_some_and(|outer| outer.has(Flag::Strict));
+        if request.strict || table.cleared || outer {
+            family.set(Flag::Strict);
+        }
+        if request.enforce {
+            family.set(Flag::Enforced);
+        }
+        Ok(family)
+    }
+
+    /// Leaves the keeper behind and lets the family be found.
+    ///
+    /// # Errors
+    /// fork(2)'s, symlinkat(2)'s.
+    pub fn leave_keeper(self, family: &Family) -> Result<(), Failure> {
+        let failure = |e| Failure::new("the family's keeper", e);
+        let mut keep = vec![self.entry.fd()];
+        // What a copied table shows belongs to the family that it was copied
+        // from, which therefore must not end before this one.
+        keep.extend(inherited().and_then(|v| Some(Inherited::parse(&v)?.fd)));
+        let entry = &self.entry;
+        let (pid, fd) = keeper::leave(family, &keep, |own| {
+            let table = own.read_table().unwrap_or_default();
+            instance::remove_all(self.id, &instances(&table));
+            entry.remove();
+            for runtime in Runtime::all() {
+                runtime.sweep();
+            }
+        })
+        .map_err(failure)?;
+        self.entry.publish(pid, fd).map_err(failure)
+    }
+
+    /// Takes back what has been made.
+    pub fn abandon(self) {
+        instance::remove_all(self.id, &[]);
+        self.entry.remove();
+    }
+}
+
+/// The host paths of the instances that a table shows.
+#[must_use]
+pub fn instances(table: &Table) -> Vec<Vec<u8>> {
+    let members = table.mounts().iter().flat_map(|mount| &mount.members);
+    let private = members.filter(|member| member.rule.verb == Verb::Private);
+    private
+        .map(|member| {
+            let Source::Host(host) = &member.source;
+            host.clone()
+        })
+        .collect()
+}
+
+/// Prints the namespace that would be built.
+///
+/// # Errors
+/// As building it.
+pub fn dump(request: &Request) -> Result<(), Failure> {
+    let birth = Birth::begin(b"")?;
+    let mut places = places::Host::dry(birth.id, birth.entry.skeleton());
+    let text = build(request, &mut places).and_then(|built| printed(&built.table));
+    birth.entry.remove();
+    crate::print(&text?)
+}
+
+fn printed(_table: &Table) -> Result<Vec<u8>, Failure> {
+    Err(Failure::new("--dump", "not built yet"))
+}
+
+fn build(request: &Request, places: &mut dyn Places) -> Result<Built, Failure> {
+    let base = base()?;
+    let cwd = super::environment::here().unwrap_or_default();
+    let mut builder = Builder::new(&Kernel, places, &base, &cwd);
+    builder.skip_missing = request.skip_missing;
+    if request.given || request.restore.is_some() || request.dump.is_some() {
+        return builder.run(&request.lines);
+    }
+    let bytes = index::encode(&base);
+    let index = Index::parse(&bytes).map_err(|e| Failure::new("the table", e))?;
+    let view = super::program::View { index, cwd: &cwd };
+    builder.run(&zero::lines(|name| view.host(name).ok()))
+}
+
+/// The namespace to begin from: inside a family, a copy of that family's.
+fn base() -> Result<Table, Failure> {
+    match (outer_family(), inherited()) {
+        (Some(family), _) => {
+            let table = family.read_table();
+            let mut table = table.map_err(|e| Failure::new("the table of this family", e))?;
+            // What is added gets a skeleton of its own.
+            table.skeleton = Vec::new();
+            Ok(table)
+        }
+        // The table of another user is left alone: see su(1) in the manual.
+        (None, _) => Ok(Table::new()),
+    }
+}
+
+/// The family that this process is in, as its environment says.
+#[must_use]
+pub fn outer_family() -> Option<Family> {
+    let value = inherited()?;
+    let inherited = Inherited::parse(&value)?;
+    let by_fd = Family::attach(inherited.fd).ok().filter(|f| f.id() == inherited.id);
+    by_fd.or_else(|| runtime::by_id(inherited.id).ok())
+}
+
+/// The value of `PRIVNS`.
+#[must_use]
+pub fn inherited() -> Option<Vec<u8>> {
+    std::env::var_os("PRIVNS").map(OsStringExt::into_vec)
+}

@@ -1,0 +1,104 @@
+//! The words of ns-exec(1).
+
+pub(super) const DESCRIPTION: &str = "\
+ns-exec builds a namespace and becomes PROGRAM in it: same process, terminal, \
+signals and exit status. PROGRAM and everything it starts, a family, see the \
+namespace instead of the host's files: binds, unions, private directories. \
+Nothing is mounted, no right is needed, and nobody else sees a change. \
+PROGRAM is any dynamically linked program, as it is; a library that is loaded \
+with it (LD_PRELOAD) looks its names up.
+
+Without PROGRAM: the shell of SHELL, else of the password database, else \
+/bin/sh.
+
+With no namespace option, and none of --dump, --restore and --join: --private \
+/tmp --private /dev/shm, keeping in view the sockets that the session lives by \
+(those of DISPLAY, WAYLAND_DISPLAY, SSH_AUTH_SOCK, TMUX and \
+DBUS_SESSION_BUS_ADDRESS, where they lie in /tmp).
+
+Run inside a family, ns-exec begins from a copy of that family's namespace and \
+makes a family of its own.
+
+The table is live: a change by any member, or by ns(1) from outside, is seen by \
+every member at its next lookup.
+
+SRC is looked up in the namespace as built so far and, where that has no such \
+name, in the global one; host!/PATH always names the global one. DST need not \
+exist on the host: its parents then appear too. A union is of the top directory \
+only; new files go to the member that was marked for it (-c), else to the \
+directory that stood there first, else they are refused with EPERM.";
+
+pub(super) const SECTIONS: &[(&str, &str)] = &[
+    (
+        "NAMESPACE FILE",
+        "A line is a verb with arguments; # begins a comment; '...' quotes anything, \
+newlines too, with '' for one quote; $NAME and ${NAME} are environment variables, also \
+$USER, $HOME, $JOB (the batch job, with how often it was restarted) and $NODE.
+
+  bind [-bacrq] SRC DST
+  mount [-bacrq] [-o KEY=VALUE,...] ADDR DST [ANAME]
+  private DIR
+  poly FILE
+  dir DST
+  symlink TARGET DST
+  unmount [SRC] DST
+  clear
+  cd DIR
+  . FILE
+
+Flags: -b first in a union, -a last, -c new files go here, -r read-only, -q no \
+error if it fails.",
+    ),
+    (
+        "CONFINEMENT",
+        "The library serves programs; it does not jail them. A program that makes system \
+calls of its own sees the host's files, and so do static programs, setuid programs and \
+those of another architecture or C library: they are run outside and counted (see ns \
+stat), or refused with EACCES under --strict and after --clear.
+
+--enforce, with --clear, asks the kernel too: opening, creating, removing, renaming or \
+running anything outside the namespace is refused to every member, whatever way it calls, \
+and to all that join. It does not hide metadata, chdir or unix sockets. It sets \
+no_new_privs, so sudo fails inside. What the kernel cannot express (a read-only bind \
+inside a writable one) or does not have is an error, and nothing is run.",
+    ),
+    (
+        "EXIT STATUS",
+        "The program's own; 125 when ns-exec could not build the namespace, and nothing \
+was run; 126 when PROGRAM cannot be executed; 127 when it was not found. Errors are one \
+line on standard error, with the file and line or the option that they come from.",
+    ),
+    (
+        "ENVIRONMENT",
+        "PATH finds PROGRAM, in the namespace. SHELL and HOME are used without one. \
+XDG_RUNTIME_DIR holds the runtime directory, else /run/user/UID, /dev/shm or /tmp.
+
+PRIVNS is the library's own. PRIVNS_NAMES and PRIVNS_TRACE stand for --names and --trace. \
+PRIVNS_LOG=off|error|info|debug[:FILE] makes the library talk.",
+    ),
+    (
+        "FILES",
+        "libprivns.so is sought beside ns-exec, in ../lib/privns and in ../lib.
+
+One process, the keeper, is left behind for each family; it removes private directories \
+and is gone 2 seconds after the last member at the latest. Where ns-exec is process 1 of a \
+container it is killed with that; ns reap removes what it leaves.",
+    ),
+];
+
+pub(super) const EXAMPLES: &[(&str, &str)] = &[
+    ("ns-exec", "A shell with a /tmp and a /dev/shm of its own."),
+    ("ns-exec --bind ~/data /data -- make", "make finds ~/data under /data."),
+    (
+        "ns-exec --bind-before ~/conf /etc --ro-bind /srv/db /db -- prog",
+        "Files of ~/conf come before those of /etc; /db cannot be changed.",
+    ),
+    (
+        "ns-exec --clear --bind /usr /usr --symlink usr/lib /lib --symlink usr/lib64 /lib64 \
+         --symlink usr/bin /bin -- sh",
+        "Nothing but /usr is there.",
+    ),
+    ("ns-exec --family work -n ~/lib/namespace", "A named family, by a namespace file."),
+    ("ns-exec --join work -- ps", "Another program in it."),
+    ("ns-exec -n FILE --dump", "Prints the namespace, runs nothing."),
+];

@@ -1,0 +1,264 @@
+//! `ns-exec`: builds a namespace and becomes a program in it.
+//!
+//! Everything that can fail is done before anything is run: the namespace is
+//! built, the program found, the kernel's confinement prepared. What has been
+//! made on the host by then is removed when a later step fails, and by the
+//! keeper, `ns reap` or whoever meets it when we are killed.
+
+pub mod birth;
+pub mod environment;
+mod manual;
+mod options;
+pub mod places;
+pub mod program;
+pub mod request;
+pub mod zero;
+
+pub use options::PROGRAM;
+
+use crate::failure::{Failure, shown};
+use crate::spec::Parsed;
+use crate::{runtime, tree};
+use birth::Birth;
+use environment::Variables;
+use privns_abi::Errno;
+use privns_host::{Kernel, startup};
+use privns_namespace::family::{Counter, Flag, Inherited};
+use privns_namespace::{Family, Index, Table, index};
+use program::{Command, View};
+use request::{Naming, Request};
+use std::ffi::{CString, OsString};
+use std::sync::atomic::Ordering;
+
+/// Why nothing was run, and the exit status that says so.
+#[derive(Debug)]
+pub struct Stop {
+    /// 125, 126 or 127.
+    pub status: i32,
+    /// What to tell.
+    pub failure: Failure,
+}
+
+impl Stop {
+    /// The namespace could not be built.
+    #[must_use]
+    pub fn at_125(failure: Failure) -> Stop {
+        Stop { status: 125, failure }
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Stop {
+        Stop::at_125(failure)
+    }
+}
+
+/// The program, with its arguments: returns only when there is nothing to
+/// become.
+#[must_use]
+pub fn main(args: Vec<OsString>) -> i32 {
+    let mut request = Request::default();
+    let done = match PROGRAM.parse(args, &mut request, |r, words| r.program = words) {
+        Ok(Parsed::Print(text)) => crate::print(text.as_bytes()).map(|()| 0).map_err(Stop::from),
+        Ok(Parsed::Run) => run(request),
+        Err(failure) => Err(failure.into()),
+    };
+    done.unwrap_or_else(|stop| {
+        crate::complain(PROGRAM.name, &stop.failure);
+        stop.status
+    })
+}
+
+fn run(request: Request) -> Result<i32, Stop> {
+    check(&request)?;
+    if request.dump.is_some() {
+        return birth::dump(&request).map(|()| 0).map_err(Stop::from);
+    }
+    let library = environment::library()?;
+    match &request.naming {
+        Some(Naming::Join(name)) => join(&request, find(name)?, &library),
+        Some(Naming::Either(name)) => either(&request, name, &library),
+        Some(Naming::New(name)) => create(&request, name, &library),
+        None => create(&request, b"", &library),
+    }
+}
+
+/// What cannot be asked for together.
+fn check(request: &Request) -> Result<(), Failure> {
+    let joins = matches!(request.naming, Some(Naming::Join(_)));
+    if joins && (request.given || request.restore.is_some()) {
+        let failure = Failure::new("--join", "the family has its namespace");
+        return Err(failure.fix("change it with ns bind and the like"));
+    }
+    if request.dump.is_some() && request.naming.is_some() {
+        return Err(Failure::new("--dump", "it makes no family").fix("ns prints a living one's"));
+    }
+    let clears = |line: &privns_namespace::file::Line| {
+        matches!(line.action, privns_namespace::file::Action::Clear)
+    };
+    if request.enforce && !joins && request.restore.is_none() && !request.lines.iter().any(clears) {
+        let failure = Failure::new("--enforce", "the global namespace is still there");
+        return Err(failure.fix("begin with --clear and bind what is needed"));
+    }
+    Ok(())
+}
+
+fn find(name: &[u8]) -> Result<Family, Failure> {
+    let by_pid = || {
+        let pid = std::str::from_utf8(name).ok().and_then(|n| n.parse().ok());
+        pid.map_or(Err(Errno::ESRCH), runtime::by_pid)
+    };
+    runtime::by_name(name).or_else(|_| by_pid()).map_err(|e| match e {
+        Errno::ESRCH => Failure::new(format!("--join {}", shown(name)), "no such family")
+            .fix("ns families lists those that live"),
+        e => Failure::new(format!("--join {}", shown(name)), e),
+    })
+}
+
+/// Joins the family of this name, or makes it. Of two that make it at once one
+/// is first; the other then joins.
+fn either(request: &Request, name: &[u8], library: &[u8]) -> Result<i32, Stop> {
+    const ROUNDS: usize = 8;
+    for _ in 0..ROUNDS {
+        if let Ok(family) = runtime::by_name(name) {
+            return join(request, family, library);
+        }
+        match create(request, name, library) {
+            Err(stop) if stop.failure.errno() == Some(Errno::EEXIST) => {}
+            done => return done,
+        }
+    }
+    let failure = Failure::new(shown(name), "the family comes and goes");
+    Err(failure.into())
+}
+
+fn join(request: &Request, found: Family, library: &[u8]) -> Result<i32, Stop> {
+    let failure = |e| Failure::new("joining the family", e);
+    let fd = Kernel.dup_from(found.fd(), 3, true).map_err(failure)?;
+    found.close();
+    let family = Family::adopt(fd).map_err(failure)?;
+    if !family.is_writable() {
+        return Err(failure(Errno::EPERM).fix("it is another user's").into());
+    }
+    family.enter().map_err(failure)?;
+    let table = family.read_table().map_err(failure)?;
+    start(request, &family, &table, None, library)
+}
+
+fn create(request: &Request, name: &[u8], library: &[u8]) -> Result<i32, Stop> {
+    let birth = Birth::begin(name)?;
+    let made = birth.build(request).and_then(|built| {
+        let family = birth.family(&built.table, request)?;
+        Ok((family, built))
+    });
+    match made {
+        Ok((family, built)) => {
+            let left = birth.leave_keeper(&family);
+            // From here on the keeper cleans up.
+            left?;
+            start(request, &family, &built.table, built.start, library)
+        }
+        Err(failure) => {
+            birth.abandon();
+            Err(failure.into())
+        }
+    }
+}
+
+/// Becomes the program.
+fn start(
+    request: &Request,
+    family: &Family,
+    table: &Table,
+    chosen: Option<Vec<u8>>,
+    library: &[u8],
+) -> Result<i32, Stop> {
+    let mut variables = Variables::edited(&request.edits);
+    let bytes = index::encode(table);
+    let index = Index::parse(&bytes).map_err(|e| Failure::new("the table", e))?;
+    let cwd = enter_directory(index, chosen, &variables)?;
+    let view = View { index, cwd: &cwd };
+    let command = command(request, &view, family, &variables)?;
+    environment::add_options(&mut variables, request)?;
+    variables.preload(library);
+    let inherited = Inherited { fd: family.fd(), id: family.id(), rest: b"" };
+    variables.set(b"PRIVNS", inherited.format());
+    become_program(&command, family, &variables.to_exec()?, outer())
+}
+
+/// The working directory is kept by name; where the namespace has no such
+/// name, HOME, else the root. Gives its canonical name.
+fn enter_directory(
+    index: Index<'_>,
+    chosen: Option<Vec<u8>>,
+    variables: &Variables,
+) -> Result<Vec<u8>, Failure> {
+    let asked = chosen.is_some();
+    let name = chosen.or_else(environment::here);
+    let home = variables.get(b"HOME").map(<[u8]>::to_vec);
+    let mut refused = Errno::ENOENT;
+    for name in [name, home.filter(|_| !asked), (!asked).then(|| b"/".to_vec())] {
+        let Some(name) = name else { continue };
+        let name = if name.is_empty() { b"/".to_vec() } else { name };
+        match enter(index, &name) {
+            Ok(ns) => return Ok(ns),
+            Err(e) => refused = e,
+        }
+    }
+    Err(Failure::new("the working directory", refused).fix("choose one with --chdir"))
+}
+
+fn enter(index: Index<'_>, name: &[u8]) -> privns_abi::Result<Vec<u8>> {
+    use privns_namespace::{Last, Start, resolve::ByText, walk};
+    let located = walk(&Kernel, index, &ByText(index), Start::ROOT, name, Last::FOLLOW)?;
+    rustix::process::chdir(located.host.as_bytes()).map_err(tree::errno)?;
+    Ok(located.ns.as_bytes().to_vec())
+}
+
+fn command(
+    request: &Request,
+    view: &View<'_>,
+    family: &Family,
+    variables: &Variables,
+) -> Result<Command, Stop> {
+    let mut argv = request.program.clone();
+    if argv.is_empty() {
+        argv.push(environment::shell(variables));
+    }
+    let argv0 = request.argv0.as_deref();
+    if request.by_hand {
+        // The library was running it already, and knows its file.
+        return Command::as_it_is(&argv, argv0);
+    }
+    view.command(&argv, argv0, variables.get(b"PATH"), family.has(Flag::Strict))
+}
+
+/// The family that we are in: its table is inherited no further.
+fn outer() -> Option<i32> {
+    Some(Inherited::parse(&birth::inherited()?)?.fd)
+}
+
+fn become_program(
+    command: &Command,
+    family: &Family,
+    environment: &[CString],
+    outer: Option<i32>,
+) -> Result<i32, Stop> {
+    if command.unserved.is_some() {
+        family.counter(Counter::Escaped).fetch_add(1, Ordering::Relaxed);
+    }
+    if let Some(fd) = outer.filter(|&fd| fd != family.fd()) {
+        let _ = Kernel.close(fd);
+    }
+    startup::restore();
+    let mut error = Kernel.execve(&command.path, &command.argv, environment);
+    if error == Errno::ENOEXEC {
+        // As execvp(3): a file without a header is a script of sh(1).
+        error = match &command.shell {
+            Some((path, argv)) => Kernel.execve(path, argv, environment),
+            None => error,
+        };
+    }
+    let status = if error == Errno::ENOENT { 127 } else { 126 };
+    Err(Stop { status, failure: Failure::new(shown(command.path.as_bytes()), error) })
+}

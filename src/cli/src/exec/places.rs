@@ -1,0 +1,91 @@
+//! What a namespace needs on the host: the skeleton and instances.
+
+use crate::failure::{Failure, shown};
+use crate::tree::{self, errno};
+use privns_namespace::build::Places;
+use rustix::fs::Mode;
+use std::os::fd::OwnedFd;
+
+/// Makes things on the host, for one family.
+pub struct Host {
+    skeleton: Vec<u8>,
+    family: u64,
+    /// Only to be printed: an instance is an empty directory of the skeleton.
+    dry: bool,
+    instances: u32,
+}
+
+impl Host {
+    /// Places for the family of this number, with its skeleton in a directory
+    /// that is there.
+    #[must_use]
+    pub fn new(family: u64, skeleton: Vec<u8>) -> Host {
+        Host { skeleton, family, dry: false, instances: 0 }
+    }
+
+    /// The same for a namespace that is printed and not used: nothing is made
+    /// beside the skeleton.
+    #[must_use]
+    pub fn dry(family: u64, skeleton: Vec<u8>) -> Host {
+        Host { dry: true, ..Host::new(family, skeleton) }
+    }
+
+    fn skeleton(&self) -> Result<OwnedFd, Failure> {
+        tree::open_path(&self.skeleton)
+            .map_err(|e| Failure::new(format!("the skeleton {}", shown(&self.skeleton)), e))
+    }
+
+    fn path(&self, number: u32) -> Vec<u8> {
+        [&self.skeleton[..], format!("/{number}").as_bytes()].concat()
+    }
+}
+
+impl Places for Host {
+    fn dir(&mut self, at: &[u8], number: u32) -> Result<Vec<u8>, Failure> {
+        let dir = self.skeleton()?;
+        let made = replace(&dir, number, |name| {
+            rustix::fs::mkdirat(&dir, name, Mode::from_raw_mode(0o755))?;
+            // Whatever the umask: it stands for a directory like /mnt.
+            rustix::fs::chmodat(
+                &dir,
+                name,
+                Mode::from_raw_mode(0o755),
+                rustix::fs::AtFlags::empty(),
+            )
+        });
+        made.map_err(|e| Failure::new(format!("making {}", shown(at)), e))?;
+        Ok(self.path(number))
+    }
+
+    fn symlink(&mut self, at: &[u8], number: u32, target: &[u8]) -> Result<Vec<u8>, Failure> {
+        let dir = self.skeleton()?;
+        let made = replace(&dir, number, |name| rustix::fs::symlinkat(target, &dir, name));
+        made.map_err(|e| Failure::new(format!("making {}", shown(at)), e))?;
+        Ok(self.path(number))
+    }
+
+    fn instance(&mut self, at: &[u8], original: &[u8]) -> Result<Vec<u8>, Failure> {
+        if self.dry {
+            // Numbers from the other end, that no place of the table has.
+            self.instances += 1;
+            return self.dir(at, u32::MAX - self.instances);
+        }
+        crate::instance::make(self.family, original)
+    }
+}
+
+/// Makes a file whose name a change that failed may have used.
+fn replace(
+    dir: &OwnedFd,
+    number: u32,
+    make: impl Fn(&str) -> rustix::io::Result<()>,
+) -> privns_abi::Result<()> {
+    let name = number.to_string();
+    match make(&name) {
+        Err(rustix::io::Errno::EXIST) => {
+            tree::remove(dir, name.as_bytes())?;
+            make(&name).map_err(errno)
+        }
+        made => made.map_err(errno),
+    }
+}

@@ -1,0 +1,235 @@
+//! Which file PROGRAM is, in the namespace: searched in PATH, followed through
+//! `#!`, and judged by its header before it is run.
+
+use super::Stop;
+use crate::elf::{ENOUGH, Header};
+use crate::failure::{Failure, shown};
+use crate::tree::{self, errno};
+use privns_abi::Errno;
+use privns_host::Kernel;
+use privns_namespace::resolve::ByText;
+use privns_namespace::{Index, Last, Start, walk};
+use rustix::fs::{Access, AtFlags, CWD};
+use std::ffi::CString;
+
+/// Interpreters of interpreters that are followed, as the kernel does.
+const SCRIPTS_MAX: usize = 5;
+/// What execvp(3) uses without a PATH.
+const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
+
+/// Where names are looked up.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// The mount table.
+    pub index: Index<'a>,
+    /// The working directory, a canonical name.
+    pub cwd: &'a [u8],
+}
+
+/// A program to become.
+#[derive(Debug)]
+pub struct Command {
+    /// Its host path.
+    pub path: CString,
+    /// Its arguments, argument 0 first.
+    pub argv: Vec<CString>,
+    /// Why the library cannot serve it, if so.
+    pub unserved: Option<&'static str>,
+    /// The shell that runs it if the kernel knows no way: execvp(3) does that
+    /// to a file without a header.
+    pub shell: Option<(CString, Vec<CString>)>,
+}
+
+impl Command {
+    /// A host path to run as it stands.
+    ///
+    /// # Errors
+    /// Status 126 for a NUL within.
+    pub fn as_it_is(argv: &[Vec<u8>], argv0: Option<&[u8]>) -> Result<Command, Stop> {
+        let mut arguments = argv.to_vec();
+        arguments[0] = argv0.unwrap_or(&argv[0]).to_vec();
+        let path = cstring(argv[0].clone())?;
+        Ok(Command { path, argv: cstrings(arguments)?, unserved: None, shell: None })
+    }
+}
+
+impl View<'_> {
+    /// The host path behind a name.
+    ///
+    /// # Errors
+    /// The walk's.
+    pub fn host(&self, name: &[u8]) -> privns_abi::Result<Vec<u8>> {
+        let start = Start { ns: self.cwd, seq: 0 };
+        let located = walk(&Kernel, self.index, &ByText(self.index), start, name, Last::FOLLOW)?;
+        Ok(located.host.as_bytes().to_vec())
+    }
+
+    /// Finds PROGRAM as execvp(3) does and follows it to what the kernel runs.
+    ///
+    /// # Errors
+    /// Status 127 when it was not found, 126 when it cannot be executed.
+    pub fn command(
+        &self,
+        argv: &[Vec<u8>],
+        argv0: Option<&[u8]>,
+        search: Option<&[u8]>,
+        strict: bool,
+    ) -> Result<Command, Stop> {
+        let program = &argv[0];
+        let (name, host) = self.find(program, search).map_err(|e| stopped(program, e))?;
+        let mut arguments = argv.to_vec();
+        arguments[0] = argv0.unwrap_or(program).to_vec();
+        let shell = self.shell(&name, &argv[1..])?;
+        let (host, arguments, unserved) = self.follow(program, name, host, arguments)?;
+        if let (true, Some(why)) = (strict, unserved) {
+            let failure = Failure::new(shown(program), format!("{} ({why})", Errno::EACCES));
+            let fix = "the library cannot serve it, and --strict or --clear forbids to run it \
+                       outside";
+            return Err(Stop { status: 126, failure: failure.fix(fix) });
+        }
+        Ok(Command { path: cstring(host)?, argv: cstrings(arguments)?, unserved, shell })
+    }
+
+    fn shell(
+        &self,
+        name: &[u8],
+        rest: &[Vec<u8>],
+    ) -> Result<Option<(CString, Vec<CString>)>, Stop> {
+        const SH: &[u8] = b"/bin/sh";
+        let Ok(host) = self.executable(SH) else { return Ok(None) };
+        let argv = [SH, name].into_iter().map(<[u8]>::to_vec).chain(rest.iter().cloned());
+        Ok(Some((cstring(host)?, cstrings(argv.collect())?)))
+    }
+
+    /// The name and the host path of a program.
+    fn find(&self, program: &[u8], search: Option<&[u8]>) -> privns_abi::Result<Found> {
+        if program.contains(&b'/') {
+            return Ok((program.to_vec(), self.executable(program)?));
+        }
+        if program.is_empty() {
+            return Err(Errno::ENOENT);
+        }
+        let mut refused = Errno::ENOENT;
+        for dir in search.unwrap_or(DEFAULT_PATH).split(|&b| b == b':') {
+            let dir = if dir.is_empty() { b"." } else { dir };
+            let name = [dir, b"/", program].concat();
+            match self.executable(&name) {
+                Ok(host) => return Ok((name, host)),
+                Err(Errno::EACCES) => refused = Errno::EACCES,
+                Err(_) => {}
+            }
+        }
+        Err(refused)
+    }
+
+    fn executable(&self, name: &[u8]) -> privns_abi::Result<Vec<u8>> {
+        let host = self.host(name)?;
+        let stat = rustix::fs::statat(CWD, &host[..], AtFlags::empty()).map_err(errno)?;
+        if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
+            return Err(Errno::EACCES);
+        }
+        rustix::fs::accessat(CWD, &host[..], Access::EXEC_OK, AtFlags::empty()).map_err(errno)?;
+        Ok(host)
+    }
+
+    /// Follows `#!` lines: an interpreter is looked up in the namespace, which
+    /// the kernel would not do.
+    fn follow(
+        &self,
+        program: &[u8],
+        mut name: Vec<u8>,
+        mut host: Vec<u8>,
+        mut argv: Vec<Vec<u8>>,
+    ) -> Result<Followed, Stop> {
+        let first = (name.clone(), host.clone(), argv.clone());
+        let mut plain = same(&name, &host);
+        for _ in 0..SCRIPTS_MAX {
+            // A program that may be run and not read is the kernel's to judge.
+            let start = tree::read_file(&host, ENOUGH).unwrap_or_default();
+            let (interpreter, argument) = match Header::parse(&start) {
+                Header::Script { interpreter, argument } => (interpreter, argument),
+                header => {
+                    let unserved = match &header {
+                        Header::Elf(elf) => {
+                            self.loader_is_there(program, elf.loader.as_deref())?;
+                            elf.unserved().or_else(|| privileged(&host))
+                        }
+                        _ => privileged(&host),
+                    };
+                    // Where every name on the way is the host's own, the
+                    // kernel does it: it names the process after the script.
+                    let (_, host, argv) = if plain { first } else { (name, host, argv) };
+                    return Ok((host, argv, unserved));
+                }
+            };
+            let found = self.executable(&interpreter).map_err(|e| {
+                let what = format!("{}: interpreter {}", shown(program), shown(&interpreter));
+                Stop { status: 126, failure: Failure::new(what, e) }
+            })?;
+            plain &= same(&interpreter, &found);
+            let mut longer = vec![interpreter.clone()];
+            longer.extend(argument);
+            longer.push(name);
+            longer.extend(argv.drain(1..));
+            (name, host, argv) = (interpreter, found, longer);
+        }
+        Err(Stop { status: 126, failure: Failure::new(shown(program), Errno::ELOOP) })
+    }
+
+    /// The kernel opens the loader by its host path; the library serves it the
+    /// rest. One that the namespace does not show is a mistake in the
+    /// namespace.
+    fn loader_is_there(&self, program: &[u8], loader: Option<&[u8]>) -> Result<(), Stop> {
+        let Some(loader) = loader else { return Ok(()) };
+        let there = self
+            .host(loader)
+            .and_then(|host| rustix::fs::statat(CWD, &host[..], AtFlags::empty()).map_err(errno));
+        let Err(e) = there else { return Ok(()) };
+        let what = format!("{}: its loader {}", shown(program), shown(loader));
+        let dir = shown(privns_abi::path::parent(loader));
+        let failure = Failure::new(what, e).fix(format!("--bind {dir} {dir}"));
+        Err(Stop { status: 126, failure })
+    }
+}
+
+type Found = (Vec<u8>, Vec<u8>);
+type Followed = (Vec<u8>, Vec<Vec<u8>>, Option<&'static str>);
+
+/// A name that leads to the very host file of that name.
+fn same(name: &[u8], host: &[u8]) -> bool {
+    if name == host {
+        return true;
+    }
+    let id = |path: &[u8]| {
+        let stat = rustix::fs::statat(CWD, path, AtFlags::empty()).ok()?;
+        Some((stat.st_dev, stat.st_ino))
+    };
+    name.starts_with(b"/") && id(name).is_some() && id(name) == id(host)
+}
+
+/// Programs that gain rights lose the library on the way (ld.so(8)).
+fn privileged(host: &[u8]) -> Option<&'static str> {
+    let stat = rustix::fs::statat(CWD, host, AtFlags::empty()).ok()?;
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let gains = |bit, owner, own| stat.st_mode & bit != 0 && owner != own;
+    if gains(libc::S_ISUID, stat.st_uid, uid) || gains(libc::S_ISGID, stat.st_gid, gid) {
+        return Some("it is setuid or setgid");
+    }
+    let mut value = [0u8; 64];
+    let capable = rustix::fs::getxattr(host, "security.capability", &mut value[..]).is_ok();
+    if capable && uid != 0 { Some("it has file capabilities") } else { None }
+}
+
+fn stopped(program: &[u8], e: Errno) -> Stop {
+    let status = if matches!(e, Errno::ENOENT | Errno::ENOTDIR) { 127 } else { 126 };
+    Stop { status, failure: Failure::new(shown(program), e) }
+}
+
+fn cstrings(list: Vec<Vec<u8>>) -> Result<Vec<CString>, Stop> {
+    list.into_iter().map(cstring).collect()
+}
+
+fn cstring(bytes: Vec<u8>) -> Result<CString, Stop> {
+    CString::new(bytes)
+        .map_err(|_| Stop { status: 126, failure: Failure::new("an argument", Errno::EINVAL) })
+}

@@ -1,0 +1,95 @@
+//! The keeper: the process that a family leaves behind for what must outlive
+//! its last member.
+//!
+//! `ns-exec` becomes the program, so nobody would be there to remove the
+//! skeleton, the instances and the family's entry. The keeper waits for the
+//! lock that every member holds and the kernel drops, even on SIGKILL, and
+//! cleans up. It is forked twice, so that it is no child of the program; it
+//! has a session, a directory and descriptors of its own, so that it keeps
+//! nothing busy and holds no pipe open. Signals wait: it ends when its family
+//! does, or by SIGKILL, after which `ns reap` does its work.
+
+use crate::tree;
+use privns_abi::{Errno, Result};
+use privns_host::Kernel;
+use privns_host::process::Fork;
+use privns_namespace::Family;
+
+/// Leaves a keeper behind, which runs `then` after the last member is gone.
+/// `keep` are the only descriptors that it keeps. Gives its process number and
+/// that of its descriptor of the table.
+///
+/// # Errors
+/// fork(2)'s.
+pub fn leave(family: &Family, keep: &[i32], then: impl FnOnce(&Family)) -> Result<(i32, i32)> {
+    let own = family.reopen()?;
+    let mut kept = keep.to_vec();
+    kept.push(own.fd());
+    // Orphans of a reaper (process 1 of a container, say) become its children
+    // again, and its program would wait for the keeper for ever. A direct
+    // child that has no signal to send at its end is one that wait(2) does not
+    // see.
+    let twice = !Kernel.is_reaper();
+    let pid = match Kernel.fork(0)? {
+        Fork::Parent(pid) if !twice => pid,
+        Fork::Parent(middle) => {
+            Kernel.wait(middle)?;
+            family.keeper() as i32
+        }
+        Fork::Child => {
+            let _ = Kernel.setsid();
+            let pid = if twice { Kernel.fork(0) } else { Ok(Fork::Child) };
+            match pid {
+                Ok(Fork::Child) => {}
+                Ok(Fork::Parent(pid)) => {
+                    own.set_keeper(pid as u32);
+                    Kernel.exit(0)
+                }
+                Err(_) => Kernel.exit(1),
+            }
+            keep_watch(&own, kept);
+            then(&own);
+            Kernel.exit(0)
+        }
+    };
+    let fd = own.fd();
+    own.close();
+    if pid <= 0 {
+        return Err(Errno::EAGAIN);
+    }
+    family.set_keeper(pid as u32);
+    Ok((pid, fd))
+}
+
+/// Waits for the end of the last member.
+fn keep_watch(own: &Family, kept: Vec<i32>) {
+    Kernel.block_signals();
+    Kernel.set_name(c"ns-keeper");
+    let _ = rustix::process::chdir("/");
+    close_all_but(kept);
+    // Whatever is opened now must not land where messages go.
+    for _ in 0..3 {
+        let _ = Kernel.openat(libc::AT_FDCWD, c"/dev/null", libc::O_RDWR, 0);
+    }
+    let _ = own.outlive();
+}
+
+fn close_all_but(mut kept: Vec<i32>) {
+    kept.sort_unstable();
+    let mut from = 0u32;
+    let mut done = Ok(());
+    for fd in kept.iter().map(|&fd| fd as u32).chain([u32::MAX]) {
+        if fd > from {
+            done = done.and(Kernel.close_range(from, fd - 1));
+        }
+        from = fd.saturating_add(1);
+    }
+    if done.is_ok() {
+        return;
+    }
+    let open = tree::open_path(b"/proc/self/fd").and_then(tree::names).unwrap_or_default();
+    let open = open.iter().filter_map(|n| std::str::from_utf8(n).ok()?.parse::<i32>().ok());
+    for fd in open.filter(|fd| !kept.contains(fd)) {
+        let _ = Kernel.close(fd);
+    }
+}

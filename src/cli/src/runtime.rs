@@ -1,0 +1,392 @@
+//! The runtime directory: how living families are found.
+//!
+//! One directory a family, by its number, with `table` (a link to the
+//! keeper's descriptor of the table) and `skel` (its skeleton); beside them
+//! `@NAME`, a link to the number. Whoever owns an entry holds
+//! `flock(LOCK_SH)` on its directory: the keeper, from the moment it is made.
+//! An entry that nobody holds is stale, and whoever meets it clears it away,
+//! unless members live on without their keeper.
+//!
+//! Lock order: the lock on the runtime directory before that on an entry. The
+//! former is held for a few calls only, never while anything is waited for.
+
+use crate::failure::{Failure, shown};
+use crate::tree::{self, errno};
+use privns_abi::{Errno, Result};
+use privns_host::Kernel;
+use privns_namespace::Family;
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
+
+/// A runtime directory of the user's own.
+pub struct Runtime {
+    dir: OwnedFd,
+    path: Vec<u8>,
+}
+
+/// A family's place in it, held.
+pub struct Entry {
+    dir: OwnedFd,
+    id: u64,
+    name: Vec<u8>,
+    path: Vec<u8>,
+}
+
+/// How long to wait for a family that is just being made.
+const BIRTH: Duration = Duration::from_secs(5);
+
+impl Runtime {
+    /// The first place that is there and safe, made where needed.
+    ///
+    /// # Errors
+    /// No such place; says what was tried.
+    pub fn make() -> std::result::Result<Runtime, Failure> {
+        let mut tried = Vec::new();
+        for path in candidates() {
+            match open(&path, true) {
+                Ok(dir) => return Ok(Runtime { dir, path }),
+                Err(e) => tried.push(format!("{}: {e}", shown(&path))),
+            }
+        }
+        Err(Failure::new("no runtime directory", tried.join(", "))
+            .fix("set XDG_RUNTIME_DIR to a directory of your own"))
+    }
+
+    /// All that are there.
+    #[must_use]
+    pub fn all() -> Vec<Runtime> {
+        let open = |path: Vec<u8>| Some(Runtime { dir: open(&path, false).ok()?, path });
+        candidates().into_iter().filter_map(open).collect()
+    }
+
+    /// Enters a family; its name must not be another living one's.
+    ///
+    /// # Errors
+    /// EEXIST for a name that is taken; what mkdirat(2) and symlinkat(2) say.
+    pub fn enter(&self, id: u64, name: &[u8]) -> Result<Entry> {
+        let name = name.to_vec();
+        let _lock = self.lock(FlockOperation::LockExclusive)?;
+        let key = number(id);
+        rustix::fs::mkdirat(&self.dir, &key[..], Mode::from_raw_mode(mode())).map_err(errno)?;
+        let dir = tree::open_dir(&self.dir, &key)?;
+        rustix::fs::flock(&dir, FlockOperation::LockShared).map_err(errno)?;
+        let path = [&self.path[..], b"/", &key].concat();
+        let entry = Entry { dir, id, name, path };
+        rustix::fs::mkdirat(&entry.dir, "skel", Mode::from_raw_mode(0o755)).map_err(errno)?;
+        if !entry.name.is_empty() {
+            if let Err(e) = self.claim(&entry) {
+                entry.remove();
+                return Err(e);
+            }
+        }
+        Ok(entry)
+    }
+
+    fn claim(&self, entry: &Entry) -> Result<()> {
+        let link = link(&entry.name);
+        let put = || rustix::fs::symlinkat(&number(entry.id)[..], &self.dir, &link[..]);
+        match put() {
+            Err(rustix::io::Errno::EXIST) => {}
+            done => return done.map_err(errno),
+        }
+        if !self.clear_if_stale(&tree::read_link(&self.dir, &link)?) {
+            return Err(Errno::EEXIST);
+        }
+        let _ = rustix::fs::unlinkat(&self.dir, &link[..], AtFlags::empty());
+        put().map_err(errno)
+    }
+
+    /// The table of a living family by its number.
+    ///
+    /// # Errors
+    /// ESRCH when there is none.
+    pub fn by_id(&self, id: u64) -> Result<Family> {
+        let path = [&number(id)[..], b"/table"].concat();
+        let flags = OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.dir, &path[..], OFlags::RDWR | flags, Mode::empty())
+            .or_else(|_| rustix::fs::openat(&self.dir, &path[..], flags, Mode::empty()))
+            .map_err(|_| Errno::ESRCH)?;
+        let family = Family::attach(fd.into_raw_fd())?;
+        // The keeper's number, or that of its descriptor, may be another's now.
+        if family.id() != id || family.is_closed() {
+            family.close();
+            return Err(Errno::ESRCH);
+        }
+        Ok(family)
+    }
+
+    /// The number of the family that has a name, living or not.
+    fn id_of(&self, name: &[u8]) -> Option<u64> {
+        parse(&tree::read_link(&self.dir, &link(name)).ok()?)
+    }
+
+    /// The numbers of all entries, living or not.
+    ///
+    /// # Errors
+    /// getdents64(2)'s.
+    pub fn ids(&self) -> Result<Vec<u64>> {
+        Ok(tree::names(&self.dir)?.iter().filter_map(|n| parse(n)).collect())
+    }
+
+    /// Clears away what nobody holds.
+    pub fn sweep(&self) {
+        let Ok(_lock) = self.lock(FlockOperation::NonBlockingLockExclusive) else { return };
+        let names = tree::names(&self.dir).unwrap_or_default();
+        for name in names.iter().filter(|n| parse(n).is_some()) {
+            self.clear_if_stale(name);
+        }
+        for name in names.iter().filter(|n| n.starts_with(b"@")) {
+            let to = tree::read_link(&self.dir, name).unwrap_or_default();
+            let gone = rustix::fs::statat(&self.dir, &to[..], AtFlags::SYMLINK_NOFOLLOW).is_err();
+            if gone {
+                let _ = rustix::fs::unlinkat(&self.dir, &name[..], AtFlags::empty());
+            }
+        }
+    }
+
+    /// Clears an entry away if nobody holds it and no member lives; true when
+    /// it is gone. The directory is locked by the caller.
+    fn clear_if_stale(&self, key: &[u8]) -> bool {
+        let Some(id) = parse(key) else { return true };
+        let dir = match tree::open_dir(&self.dir, key) {
+            Ok(dir) => dir,
+            Err(e) => return e == Errno::ENOENT,
+        };
+        if rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return false;
+        }
+        if let Some((pid, fd)) = members(id).next() {
+            // The keeper was killed: another member's descriptor will do.
+            let target = format!("/proc/{pid}/fd/{fd}");
+            let _ = rustix::fs::unlinkat(&dir, "table", AtFlags::empty());
+            let _ = rustix::fs::symlinkat(target, &dir, "table");
+            return false;
+        }
+        tree::remove(&self.dir, key).is_ok()
+    }
+
+    fn lock(&self, how: FlockOperation) -> Result<OwnedFd> {
+        // On a description of its own: dropping it drops the lock.
+        let dir = tree::open_dir(&self.dir, b".")?;
+        rustix::fs::flock(&dir, how).map_err(errno)?;
+        Ok(dir)
+    }
+}
+
+impl Entry {
+    /// Lets the family be found: through the keeper's descriptor of the table.
+    ///
+    /// # Errors
+    /// symlinkat(2)'s.
+    pub fn publish(&self, keeper: i32, fd: i32) -> Result<()> {
+        let target = format!("/proc/{keeper}/fd/{fd}");
+        rustix::fs::symlinkat(target, &self.dir, "table").map_err(errno)
+    }
+
+    /// The host path of the skeleton.
+    #[must_use]
+    pub fn skeleton(&self) -> Vec<u8> {
+        [&self.path[..], b"/skel"].concat()
+    }
+
+    /// The descriptor whose lock says that the entry is held.
+    #[must_use]
+    pub fn fd(&self) -> i32 {
+        self.dir.as_raw_fd()
+    }
+
+    /// Takes the entry away.
+    pub fn remove(&self) {
+        let parent = privns_abi::path::parent(&self.path);
+        let Ok(runtime) = tree::open_path(parent) else { return };
+        // First what could be found, then the rest.
+        let _ = rustix::fs::unlinkat(&self.dir, "table", AtFlags::empty());
+        let key = number(self.id);
+        if !self.name.is_empty() {
+            let link = link(&self.name);
+            if tree::read_link(&runtime, &link).is_ok_and(|to| to == key) {
+                let _ = rustix::fs::unlinkat(&runtime, &link[..], AtFlags::empty());
+            }
+        }
+        let _ = tree::remove(&runtime, &key);
+    }
+}
+
+/// Finds the living family of this name; one that is just being made is waited
+/// for.
+///
+/// # Errors
+/// ESRCH.
+pub fn by_name(name: &[u8]) -> Result<Family> {
+    let end = Instant::now() + BIRTH;
+    loop {
+        let runtimes = Runtime::all();
+        let known: Vec<(&Runtime, u64)> =
+            runtimes.iter().filter_map(|r| Some((r, r.id_of(name)?))).collect();
+        if let Some(family) = known.iter().find_map(|(r, id)| r.by_id(*id).ok()) {
+            return Ok(family);
+        }
+        for (runtime, _) in &known {
+            runtime.sweep();
+        }
+        if !known.iter().any(|(r, id)| r.id_of(name) == Some(*id)) || Instant::now() > end {
+            return Err(Errno::ESRCH);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Finds a living family by its number.
+///
+/// # Errors
+/// ESRCH.
+pub fn by_id(id: u64) -> Result<Family> {
+    Runtime::all().iter().find_map(|r| r.by_id(id).ok()).ok_or(Errno::ESRCH)
+}
+
+/// Finds the family that a process is a member of.
+///
+/// # Errors
+/// ESRCH for no such process, or one in no family; EACCES for another user's.
+pub fn by_pid(pid: i32) -> Result<Family> {
+    match tables_of(pid) {
+        Ok(tables) => {
+            let path = |fd: &i32| format!("/proc/{pid}/fd/{fd}");
+            // Of nested families the innermost counts, which was made last.
+            let found = tables.iter().filter_map(|(fd, _)| open_table(path(fd).as_bytes()).ok());
+            let environ = tree::read_file(format!("/proc/{pid}/environ").as_bytes(), 4 << 20);
+            let told = environ.ok().and_then(|e| inherited(&e));
+            let mut found: Vec<Family> = found.collect();
+            let at = found.iter().position(|f| Some(f.id()) == told).unwrap_or(0);
+            if found.is_empty() { Err(Errno::ESRCH) } else { Ok(found.swap_remove(at)) }
+        }
+        Err(Errno::ENOENT) => Err(Errno::ESRCH),
+        Err(e) => Err(e),
+    }
+}
+
+fn inherited(environ: &[u8]) -> Option<u64> {
+    let value = environ.split(|&b| b == 0).find_map(|v| v.strip_prefix(b"PRIVNS="))?;
+    privns_namespace::family::Inherited::parse(value).map(|i| i.id)
+}
+
+fn open_table(path: &[u8]) -> Result<Family> {
+    let open = |flags| rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty());
+    let fd = open(OFlags::RDWR).or_else(|_| open(OFlags::RDONLY)).map_err(errno)?;
+    let family = Family::attach(fd.into_raw_fd())?;
+    if family.is_closed() {
+        family.close();
+        return Err(Errno::ESRCH);
+    }
+    Ok(family)
+}
+
+/// The descriptors of a process that are tables, and the families' numbers
+/// where the kernel's name for the file tells.
+fn tables_of(pid: i32) -> Result<Vec<(i32, Option<u64>)>> {
+    let dir = tree::open_path(format!("/proc/{pid}/fd").as_bytes())?;
+    let mut tables = Vec::new();
+    for name in tree::names(&dir)? {
+        let Some(fd) = std::str::from_utf8(&name).ok().and_then(|n| n.parse().ok()) else {
+            continue;
+        };
+        let text = tree::read_link(&dir, &name).unwrap_or_default();
+        if let Some(rest) = text.strip_prefix(b"/memfd:privns-") {
+            tables.push((fd, rest.get(..16).and_then(parse)));
+        } else if text.contains(&b'#') && text.ends_with(b" (deleted)") {
+            // Where memfd is refused: a file without a name.
+            tables.push((fd, None));
+        }
+    }
+    Ok(tables)
+}
+
+/// The processes of this user that have a family's table open, with the
+/// descriptor's number.
+pub fn members(id: u64) -> impl Iterator<Item = (i32, i32)> {
+    let all = tree::open_path(b"/proc").and_then(tree::names).unwrap_or_default();
+    let pids = all.into_iter().filter_map(|n| std::str::from_utf8(&n).ok()?.parse::<i32>().ok());
+    pids.filter_map(move |pid| {
+        let tables = tables_of(pid).ok()?;
+        let is = |(fd, known): &(i32, Option<u64>)| match known {
+            Some(known) => *known == id,
+            None => open_table(format!("/proc/{pid}/fd/{fd}").as_bytes()).is_ok_and(|f| {
+                let same = f.id() == id;
+                f.close();
+                same
+            }),
+        };
+        Some((pid, tables.iter().find(|t| is(t))?.0))
+    })
+}
+
+/// Where a runtime directory may be, best first.
+fn candidates() -> Vec<Vec<u8>> {
+    let uid = Kernel.geteuid();
+    let mut paths = Vec::new();
+    if let Some(dir) =
+        std::env::var_os("XDG_RUNTIME_DIR").filter(|d| d.as_bytes().starts_with(b"/"))
+    {
+        paths.push([dir.as_bytes(), b"/privns"].concat());
+    }
+    let user = format!("/run/user/{uid}/privns").into_bytes();
+    if !paths.contains(&user) {
+        paths.push(user);
+    }
+    paths.extend(["/dev/shm", "/tmp"].map(|dir| format!("{dir}/privns-{uid}").into_bytes()));
+    paths
+}
+
+/// Opens a runtime directory that is the user's own and that nobody else can
+/// write; its parent is the user's own, or sticky.
+fn open(path: &[u8], make: bool) -> Result<OwnedFd> {
+    let parent = tree::open_dir(CWD, privns_abi::path::parent(path))?;
+    let above = rustix::fs::fstat(&parent).map_err(errno)?;
+    let uid = Kernel.geteuid();
+    let shared = above.st_mode & 0o022 != 0;
+    if (shared && above.st_mode & libc::S_ISVTX == 0) || (above.st_uid != uid && above.st_uid != 0)
+    {
+        return Err(Errno::EPERM);
+    }
+    let name = privns_abi::path::file_name(path);
+    if make {
+        match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode())) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(e) => return Err(errno(e)),
+        }
+    }
+    let dir = tree::open_dir(&parent, name)?;
+    let stat = rustix::fs::fstat(&dir).map_err(errno)?;
+    if stat.st_uid != uid || stat.st_mode & 0o077 & !mode() != 0 {
+        return Err(Errno::EPERM);
+    }
+    Ok(dir)
+}
+
+/// Root's skeletons are for all whom its families serve to pass through.
+fn mode() -> u32 {
+    if Kernel.geteuid() == 0 { 0o711 } else { 0o700 }
+}
+
+fn number(id: u64) -> Vec<u8> {
+    format!("{id:016x}").into_bytes()
+}
+
+fn parse(key: &[u8]) -> Option<u64> {
+    if key.len() != 16 {
+        return None;
+    }
+    u64::from_str_radix(std::str::from_utf8(key).ok()?, 16).ok()
+}
+
+fn link(name: &[u8]) -> Vec<u8> {
+    [b"@", name].concat()
+}
+
+impl AsFd for Entry {
+    fn as_fd(&self) -> rustix::fd::BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+}
