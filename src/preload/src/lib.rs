@@ -16,9 +16,9 @@
 
 mod call;
 mod descriptors;
+mod dirs;
 mod exec;
 mod handover;
-mod dirs;
 mod memory;
 mod names;
 mod open;
