@@ -60,10 +60,11 @@ unsafe extern "C" fn start(_argc: c_int, _argv: *const *const c_char, env: *cons
     if env.get(b"PRIVNS_NAMES").is_some_and(|v| v.to_bytes() == b"exact") {
         PROCESS.exact.store(true, Ordering::Relaxed);
     }
-    if env.get(b"PRIVNS_INTERCEPT").is_none_or(|v| v.to_bytes() != b"symbols") {
+    let symbols = env.get(b"PRIVNS_INTERCEPT").is_some_and(|v| v.to_bytes() == b"symbols");
+    if let (false, Some(view)) = (symbols, PROCESS.view()) {
         // SAFETY: one thread, and it is in our constructor. Where text cannot
         // be made writable the symbols alone serve.
-        let _ = unsafe { crate::patch::patch(crate::table::ROWS) };
+        let _ = unsafe { crate::patch::patch(crate::table::ROWS, view.family) };
     }
     // SAFETY: the handlers are ours and stay loaded.
     unsafe { libc::pthread_atfork(None, None, Some(forked)) };
