@@ -16,12 +16,14 @@
 
 mod call;
 mod descriptors;
+mod dirs;
 mod memory;
 mod names;
 mod open;
 mod patch;
 mod reveal;
 mod row;
+mod sockets;
 mod start;
 mod stat;
 mod table;
