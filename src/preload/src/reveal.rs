@@ -172,17 +172,3 @@ unsafe fn getcwd_into(buf: *mut c_char, size: size_t) -> Result<*mut c_char> {
     }
     Ok(to)
 }
-
-/// Whether a located name is the process's own mount table in `/proc`.
-pub(crate) fn is_own_mounts(to: &Target) -> bool {
-    let Some(rest) = to.name.as_bytes().strip_prefix(b"/proc/") else { return false };
-    let mut digits = [0; 10];
-    let pid = privns_host::kernel::decimal(Kernel.getpid().unsigned_abs(), &mut digits);
-    rest.strip_prefix(pid).is_some_and(|rest| matches!(rest, b"/mounts" | b"/mountinfo"))
-}
-
-/// Opens the process's own mount table as the namespace has it.
-pub(crate) fn open_mounts(_view: View<'_>, to: &Target, flags: c_int) -> Result<usize> {
-    let mut host = Name::from(to.name.as_bytes())?;
-    Kernel.openat(libc::AT_FDCWD, host.as_cstr()?, flags, 0).map(|fd| fd as usize)
-}

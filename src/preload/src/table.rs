@@ -8,6 +8,7 @@
 
 /// The C types of the signatures.
 pub(crate) mod types {
+    pub(crate) use crate::exec::Strings;
     pub(crate) use core::ffi::{c_char, c_int, c_uint, c_void};
     pub(crate) use libc::{
         dev_t, gid_t, mode_t, off_t, size_t, ssize_t, timespec, timeval, uid_t, utimbuf,
@@ -132,6 +133,14 @@ crate::row::rows! {
     Symbol fremovexattr: descriptors::fremovexattr(fd: c_int, name: *const c_char) -> c_int;
     Entry fstatfs fstatfs64: descriptors::fstatfs(fd: c_int, buf: *mut Statfs) -> c_int;
 
+    // Running programs; execl and its like are in `variadic`.
+    Entry execve + __execve: exec::execve(path: *const c_char, argv: Strings, env: Strings) -> c_int;
+    Entry execveat:
+        exec::execveat(dirfd: c_int, path: *const c_char, argv: Strings, env: Strings, flags: c_int) -> c_int;
+    Symbol fexecve: exec::fexecve(fd: c_int, argv: Strings, env: Strings) -> c_int;
+    Symbol execv: search::execv(path: *const c_char, argv: Strings) -> c_int;
+    Symbol execvp: search::execvp(file: *const c_char, argv: Strings) -> c_int;
+    Symbol execvpe: search::execvpe(file: *const c_char, argv: Strings, env: Strings) -> c_int;
     // Directories.
     Entry getdents64: dirs::getdents64(fd: c_int, buf: *mut c_void, size: size_t) -> ssize_t;
 }
