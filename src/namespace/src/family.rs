@@ -195,8 +195,7 @@ impl Family {
         match family.check(extent.uid) {
             Ok(()) => Ok(family),
             Err(e) => {
-                family.shared.unmap();
-                Err(e)
+                                Err(e)
             }
         }
     }
@@ -510,10 +509,6 @@ impl Family {
     /// Gives the mapping and the descriptor back.
     pub fn close(self) {
         let _ = Kernel.close(self.fd);
-        self.shared.unmap();
-        if let Some(changing) = self.changing.into_inner() {
-            changing.unmap();
-        }
     }
 
     fn lock(&self) -> Result<Lock<'_>> {
