@@ -8,6 +8,7 @@
 //! - [`guest`]: children that share our memory, and what they must not change.
 //! - [`program`]: what a file to be run is.
 //! - [`listing`]: directories as the namespace lists them.
+//! - [`mounts`]: the mount table as `/proc` shows it.
 //! - [`sockets`]: names of AF_UNIX sockets, back from what was bound.
 //!
 //! Nothing here takes a lock: these run in signal handlers and in the child of
@@ -25,6 +26,7 @@ pub mod fds;
 pub mod guest;
 pub mod listing;
 pub mod locate;
+pub mod mounts;
 pub mod process;
 pub mod program;
 pub mod sockets;

@@ -340,6 +340,16 @@ impl<'a> View<'a> {
         Name::from(&bytes[root.as_bytes().len()..])
     }
 
+    /// Resolves an absolute name whatever the process's root is.
+    ///
+    /// # Errors
+    /// Those of [`resolve::walk`].
+    pub fn walk_anywhere(self, name: &[u8], last: Last) -> Result<Located> {
+        let table = self.table()?;
+        let jump = Own { view: self, index: table.index() };
+        resolve::walk(&Kernel, table.index(), &jump, Start::ROOT, name, last)
+    }
+
     /// Resolves a name the exact way.
     ///
     /// # Errors

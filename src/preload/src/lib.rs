@@ -14,6 +14,9 @@
 //! thread-local has a destructor, and nothing panics: a panic would abort the
 //! program that we are guests of.
 
+extern crate alloc;
+
+mod admin;
 mod call;
 mod descriptors;
 mod dirs;
@@ -21,6 +24,7 @@ mod exec;
 mod fork;
 mod handover;
 mod memory;
+mod mounts;
 mod names;
 mod open;
 mod patch;

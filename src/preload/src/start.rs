@@ -63,9 +63,12 @@ unsafe extern "C" fn start(_argc: c_int, _argv: *const *const c_char, env: *cons
     if env.get(b"PRIVNS_NAMES").is_some_and(|v| v.to_bytes() == b"exact") {
         PROCESS.exact.store(true, Ordering::Relaxed);
     }
-    let asked = env.get(b"PRIVNS_INTERCEPT").is_none_or(|v| v.to_bytes() != b"symbols");
-    // SAFETY: one thread, and it is in our constructor.
-    if !asked || unsafe { crate::patch::patch(crate::table::ROWS) }.is_err() {
+    let symbols = env.get(b"PRIVNS_INTERCEPT").is_some_and(|v| v.to_bytes() == b"symbols");
+    let patched = PROCESS.view().filter(|_| !symbols).is_some_and(|view| {
+        // SAFETY: one thread, and it is in our constructor.
+        unsafe { crate::patch::patch(crate::table::ROWS, view.family) }.is_ok()
+    });
+    if !patched {
         crate::real::set_alone();
     }
     // SAFETY: the handlers are ours and stay loaded.
