@@ -11,14 +11,9 @@ use core::ffi::{c_char, c_int, c_void};
 use privns_abi::{Errno, Result};
 use privns_host::sys;
 
-type Libcs = unsafe extern "C" fn(
-    *mut c_int,
-    *const c_char,
-    *const c_void,
-    *const c_void,
-    Strings,
-    Strings,
-) -> c_int;
+type Name = *const c_char;
+type Opaque = *const c_void;
+type Libcs = unsafe extern "C" fn(*mut c_int, Name, Opaque, Opaque, Strings, Strings) -> c_int;
 
 pub(crate) unsafe fn posix_spawn(
     pid: *mut c_int,
@@ -28,16 +23,7 @@ pub(crate) unsafe fn posix_spawn(
     argv: Strings,
     env: Strings,
 ) -> c_int {
-    let real = real!(
-        posix_spawn(
-            *mut c_int,
-            *const c_char,
-            *const c_void,
-            *const c_void,
-            Strings,
-            Strings,
-        ) -> c_int
-    );
+    let real = real!(posix_spawn(*mut c_int, Name, Opaque, Opaque, Strings, Strings) -> c_int);
     // SAFETY: the program's own arguments.
     unsafe { either(real, false, pid, path, actions, attr, argv, env) }
 }
@@ -50,16 +36,7 @@ pub(crate) unsafe fn posix_spawnp(
     argv: Strings,
     env: Strings,
 ) -> c_int {
-    let real = real!(
-        posix_spawnp(
-            *mut c_int,
-            *const c_char,
-            *const c_void,
-            *const c_void,
-            Strings,
-            Strings,
-        ) -> c_int
-    );
+    let real = real!(posix_spawnp(*mut c_int, Name, Opaque, Opaque, Strings, Strings) -> c_int);
     // SAFETY: as above.
     unsafe { either(real, true, pid, file, actions, attr, argv, env) }
 }
