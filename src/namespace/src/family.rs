@@ -194,9 +194,7 @@ impl Family {
             Family { fd, shared, own, changing: OnceBox::new(), busy: AtomicBool::new(false) };
         match family.check(extent.uid) {
             Ok(()) => Ok(family),
-            Err(e) => {
-                                Err(e)
-            }
+            Err(e) => Err(e),
         }
     }
 
