@@ -37,6 +37,7 @@ mod sockets;
 mod spawn;
 mod start;
 mod stat;
+mod syscall;
 mod table;
 mod variadic;
 
