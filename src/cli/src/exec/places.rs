@@ -13,6 +13,7 @@ pub struct Host {
     /// Only to be printed: an instance is an empty directory of the skeleton.
     dry: bool,
     instances: u32,
+    made: Vec<Vec<u8>>,
 }
 
 impl Host {
@@ -20,7 +21,7 @@ impl Host {
     /// that is there.
     #[must_use]
     pub fn new(family: u64, skeleton: Vec<u8>) -> Host {
-        Host { skeleton, family, dry: false, instances: 0 }
+        Host { skeleton, family, dry: false, instances: 0, made: Vec::new() }
     }
 
     /// The same for a namespace that is printed and not used: nothing is made
@@ -28,6 +29,12 @@ impl Host {
     #[must_use]
     pub fn dry(family: u64, skeleton: Vec<u8>) -> Host {
         Host { dry: true, ..Host::new(family, skeleton) }
+    }
+
+    /// Takes back the instances that a change made which then failed. What it
+    /// put into the skeleton does no harm and is used again.
+    pub fn undo(&self) {
+        crate::instance::remove_all(self.family, &self.made);
     }
 
     fn skeleton(&self) -> Result<OwnedFd, Failure> {
@@ -70,7 +77,9 @@ impl Places for Host {
             self.instances += 1;
             return self.dir(at, u32::MAX - self.instances);
         }
-        crate::instance::make(self.family, original)
+        let made = crate::instance::make(self.family, original)?;
+        self.made.push(made.clone());
+        Ok(made)
     }
 }
 
