@@ -1,1 +1,359 @@
+//! Directories as the namespace lists them: the entries of a union's members,
+//! the first member that has a name winning, and the mount points that lie
+//! directly below, which cover what the host has there or are added.
+//!
+//! The position in such a listing is the *kernel's* file offset of the real
+//! directory descriptor, counting entries: so it is shared over dup, fork and
+//! exec as a directory's is, and rewinddir, seekdir and telldir, which seek the
+//! descriptor, need nothing of us.
+//!
+//! A listing is made when a descriptor is read at offset 0 and kept until its
+//! end has been read, so that what is removed or made meanwhile shifts nothing
+//! (readdir(3p) leaves open whether it is seen). A process that comes to a
+//! descriptor in the middle (over exec; or because 64 others were read since)
+//! makes it anew. Accepted: when names came or went in the meantime, some may
+//! be listed twice or not at all there; and so they may when mount points are
+//! made or removed right below a directory while it is being read, or when two
+//! threads read one descriptor at the same moment.
 
+use crate::fds::Shown;
+use crate::process::View;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use privns_abi::{Errno, Result, Stat};
+use privns_host::dirent::{self, Entry};
+use privns_host::{Host, Kernel, Name, Slot};
+use privns_namespace::index::MountRef;
+
+/// Listings kept at a time.
+const KEPT: usize = 64;
+/// Bytes read of a directory at a time.
+const CHUNK: usize = 32 << 10;
+
+/// The listings being read.
+pub(crate) struct Listings {
+    slots: [Slot<Listing>; KEPT],
+}
+
+/// A directory as it was at one moment.
+#[derive(Default)]
+struct Listing {
+    of: Of,
+    /// As getdents64(2) gives them; `d_off` of each is the number of the next.
+    records: Vec<u8>,
+    /// Where each record begins.
+    starts: Vec<u32>,
+    /// Only while it is made.
+    names: Names,
+}
+
+/// What a listing is of: a number that was closed and is something else now
+/// is not given the old one's entries.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Of {
+    fd: i32,
+    dev: u64,
+    ino: u64,
+    generation: u64,
+}
+
+impl Listings {
+    pub(crate) const fn new() -> Listings {
+        Listings { slots: [const { Slot::new() }; KEPT] }
+    }
+
+    fn slot(&self, fd: i32) -> &Slot<Listing> {
+        &self.slots[fd as usize % KEPT]
+    }
+}
+
+impl Default for Listings {
+    fn default() -> Self {
+        Listings::new()
+    }
+}
+
+impl View<'_> {
+    /// getdents64(2) for a descriptor that is not plain: gives `take` at most
+    /// `room` bytes of records and goes on behind them. 0: the end.
+    ///
+    /// # Errors
+    /// EBADF; EINVAL when not one record has room; ENOENT for a directory that
+    /// has been removed; EACCES, ENOMEM and whatever reading it says.
+    pub fn list(self, fd: i32, room: usize, take: &mut dyn FnMut(&[u8])) -> Result<usize> {
+        let at = Kernel.lseek(fd, 0, libc::SEEK_CUR)?;
+        let kept = self.process.listings.slot(fd);
+        let directory = Kernel.fstat(fd)?;
+        let generation = self.family.generation();
+        let of = Of { fd, dev: directory.dev, ino: directory.ino, generation };
+        let known = kept.take().filter(|listing| listing.of == of && at != 0);
+        let listing = match known {
+            Some(listing) => listing,
+            None => Box::new(self.make(fd, of)?),
+        };
+        let (records, next) = listing.from(usize::try_from(at).unwrap_or(usize::MAX), room)?;
+        let n = records.len();
+        if n == 0 {
+            return Ok(0);
+        }
+        Kernel.lseek(fd, next as i64, libc::SEEK_SET)?;
+        take(records);
+        kept.put(listing);
+        Ok(n)
+    }
+
+    fn make(self, fd: i32, of: Of) -> Result<Listing> {
+        let mut listing = Listing { of, ..Listing::default() };
+        let shown = self.shown(fd);
+        let ns = self.fd_name(fd, shown.seq)?;
+        let table = self.table()?;
+        let mount = table.index().find(ns.as_bytes()).mount;
+        match mount.filter(|m| m.is_union() && m.path() == ns.as_bytes()) {
+            Some(union) => listing.add_union(union, fd, shown)?,
+            None => listing.add_directory(fd)?,
+        }
+        for (name, kind) in table.index().children(ns.as_bytes()) {
+            listing.cover(self.mounted(&ns, name, kind))?;
+        }
+        listing.names = Names::default();
+        Ok(listing)
+    }
+
+    /// The entry for a mount point: the number is that of what is mounted.
+    fn mounted<'n>(self, dir: &Name, name: &'n [u8], kind: u8) -> Entry<'n> {
+        // A source that is missing just now keeps its place in the listing.
+        let unknown = Entry { ino: 1, kind, name };
+        let look = || -> Result<Stat> {
+            let mut at = Name::from(dir.as_bytes())?;
+            at.join(name)?;
+            let table = self.table()?;
+            let mount = table.index().find(at.as_bytes()).mount.ok_or(Errno::ENOENT)?;
+            let host = mount.first().host();
+            Kernel.lstat(Name::from(if host.is_empty() { b"/" } else { host })?.as_cstr()?)
+        };
+        match look() {
+            // The type bits of a mode, shifted, are the DT_* numbers.
+            Ok(st) => Entry { ino: st.ino.max(1), kind: (st.mode >> 12 & 15) as u8, name },
+            Err(_) => unknown,
+        }
+    }
+}
+
+impl Listing {
+    /// The members' entries. One that cannot be read just now has none, as in
+    /// lookups, unless none can be.
+    fn add_union(&mut self, union: MountRef<'_>, fd: i32, shown: Shown) -> Result<()> {
+        let mut done = Err(Errno::ENOENT);
+        for member in union.members() {
+            let added = if member.seq() == shown.seq {
+                self.add_directory(fd)
+            } else {
+                open_dir(member.host()).and_then(|dir| self.add_open(dir))
+            };
+            done = match (added, done) {
+                (Err(Errno::ENOMEM), _) => return Err(Errno::ENOMEM),
+                (Err(error), Err(_)) => Err(error),
+                _ => Ok(()),
+            };
+        }
+        done
+    }
+
+    /// The entries of the very directory behind `fd`, whatever it is called by
+    /// now, read through a description of its own: the offset of `fd` is ours.
+    fn add_directory(&mut self, fd: i32) -> Result<()> {
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+        // Without /proc; this way needs leave to search it, too.
+        let opened = Kernel.reopen(fd, flags).or_else(|_| Kernel.openat(fd, c".", flags, 0));
+        self.add_open(opened?)
+    }
+
+    fn add_open(&mut self, dir: i32) -> Result<()> {
+        let mut chunk = Vec::new();
+        let reserved = chunk.try_reserve_exact(CHUNK).map_err(|_| Errno::ENOMEM);
+        let read = reserved.and_then(|()| {
+            loop {
+                Kernel.getdents64(dir, &mut chunk)?;
+                if chunk.is_empty() {
+                    return Ok(());
+                }
+                dirent::entries(&chunk).try_for_each(|entry| self.add(entry).map(drop))?;
+            }
+        });
+        let _ = Kernel.close(dir);
+        read
+    }
+
+    /// Adds an entry unless its name is there: the number of the one that is.
+    fn add(&mut self, entry: Entry<'_>) -> Result<Option<usize>> {
+        let Listing { records, starts, names, .. } = self;
+        let there = names.find(entry.name, |n| name_of(records, starts, n))?;
+        if there.is_some() {
+            return Ok(there);
+        }
+        let start = u32::try_from(records.len()).map_err(|_| Errno::ENOMEM)?;
+        starts.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        entry.push(starts.len() as i64 + 1, records)?;
+        starts.push(start);
+        Ok(None)
+    }
+
+    /// Adds a mount point, which covers an entry of its name.
+    fn cover(&mut self, entry: Entry<'_>) -> Result<()> {
+        if let Some(n) = self.add(entry)? {
+            let start = self.starts.get(n).map_or(usize::MAX, |&start| start as usize);
+            dirent::patch(&mut self.records, start, entry.ino, entry.kind);
+        }
+        Ok(())
+    }
+
+    /// The records from number `at` on, as many as have room, and the number
+    /// of the one after them.
+    fn from(&self, at: usize, room: usize) -> Result<(&[u8], usize)> {
+        let start = |n: usize| self.starts.get(n).map_or(self.records.len(), |&s| s as usize);
+        if at >= self.starts.len() {
+            return Ok((&[], at));
+        }
+        let limit = start(at).saturating_add(room);
+        let fit = self.starts[at..].partition_point(|&s| s as usize <= limit);
+        // The last of these begins within the room, and ends there only if it
+        // is followed by one that begins within it, or by the end.
+        let next = at + if self.records.len() <= limit { fit } else { fit.saturating_sub(1) };
+        if next == at {
+            return Err(Errno::EINVAL);
+        }
+        let records = self.records.get(start(at)..start(next)).unwrap_or_default();
+        Ok((records, next))
+    }
+}
+
+fn open_dir(host: &[u8]) -> Result<i32> {
+    let mut host = Name::from(if host.is_empty() { b"/" } else { host })?;
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    Kernel.openat(libc::AT_FDCWD, host.as_cstr()?, flags, 0)
+}
+
+fn name_of<'r>(records: &'r [u8], starts: &[u32], n: usize) -> &'r [u8] {
+    let entry = starts.get(n).and_then(|&start| dirent::entry(records, start as usize));
+    entry.map_or(b"", |(entry, _)| entry.name)
+}
+
+/// Which names are listed: an open hash table of entry numbers.
+#[derive(Default)]
+struct Names {
+    /// The number plus one; 0: free. A power of two of them, or none.
+    places: Vec<u32>,
+    used: usize,
+}
+
+impl Names {
+    /// The number of the entry called `name`; `None`, and it is taken to be
+    /// the next number, when there is none.
+    fn find<'r>(
+        &mut self,
+        name: &[u8],
+        name_of: impl Fn(usize) -> &'r [u8],
+    ) -> Result<Option<usize>> {
+        if self.used * 2 >= self.places.len() {
+            self.grow(&name_of)?;
+        }
+        let mask = self.places.len() - 1;
+        let mut at = hash(name) & mask;
+        while let Some(n) = (self.places[at] as usize).checked_sub(1) {
+            if name_of(n) == name {
+                return Ok(Some(n));
+            }
+            at = (at + 1) & mask;
+        }
+        self.used += 1;
+        self.places[at] = u32::try_from(self.used).map_err(|_| Errno::ENOMEM)?;
+        Ok(None)
+    }
+
+    fn grow<'r>(&mut self, name_of: &impl Fn(usize) -> &'r [u8]) -> Result<()> {
+        let len = (self.places.len() * 4).max(256);
+        let mut places = Vec::new();
+        places.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
+        places.resize(len, 0u32);
+        for n in 0..self.used {
+            let mut at = hash(name_of(n)) & (len - 1);
+            while places[at] != 0 {
+                at = (at + 1) & (len - 1);
+            }
+            places[at] = n as u32 + 1;
+        }
+        self.places = places;
+        Ok(())
+    }
+}
+
+fn hash(name: &[u8]) -> usize {
+    let mixed = name.chunks(8).fold(name.len() as u64, |h, part| {
+        let mut word = [0; 8];
+        word[..part.len()].copy_from_slice(part);
+        (h.rotate_left(5) ^ u64::from_ne_bytes(word)).wrapping_mul(0x517c_c1b7_2722_0a95)
+    });
+    // The low bits of a product know only the low bits of its factors.
+    (mixed >> 32 ^ mixed) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listing(names: &[&[u8]]) -> Listing {
+        let mut listing = Listing::default();
+        for (i, name) in names.iter().enumerate() {
+            listing.add(Entry { ino: i as u64 + 1, kind: libc::DT_REG, name }).unwrap();
+        }
+        listing
+    }
+
+    fn read(listing: &Listing, at: usize, room: usize) -> Result<(Vec<Vec<u8>>, usize)> {
+        let (records, next) = listing.from(at, room)?;
+        Ok((dirent::entries(records).map(|e| e.name.to_vec()).collect(), next))
+    }
+
+    #[test]
+    fn the_first_entry_of_a_name_stays_and_a_mount_point_covers_it() {
+        let mut listing = listing(&[b".", b"a", b"b", b"a"]);
+        assert_eq!(listing.starts.len(), 3);
+        listing.cover(Entry { ino: 70, kind: libc::DT_DIR, name: b"a" }).unwrap();
+        listing.cover(Entry { ino: 80, kind: libc::DT_DIR, name: b"new" }).unwrap();
+        let got: Vec<_> =
+            dirent::entries(&listing.records).map(|e| (e.ino, e.kind, e.name)).collect();
+        let (file, dir) = (libc::DT_REG, libc::DT_DIR);
+        let want: [(u64, u8, &[u8]); 4] =
+            [(1, file, b"."), (70, dir, b"a"), (3, file, b"b"), (80, dir, b"new")];
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn any_room_gives_every_entry_once_and_in_order() {
+        let names: Vec<Vec<u8>> =
+            (0..200).map(|n| std::format!("{:x<1$}", n, n % 40 + 3).into_bytes()).collect();
+        let listing = listing(&names.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        for room in [64, 65, 71, 100, 1000, 1 << 20] {
+            let (mut at, mut got) = (0, Vec::new());
+            loop {
+                let (some, next) = read(&listing, at, room).unwrap();
+                if some.is_empty() {
+                    break;
+                }
+                got.extend(some);
+                at = next;
+            }
+            assert_eq!(got, names, "room for {room} bytes");
+        }
+        assert_eq!(read(&listing, 0, 23).err(), Some(Errno::EINVAL));
+        assert_eq!(read(&listing, usize::MAX, 64).unwrap().0.len(), 0);
+    }
+
+    #[test]
+    fn many_names_are_told_apart() {
+        let names: Vec<Vec<u8>> =
+            (0..20_000).map(|n| std::format!("file-{n:07}").into_bytes()).collect();
+        let twice = names.iter().chain(&names).map(Vec::as_slice).collect::<Vec<_>>();
+        assert_eq!(listing(&twice).starts.len(), names.len());
+    }
+}

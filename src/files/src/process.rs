@@ -2,6 +2,7 @@
 
 use crate::dirs::{Dirs, Now};
 use crate::fds::{Fds, Shown};
+use crate::listing::Listings;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -22,6 +23,7 @@ pub struct Process {
     /// What is known of each descriptor.
     pub fds: Fds,
     pub(crate) dirs: Dirs,
+    pub(crate) listings: Listings,
     cwd: Cwd,
     /// Resolve every name exactly, remember no directory (`--names exact`).
     pub exact: AtomicBool,
@@ -76,6 +78,7 @@ impl Process {
             table: Rcu::new(),
             fds: Fds::new(),
             dirs: Dirs::new(),
+            listings: Listings::new(),
             cwd: Cwd {
                 seq: AtomicU32::new(0),
                 read_only: AtomicBool::new(false),
@@ -147,7 +150,8 @@ impl<'a> View<'a> {
     }
 
     pub(crate) fn now(self, epochs: &dyn Fn(u16) -> u32) -> Now<'_> {
-        Now { generation: self.family.generation(), ms: Kernel.now_ms(), epochs }
+        let raises = self.family.raises();
+        Now { generation: self.family.generation(), ms: Kernel.now_ms(), raises, epochs }
     }
 
     pub(crate) fn epoch(self, slot: u16) -> u32 {
@@ -158,9 +162,7 @@ impl<'a> View<'a> {
     /// something else. Called after the kernel has done it.
     pub fn renamed(self, name: &[u8]) {
         let name = privns_abi::path::components(name).next_back().unwrap_or_default();
-        if self.family.is_writable() {
-            self.family.epoch(trail::slot(name).into()).fetch_add(1, Ordering::AcqRel);
-        }
+        self.family.raise(trail::slot(name).into());
     }
 
     /// What a directory descriptor (or `AT_FDCWD`) shows.

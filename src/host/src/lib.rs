@@ -19,6 +19,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod dirent;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod fd;
@@ -28,6 +29,7 @@ pub mod process;
 pub mod raw;
 pub mod rcu;
 pub mod shared;
+pub mod slot;
 #[cfg(feature = "launcher")]
 pub mod startup;
 
@@ -35,6 +37,7 @@ pub use kernel::Kernel;
 pub use name::{HotName, Name};
 pub use rcu::Rcu;
 pub use shared::Shared;
+pub use slot::Slot;
 
 use core::ffi::CStr;
 use privns_abi::{Result, Stat};

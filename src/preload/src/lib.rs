@@ -16,6 +16,7 @@
 
 mod call;
 mod descriptors;
+mod dirs;
 mod memory;
 mod names;
 mod open;

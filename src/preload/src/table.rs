@@ -109,4 +109,7 @@ crate::row::rows! {
         descriptors::fsetxattr(fd: c_int, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int;
     Entry fremovexattr: descriptors::fremovexattr(fd: c_int, name: *const c_char) -> c_int;
     Entry fstatfs fstatfs64: descriptors::fstatfs(fd: c_int, buf: *mut Statfs) -> c_int;
+
+    // Directories.
+    Entry getdents64: dirs::getdents64(fd: c_int, buf: *mut c_void, size: size_t) -> ssize_t;
 }
