@@ -6,6 +6,7 @@
 //! keeper, `ns reap` or whoever meets it when we are killed.
 
 pub mod birth;
+pub mod enforce;
 pub mod environment;
 mod manual;
 mod options;
@@ -183,7 +184,11 @@ fn start(
     variables.preload(library);
     let inherited = Inherited { fd: family.fd(), id: family.id(), rest: b"" };
     variables.set(b"PRIVNS", inherited.format());
-    become_program(&command, family, &variables.to_exec()?, outer())
+    let environment = variables.to_exec()?;
+    if family.has(Flag::Enforced) {
+        enforce::confine(family, table, library)?;
+    }
+    become_program(&command, family, &environment, outer())
 }
 
 /// The working directory is kept by name; where the namespace has no such

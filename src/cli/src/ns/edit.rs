@@ -15,8 +15,9 @@ use privns_namespace::file::{self, Environment, Line};
 ///
 /// # Errors
 /// The first line that fails.
-pub fn file(family: &Family, name: &[u8]) -> Result<(), Failure> {
-    let text = Process.read(name).map_err(|e| Failure::new(format!("reading {}", shown(name)), e))?;
+pub(crate) fn file(family: &Family, name: &[u8]) -> Result<(), Failure> {
+    let text =
+        Process.read(name).map_err(|e| Failure::new(format!("reading {}", shown(name)), e))?;
     run(family, &file::parse(name, &text, &Process)?)
 }
 
@@ -24,12 +25,12 @@ pub fn file(family: &Family, name: &[u8]) -> Result<(), Failure> {
 ///
 /// # Errors
 /// The first line that fails.
-pub fn run(family: &Family, lines: &[Line]) -> Result<(), Failure> {
+pub(crate) fn run(family: &Family, lines: &[Line]) -> Result<(), Failure> {
     let mut places = places::Host::new(family.id(), skeleton(family)?);
     let cwd = here().unwrap_or_default();
     let mut failed = None;
-    let done = family.update(|table| {
-        match Builder::new(&Kernel, &mut places, table, &cwd).run(lines) {
+    let done =
+        family.update(|table| match Builder::new(&Kernel, &mut places, table, &cwd).run(lines) {
             Ok(built) => {
                 *table = built.table;
                 Ok(built.skipped)
@@ -39,8 +40,7 @@ pub fn run(family: &Family, lines: &[Line]) -> Result<(), Failure> {
                 failed = Some(failure);
                 Err(errno)
             }
-        }
-    });
+        });
     match done {
         Ok(skipped) => {
             for failure in skipped {

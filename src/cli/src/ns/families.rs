@@ -10,7 +10,7 @@ use serde_json::json;
 ///
 /// # Errors
 /// Standard output's.
-pub fn list(as_json: bool, names: bool) -> Result<(), Failure> {
+pub(crate) fn list(as_json: bool, names: bool) -> Result<(), Failure> {
     let families = living();
     let name_of = |family: &Family| family.name().unwrap_or_default();
     if names {
@@ -18,7 +18,9 @@ pub fn list(as_json: bool, names: bool) -> Result<(), Failure> {
         let lines: Vec<u8> = named.flat_map(|n| [n, b"\n".to_vec()].concat()).collect();
         return crate::print(&lines);
     }
-    let members = |family: &Family| runtime::members(family.id()).filter(|m| m.0 != family.keeper() as i32).count();
+    let members = |family: &Family| {
+        runtime::members(family.id()).filter(|m| m.0 != family.keeper() as i32).count()
+    };
     if as_json {
         let all = families.iter().map(|f| {
             json!({

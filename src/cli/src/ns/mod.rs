@@ -1,10 +1,12 @@
 //! `ns`: looks at a living family's namespace and changes it.
 
+mod doctor;
 mod edit;
 mod families;
 mod manual;
 mod options;
 mod ps;
+mod selftest;
 mod show;
 mod stat;
 pub(crate) mod table;
@@ -27,6 +29,7 @@ pub struct Request {
     family: Option<Vec<u8>>,
     json: bool,
     names: bool,
+    self_test: bool,
     task: Task,
 }
 
@@ -48,6 +51,8 @@ enum Task {
     Ps,
     /// Counters.
     Stat,
+    /// The host, or a program.
+    Doctor(Option<Vec<u8>>),
 }
 
 /// The version of everything that is printed as JSON.
@@ -82,6 +87,9 @@ fn run(request: &Request) -> Result<(), Failure> {
         Task::Why(name) => show::why(&request.family()?, name, request.json),
         Task::Families => families::list(request.json, request.names),
         Task::Ps => ps::list(&request.family()?, request.json),
+        Task::Doctor(_) if request.self_test => selftest::run(request.json),
+        Task::Doctor(None) => doctor::host(request.json),
+        Task::Doctor(Some(program)) => doctor::program(program, request.json),
         Task::Stat => stat::print(&request.family()?, request.json),
     }
 }
@@ -91,8 +99,9 @@ impl Request {
     fn family(&self) -> Result<Family, Failure> {
         let missing = |what: String| {
             move |e| match e {
-                Errno::ESRCH => Failure::new(what, "no such family")
-                    .fix("ns families lists those that live"),
+                Errno::ESRCH => {
+                    Failure::new(what, "no such family").fix("ns families lists those that live")
+                }
                 e => Failure::new(what, e),
             }
         };

@@ -28,12 +28,22 @@ static OPTIONS: &[Opt<Request>] = &[
         r.pid = Some(pid.ok_or_else(|| Failure::new(shown(&v[0]), "not a process number"))?);
         Ok(())
     }),
-    option("family", &[Arg("F", Offer::Family)], WHICH, "The family of this name or number.", |r, v| {
-        r.family = v.into_iter().next();
-        Ok(())
-    }),
+    option(
+        "family",
+        &[Arg("F", Offer::Family)],
+        WHICH,
+        "The family of this name or number.",
+        |r, v| {
+            r.family = v.into_iter().next();
+            Ok(())
+        },
+    ),
     option("json", &[], OUTPUT, "Prints JSON.", |r, _| {
         r.json = true;
+        Ok(())
+    }),
+    option("self-test", &[], OUTPUT, "With doctor: runs a round of checks here.", |r, _| {
+        r.self_test = true;
         Ok(())
     }),
     option("names", &[], "", "", |r, _| {
@@ -43,22 +53,76 @@ static OPTIONS: &[Opt<Request>] = &[
 ];
 
 static VERBS: &[Verb<Request>] = &[
-    line("bind", "[-bacrq] SRC DST", &[Arg("SRC", Offer::File)], "DST shows SRC instead; -b and -a make a union of DST.", |r, v| edit(r, "bind", v)),
-    line("mount", "[-bacrq] [-o KEY=VALUE,...] ADDR DST [ANAME]", &[Arg("ADDR", Offer::Text)], "DST shows the tree of a 9P server. Not built yet.", |r, v| edit(r, "mount", v)),
-    line("unmount", "[-q] [SRC] DST", &[Arg("DST", Offer::File)], "Takes away what is mounted on DST.", |r, v| edit(r, "unmount", v)),
-    line("private", "[-q] DIR", &[Arg("DIR", Offer::Dir)], "DIR becomes a fresh directory of the family's own.", |r, v| edit(r, "private", v)),
-    line("poly", "[-q] FILE", &[Arg("FILE", Offer::File)], "Private directories by the rules of namespace.conf(5). Not built yet.", |r, v| edit(r, "poly", v)),
-    line("dir", "[-q] DST", &[Arg("DST", Offer::File)], "An empty directory to mount on.", |r, v| edit(r, "dir", v)),
-    line("symlink", "[-q] TARGET DST", &[Arg("TARGET", Offer::File)], "A symbolic link.", |r, v| edit(r, "symlink", v)),
+    line(
+        "bind",
+        "[-bacrq] SRC DST",
+        &[Arg("SRC", Offer::File)],
+        "DST shows SRC instead; -b and -a make a union of DST.",
+        |r, v| edit(r, "bind", v),
+    ),
+    line(
+        "mount",
+        "[-bacrq] [-o KEY=VALUE,...] ADDR DST [ANAME]",
+        &[Arg("ADDR", Offer::Text)],
+        "DST shows the tree of a 9P server. Not built yet.",
+        |r, v| edit(r, "mount", v),
+    ),
+    line(
+        "unmount",
+        "[-q] [SRC] DST",
+        &[Arg("DST", Offer::File)],
+        "Takes away what is mounted on DST.",
+        |r, v| edit(r, "unmount", v),
+    ),
+    line(
+        "private",
+        "[-q] DIR",
+        &[Arg("DIR", Offer::Dir)],
+        "DIR becomes a fresh directory of the family's own.",
+        |r, v| edit(r, "private", v),
+    ),
+    line(
+        "poly",
+        "[-q] FILE",
+        &[Arg("FILE", Offer::File)],
+        "Private directories by the rules of namespace.conf(5). Not built yet.",
+        |r, v| edit(r, "poly", v),
+    ),
+    line(
+        "dir",
+        "[-q] DST",
+        &[Arg("DST", Offer::File)],
+        "An empty directory to mount on.",
+        |r, v| edit(r, "dir", v),
+    ),
+    line(
+        "symlink",
+        "[-q] TARGET DST",
+        &[Arg("TARGET", Offer::File)],
+        "A symbolic link.",
+        |r, v| edit(r, "symlink", v),
+    ),
     line("clear", "", &[], "Empties the namespace.", |r, v| edit(r, "clear", v)),
-    line(".", "FILE", &[Arg("FILE", Offer::File)], "Runs a namespace file, wholly or not at all.", |r, v| {
-        r.task = Task::File(one(v, "it takes a file")?);
-        Ok(())
-    }),
-    verb("why", "PATH", &[Arg("PATH", Offer::File)], "Says which member serves PATH, and by which line.", |r, v| {
-        r.task = Task::Why(one(v, "it takes a path")?);
-        Ok(())
-    }),
+    line(
+        ".",
+        "FILE",
+        &[Arg("FILE", Offer::File)],
+        "Runs a namespace file, wholly or not at all.",
+        |r, v| {
+            r.task = Task::File(one(v, "it takes a file")?);
+            Ok(())
+        },
+    ),
+    verb(
+        "why",
+        "PATH",
+        &[Arg("PATH", Offer::File)],
+        "Says which member serves PATH, and by which line.",
+        |r, v| {
+            r.task = Task::Why(one(v, "it takes a path")?);
+            Ok(())
+        },
+    ),
     verb("families", "", &[], "Lists the user's living families.", |r, v| {
         r.task = Task::Families;
         none(&v)
@@ -67,10 +131,27 @@ static VERBS: &[Verb<Request>] = &[
         r.task = Task::Ps;
         none(&v)
     }),
-    verb("stat", "", &[], "The generation and how many calls were translated, forwarded, served and escaped.", |r, v| {
-        r.task = Task::Stat;
-        none(&v)
-    }),
+    verb(
+        "stat",
+        "",
+        &[],
+        "The generation and how many calls were translated, forwarded, served and escaped.",
+        |r, v| {
+            r.task = Task::Stat;
+            none(&v)
+        },
+    ),
+    verb(
+        "doctor",
+        "[PROGRAM]",
+        &[Arg("PROGRAM", Offer::Command)],
+        "Says what this host allows, or what will happen to PROGRAM before it is run.",
+        |r, mut v| {
+            let program = v.pop();
+            r.task = Task::Doctor(program);
+            none(&v)
+        },
+    ),
 ];
 
 const fn option(

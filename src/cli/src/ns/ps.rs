@@ -24,7 +24,7 @@ struct Row {
 ///
 /// # Errors
 /// Standard output's.
-pub fn list(family: &Family, as_json: bool) -> Result<(), Failure> {
+pub(crate) fn list(family: &Family, as_json: bool) -> Result<(), Failure> {
     let keeper = family.keeper() as i32;
     let pids = runtime::members(family.id()).map(|m| m.0).filter(|&pid| pid != keeper);
     let mut rows: Vec<Row> = pids.filter_map(row).collect();

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 ///
 /// # Errors
 /// A damaged table.
-pub fn print(family: &Family, as_json: bool) -> Result<(), Failure> {
+pub(crate) fn print(family: &Family, as_json: bool) -> Result<(), Failure> {
     let table = family.read_table().map_err(|e| Failure::new("the family's table", e))?;
     let lines = print::print(&Kernel, &table, None);
     if !as_json {
@@ -72,7 +72,7 @@ fn verb(member: &Member) -> &'static str {
 ///
 /// # Errors
 /// The name leads nowhere.
-pub fn why(family: &Family, path: &[u8], as_json: bool) -> Result<(), Failure> {
+pub(crate) fn why(family: &Family, path: &[u8], as_json: bool) -> Result<(), Failure> {
     let failure = |e| Failure::new(format!("why {}", shown(path)), e);
     let table = family.read_table().map_err(failure)?;
     let bytes = index::encode(&table);
@@ -121,7 +121,9 @@ fn told(mount: &Mount, member: &Member) -> String {
     let mut text = String::new();
     let which = if of > 1 { format!(", member {at} of {of} of a union") } else { String::new() };
     let what = match member.rule.verb {
-        Verb::Bind | Verb::Private | Verb::Dir | Verb::Symlink(_) => shown(&line(mount, member).to_text()),
+        Verb::Bind | Verb::Private | Verb::Dir | Verb::Symlink(_) => {
+            shown(&line(mount, member).to_text())
+        }
         Verb::Implied => "there for what is mounted below it".into(),
         _ => "came along with a bind, or stood there first".into(),
     };

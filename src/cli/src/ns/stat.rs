@@ -10,7 +10,7 @@ use serde_json::{Map, json};
 ///
 /// # Errors
 /// Standard output's.
-pub fn print(family: &Family, as_json: bool) -> Result<(), Failure> {
+pub(crate) fn print(family: &Family, as_json: bool) -> Result<(), Failure> {
     let table = family.read_table().map_err(|e| Failure::new("the family's table", e))?;
     let family_name = family.name().unwrap_or_default();
     let mounts = table.mounts().len();

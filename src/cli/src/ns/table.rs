@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 /// Rows under headings; nothing at all when there is no row. The last column
 /// is as long as it likes.
 #[must_use]
-pub fn columns(heads: &[&str], rows: &[Vec<String>]) -> String {
+pub(crate) fn columns(heads: &[&str], rows: &[Vec<String>]) -> String {
     if rows.is_empty() {
         return String::new();
     }
@@ -31,7 +31,7 @@ pub fn columns(heads: &[&str], rows: &[Vec<String>]) -> String {
 ///
 /// # Errors
 /// Standard output's.
-pub fn print_json(value: Value) -> Result<(), Failure> {
+pub(crate) fn print_json(value: Value) -> Result<(), Failure> {
     let mut object = Map::new();
     object.insert("version".into(), json!(super::JSON_VERSION));
     if let Value::Object(fields) = value {
@@ -44,7 +44,7 @@ pub fn print_json(value: Value) -> Result<(), Failure> {
 
 /// A name: a string, or its bytes where it is no text.
 #[must_use]
-pub fn name(bytes: &[u8]) -> Value {
+pub(crate) fn name(bytes: &[u8]) -> Value {
     match std::str::from_utf8(bytes) {
         Ok(text) => json!(text),
         Err(_) => {
@@ -56,13 +56,13 @@ pub fn name(bytes: &[u8]) -> Value {
 
 /// A canonical name as people write it: the root is `/`.
 #[must_use]
-pub fn rooted(ns: &[u8]) -> &[u8] {
+pub(crate) fn rooted(ns: &[u8]) -> &[u8] {
     if ns.is_empty() { b"/" } else { ns }
 }
 
 /// The same, for a terminal.
 #[must_use]
-pub fn plain(ns: &[u8]) -> String {
+pub(crate) fn plain(ns: &[u8]) -> String {
     shown(rooted(ns))
 }
 
