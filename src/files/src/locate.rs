@@ -135,7 +135,11 @@ impl View<'_> {
             return self.locate_exact(dirfd, name, last, to);
         }
         let mut base = 0;
-        if bytes[0] != b'/' {
+        if bytes[0] == b'/' {
+            if self.process.is_rooted() {
+                return self.locate_exact(dirfd, name, last, to);
+            }
+        } else {
             let shown = self.shown(dirfd);
             if !shown.plain {
                 return self.locate_exact(dirfd, name, last, to);
@@ -435,6 +439,9 @@ impl View<'_> {
             }
             to.given(shown.seq, shown.read_only);
             return Ok(true);
+        }
+        if self.process.is_rooted() {
+            return Ok(false);
         }
         let Some(cut) = Cut::new(bytes).filter(|cut| cut.tail.is_empty()) else { return Ok(false) };
         if let Some(dir) = self.remembered(0, cut.dir, to) {
