@@ -1,8 +1,9 @@
-//! What `ns-exec` and `ns` are made of.
+//! What `ns-exec`, `ns` and `ns-serve` are made of.
 //!
 //! - [`spec`]: the outer face of a program, said once.
 //! - [`exec`]: builds a namespace and becomes a program in it.
 //! - [`ns`]: looks at a living family's namespace and changes it.
+//! - [`serve`]: the 9P servers.
 //! - [`runtime`], [`keeper`]: how families are found, and what outlives them.
 //! - [`world`]: the environment, users, jobs.
 //! - [`elf`]: what a program's header says about it.
@@ -19,6 +20,7 @@ pub mod instance;
 pub mod keeper;
 pub mod ns;
 pub mod runtime;
+pub mod serve;
 pub mod spec;
 pub mod tree;
 pub mod world;

@@ -143,14 +143,14 @@ impl<T: Tree> Server<T> {
     /// That of poll(2).
     pub fn listen(
         &self,
-        listeners: &[Listener],
+        listeners: &[&Listener],
         auth: Auth,
         wake: BorrowedFd<'_>,
         mut stop: impl FnMut() -> bool,
     ) -> io::Result<()> {
         let second = Timespec { tv_sec: 1, tv_nsec: 0 };
         loop {
-            let watched = listeners.iter().map(AsFd::as_fd).chain([wake]);
+            let watched = listeners.iter().map(|l| l.as_fd()).chain([wake]);
             let mut fds: Vec<_> =
                 watched.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
             match poll(&mut fds, Some(&second)) {

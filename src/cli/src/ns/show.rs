@@ -9,7 +9,8 @@ use privns_host::Kernel;
 use privns_namespace::file::{Action, Line};
 use privns_namespace::resolve::ByText;
 use privns_namespace::{
-    Family, Index, Last, Located, Member, Mount, Source, Start, Table, Verb, index, print, walk,
+    Family, Index, Last, Located, Member, Mount, Source, Start, Table, Verb, index,
+    print as printer, walk,
 };
 use rustix::fs::{AtFlags, CWD};
 use serde_json::{Value, json};
@@ -20,9 +21,9 @@ use serde_json::{Value, json};
 /// A damaged table.
 pub(crate) fn print(family: &Family, as_json: bool) -> Result<(), Failure> {
     let table = family.read_table().map_err(|e| Failure::new("the family's table", e))?;
-    let lines = print::print(&Kernel, &table, None);
+    let lines = printer::print(&Kernel, &table, None);
     if !as_json {
-        return crate::print(&print::to_text(&lines));
+        return crate::print(&printer::to_text(&lines));
     }
     let family_name = family.name().unwrap_or_default();
     print_json(json!({
