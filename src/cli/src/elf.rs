@@ -28,8 +28,9 @@ pub struct Elf {
     pub loader: Option<Vec<u8>>,
 }
 
-/// As much of a file as is needed to tell.
-pub const ENOUGH: usize = 64 << 10;
+/// As much of a file as is needed to tell: linkers put the program headers and
+/// the loader's name right behind the file's header.
+pub const ENOUGH: usize = 4096;
 
 const CLASS_64: u8 = 2;
 const LITTLE: u8 = 1;

@@ -26,12 +26,29 @@ struct Grant {
     writable: bool,
 }
 
-/// Confines this process, and all that it becomes, to what a table shows.
-/// `library` is ours, which every program loads.
-///
-/// # Errors
-/// What the kernel cannot express or does not have.
-pub fn confine(family: &Family, table: &Table, library: &[u8]) -> Result<(), Failure> {
+/// Rules that the kernel has taken and not put into force.
+pub struct Confinement(RulesetCreated);
+
+impl Confinement {
+    /// The rules that a table comes to. `library` is ours, which every program
+    /// loads.
+    ///
+    /// # Errors
+    /// What the kernel cannot express or does not have.
+    pub fn of(family: &Family, table: &Table, library: &[u8]) -> Result<Confinement, Failure> {
+        rules(family, table, library).map(Confinement)
+    }
+
+    /// Confines this process, and all that it becomes.
+    ///
+    /// # Errors
+    /// landlock_restrict_self(2)'s.
+    pub fn enter(self) -> Result<(), Failure> {
+        self.0.restrict_self().map_err(|e| failure(&e)).map(drop)
+    }
+}
+
+fn rules(family: &Family, table: &Table, library: &[u8]) -> Result<RulesetCreated, Failure> {
     if !table.cleared {
         return Err(Failure::new("--enforce", "the global namespace is still there")
             .fix("begin with --clear and bind what is needed"));
@@ -54,8 +71,7 @@ pub fn confine(family: &Family, table: &Table, library: &[u8]) -> Result<(), Fai
     for grant in &grants {
         rules = add(rules, grant)?;
     }
-    rules = add_table(rules, family)?;
-    rules.restrict_self().map_err(|e| failure(&e)).map(drop)
+    add_table(rules, family)
 }
 
 /// What the namespace shows, as host trees.
