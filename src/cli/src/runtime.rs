@@ -130,6 +130,14 @@ impl Runtime {
         Some([&self.path[..], b"/", &rest].concat())
     }
 
+    /// The directory of an entry, living or not.
+    ///
+    /// # Errors
+    /// openat(2)'s.
+    pub fn entry(&self, id: u64) -> Result<OwnedFd> {
+        tree::open_dir(&self.dir, &number(id))
+    }
+
     /// The numbers of all entries, living or not.
     ///
     /// # Errors
@@ -172,6 +180,7 @@ impl Runtime {
             let _ = rustix::fs::symlinkat(target, &dir, "table");
             return false;
         }
+        crate::instance::remove_recorded(&dir);
         tree::remove(&self.dir, key).is_ok()
     }
 

@@ -14,15 +14,22 @@
 //! thread-local has a destructor, and nothing panics: a panic would abort the
 //! program that we are guests of.
 
+extern crate alloc;
+
+mod admin;
 mod call;
 mod descriptors;
 mod dirs;
+mod exec;
+mod handover;
 mod memory;
+mod mounts;
 mod names;
 mod open;
 mod patch;
 mod reveal;
 mod row;
+mod search;
 mod sockets;
 mod start;
 mod stat;

@@ -1,6 +1,7 @@
 //! How a process comes into its family: the constructor, which runs before any
 //! other library's, while there is one thread.
 
+use crate::handover::Settings;
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, CStr};
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -57,13 +58,16 @@ unsafe extern "C" fn start(_argc: c_int, _argv: *const *const c_char, env: *cons
             return;
         }
     }
+    // Without our own name exec hands on what it was given.
+    let _ = Settings::learn(&env);
     if env.get(b"PRIVNS_NAMES").is_some_and(|v| v.to_bytes() == b"exact") {
         PROCESS.exact.store(true, Ordering::Relaxed);
     }
-    if env.get(b"PRIVNS_INTERCEPT").is_none_or(|v| v.to_bytes() != b"symbols") {
+    let symbols = env.get(b"PRIVNS_INTERCEPT").is_some_and(|v| v.to_bytes() == b"symbols");
+    if let (false, Some(view)) = (symbols, PROCESS.view()) {
         // SAFETY: one thread, and it is in our constructor. Where text cannot
         // be made writable the symbols alone serve.
-        let _ = unsafe { crate::patch::patch(crate::table::ROWS) };
+        let _ = unsafe { crate::patch::patch(crate::table::ROWS, view.family) };
     }
     // SAFETY: the handlers are ours and stay loaded.
     unsafe { libc::pthread_atfork(None, None, Some(forked)) };
@@ -76,6 +80,9 @@ fn join(handed: &[u8]) -> Result<()> {
         return Err(Errno::ESTALE);
     }
     PROCESS.join(family);
+    if let Some(view) = PROCESS.view() {
+        crate::handover::take(view, &inherited)?;
+    }
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use privns_namespace::build::{Builder, Built};
 use privns_namespace::family::{self, Flag, Inherited};
 use privns_namespace::file::Line;
 use privns_namespace::{Family, Index, Source, Table, Verb, index, print};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 
 /// A family that is being made.
@@ -69,7 +70,10 @@ impl Birth {
     /// # Errors
     /// fork(2)'s.
     pub fn leave_keeper(self, family: &Family) -> Result<Left, Failure> {
+        let table = family.read_table().map_err(no_keeper)?;
+        let held = instance::hold(&instances(&table));
         let mut keep = vec![self.entry.fd()];
+        keep.extend(held.iter().map(AsRawFd::as_raw_fd));
         // What a copied table shows belongs to the family that it was copied
         // from, which therefore must not end before this one.
         keep.extend(inherited().and_then(|v| Some(Inherited::parse(&v)?.fd)));
