@@ -16,6 +16,7 @@
 
 extern crate alloc;
 
+mod admin;
 mod call;
 mod descriptors;
 mod dirs;

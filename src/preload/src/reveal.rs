@@ -84,8 +84,12 @@ fn shown_link(view: View<'_>, link: &[u8], text: Name) -> Result<Name> {
             .map_or(0, |fd| view.process.fds.seq(fd)),
         _ => 0,
     };
+    if own && link.ends_with(b"/root") {
+        return Name::from(b"/");
+    }
     // A removed file's text ends in " (deleted)", and so does its name here.
-    match resolve::name_of(view.table()?.index(), text.as_bytes(), seq) {
+    let name = resolve::name_of(view.table()?.index(), text.as_bytes(), seq);
+    match name.and_then(|name| view.from_root(name)) {
         Ok(name) if name.as_bytes().is_empty() => Name::from(b"/"),
         Ok(name) => Ok(name),
         Err(_) => Ok(text),
@@ -127,7 +131,7 @@ pub(crate) fn cwd() -> Result<Name> {
         let mut host = Name::new();
         return Kernel.getcwd(&mut host).map(|()| host);
     };
-    let mut name = view.cwd_name()?;
+    let mut name = view.from_root(view.cwd_name()?)?;
     if name.as_bytes().is_empty() {
         name.push(b"/")?;
     }

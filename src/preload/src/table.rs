@@ -8,8 +8,9 @@
 
 /// The C types of the signatures.
 pub(crate) mod types {
+    pub(crate) use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
+
     pub(crate) use crate::exec::Strings;
-    pub(crate) use core::ffi::{c_char, c_int, c_uint, c_void};
     pub(crate) use libc::{
         dev_t, gid_t, mode_t, off_t, size_t, ssize_t, timespec, timeval, uid_t, utimbuf,
     };
@@ -97,6 +98,19 @@ crate::row::rows! {
     Entry getcwd: reveal::getcwd(buf: *mut c_char, size: size_t) -> *mut c_char;
     Entry chdir: reveal::chdir(path: *const c_char) -> c_int;
     Entry fchdir: reveal::fchdir(fd: c_int) -> c_int;
+
+    // The administrator's.
+    Symbol mount:
+        admin::mount(source: *const c_char, target: *const c_char, kind: *const c_char, flags: c_ulong, data: *const c_void) -> c_int;
+    Symbol umount: admin::umount(path: *const c_char) -> c_int;
+    Symbol umount2: admin::umount2(path: *const c_char, flags: c_int) -> c_int;
+    Symbol chroot: admin::chroot(path: *const c_char) -> c_int;
+    Symbol pivot_root: admin::pivot_root(new: *const c_char, old: *const c_char) -> c_int;
+    Symbol open_tree: admin::open_tree(dirfd: c_int, path: *const c_char, flags: c_uint) -> c_int;
+    Symbol move_mount:
+        admin::move_mount(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_uint) -> c_int;
+    Symbol mount_setattr:
+        admin::mount_setattr(dirfd: c_int, path: *const c_char, flags: c_uint, attributes: *mut c_void, size: size_t) -> c_int;
 
     // Sockets.
     Entry bind: sockets::bind(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int;

@@ -470,10 +470,9 @@ impl<T: Tree> Session<T> {
     fn clear(&mut self) {
         let numbers: Vec<u32> = self.fids.keys().copied().collect();
         for number in numbers {
-            if let Ok(fid) = self.take(number) {
-                if fid.remove_on_close {
-                    let _ = self.unlink_node(&fid.node);
-                }
+            let removed = self.take(number).ok().filter(|fid| fid.remove_on_close);
+            if let Some(fid) = removed {
+                let _ = self.unlink_node(&fid.node);
             }
         }
     }
