@@ -21,19 +21,24 @@ mod call;
 mod descriptors;
 mod dirs;
 mod exec;
+mod fork;
 mod handover;
 mod memory;
 mod mounts;
 mod names;
 mod open;
 mod patch;
+mod real;
 mod reveal;
 mod row;
 mod search;
+mod shell;
 mod sockets;
+mod spawn;
 mod start;
 mod stat;
 mod table;
+mod variadic;
 
 use privns_files::Process;
 

@@ -64,10 +64,12 @@ unsafe extern "C" fn start(_argc: c_int, _argv: *const *const c_char, env: *cons
         PROCESS.exact.store(true, Ordering::Relaxed);
     }
     let symbols = env.get(b"PRIVNS_INTERCEPT").is_some_and(|v| v.to_bytes() == b"symbols");
-    if let (false, Some(view)) = (symbols, PROCESS.view()) {
-        // SAFETY: one thread, and it is in our constructor. Where text cannot
-        // be made writable the symbols alone serve.
-        let _ = unsafe { crate::patch::patch(crate::table::ROWS, view.family) };
+    let patched = PROCESS.view().filter(|_| !symbols).is_some_and(|view| {
+        // SAFETY: one thread, and it is in our constructor.
+        unsafe { crate::patch::patch(crate::table::ROWS, view.family) }.is_ok()
+    });
+    if !patched {
+        crate::real::set_alone();
     }
     // SAFETY: the handlers are ours and stay loaded.
     unsafe { libc::pthread_atfork(None, None, Some(forked)) };
