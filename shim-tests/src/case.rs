@@ -160,10 +160,7 @@ impl Case {
             || got.stdout != native.stdout
             || (got.stderr != native.stderr && !ignored("stderr"))
         {
-            return Err(format!(
-                "native:\n{native}\n\ninside:\n{got}\n\n{}",
-                first_difference(native, &got)
-            ));
+            return Err(report(native, &got));
         }
         let difference = native_tree.difference(&tree);
         if !ignored("tree") && !difference.is_empty() {
@@ -183,12 +180,40 @@ impl Case {
     }
 }
 
-fn first_difference(native: &Outcome, got: &Outcome) -> String {
-    let text = |o: &Outcome| format!("{}\n{}", o.out(), o.err());
-    let (left, right) = (text(native), text(got));
-    let mut pairs = left.lines().zip(right.lines());
-    match pairs.find(|(a, b)| a != b) {
-        Some((a, b)) => format!("first difference:\n- {a}\n+ {b}"),
-        None => "one is a beginning of the other".into(),
+/// What a person needs to see and repeat a difference.
+fn report(native: &Outcome, got: &Outcome) -> String {
+    format!(
+        "natively: {}\ninside: {}\nended: {:?} natively, {:?} inside\n\
+         stdout (- native, + inside):\n{}stderr:\n{}",
+        native.command,
+        got.command,
+        native.ending,
+        got.ending,
+        difference(&native.out(), &got.out()),
+        difference(&native.err(), &got.err())
+    )
+}
+
+/// The lines that two texts do not share, without their common beginning and end.
+fn difference(native: &str, got: &str) -> String {
+    let (left, right): (Vec<&str>, Vec<&str>) = (native.lines().collect(), got.lines().collect());
+    let common =
+        |pairs: &mut dyn Iterator<Item = (&&str, &&str)>| pairs.take_while(|(a, b)| a == b).count();
+    let head = common(&mut left.iter().zip(&right));
+    let (left, right) = (&left[head..], &right[head..]);
+    let tail = common(&mut left.iter().rev().zip(right.iter().rev()));
+    let (left, right) = (&left[..left.len() - tail], &right[..right.len() - tail]);
+    let mut text = String::new();
+    if left.len() == right.len() {
+        for (a, b) in left.iter().zip(right).filter(|(a, b)| a != b).take(60) {
+            text += &format!("- {a}\n+ {b}\n");
+        }
+        return text;
     }
+    for (sign, lines) in [('-', left), ('+', right)] {
+        for line in lines.iter().take(40) {
+            text += &format!("{sign} {line}\n");
+        }
+    }
+    text
 }

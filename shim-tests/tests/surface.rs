@@ -31,7 +31,8 @@ fn main() -> ExitCode {
         let surface = Arc::clone(&surface);
         Trial::test("every_row_is_exercised_by_its_own_symbol", move || complete(&surface))
     }];
-    for world in shim::WORLDS {
+    // Most exercises begin by making something.
+    for world in shim::WORLDS.iter().filter(|w| w.name != "readonly") {
         let surface = Arc::clone(&surface);
         trials.push(Trial::test(format!("surface/{}", world.name), move || walk(&surface, world)));
     }

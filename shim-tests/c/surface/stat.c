@@ -34,8 +34,9 @@ __asm__(".symver old_fxstatat64,__fxstatat64@GLIBC_2.4");
             memset(&s, 0, sizeof s);                                            \
             errno = 0;                                                          \
             int rc = call;                                                      \
-            say("%s: %d %s ", name, rc, ERR(rc));                               \
-            say_stat("", (struct stat *)&s);                                    \
+            say("%s: %d %s\n", name, rc, ERR(rc));                              \
+            if (rc == 0)                                                        \
+                say_stat("", (struct stat *)&s);                                \
         }                                                                       \
     }                                                                           \
     const char *name = NULL;                                                    \
@@ -64,8 +65,9 @@ EXERCISE(__lxstat64) { BY_NAME(stat64, old_lxstat64(1, name, &s)) }
         memset(&s, 0, sizeof s);                                                \
         errno = 0;                                                              \
         int rc = call;                                                          \
-        say("%s %x: %d %s ", name, flags, rc, ERR(rc));                         \
-        say_stat("", (struct stat *)&s);                                        \
+        say("%s %x: %d %s\n", name, flags, rc, ERR(rc));                        \
+        if (rc == 0)                                                            \
+            say_stat("", (struct stat *)&s);                                    \
     }                                                                           \
     const char *name = "g";                                                     \
     int flags = 0;                                                              \

@@ -1,7 +1,8 @@
-//! What `ns-exec` and `ns` are made of.
+//! What `ns-exec`, `ns` and `ns-serve` are made of.
 //!
 //! - [`spec`]: the outer face of a program, said once.
 //! - [`exec`]: builds a namespace and becomes a program in it.
+//! - [`serve`]: the 9P servers.
 //! - [`runtime`], [`keeper`]: how families are found, and what outlives them.
 //! - [`world`]: the environment, users, jobs.
 //! - [`elf`]: what a program's header says about it.
@@ -17,6 +18,7 @@ pub mod exec;
 pub mod instance;
 pub mod keeper;
 pub mod runtime;
+pub mod serve;
 pub mod spec;
 pub mod tree;
 pub mod world;

@@ -52,6 +52,8 @@ pub struct Now<'a> {
     pub generation: u64,
     /// A coarse clock, in milliseconds.
     pub ms: u64,
+    /// How many epochs have been raised in all.
+    pub raises: u64,
     /// The family's epochs.
     pub epochs: &'a dyn Fn(u16) -> u32,
 }
@@ -66,6 +68,8 @@ struct Entry {
     hash: AtomicU64,
     /// Length of the key, length of the host name, flags, number of slots.
     shape: AtomicU64,
+    /// While no epoch at all has been raised, none of ours has.
+    raises: AtomicU64,
     epochs: AtomicU32,
     slots: [AtomicU16; SLOTS],
     key: [AtomicU64; TEXT_WORDS],
@@ -82,11 +86,30 @@ impl Entry {
             base: AtomicU64::new(0),
             hash: AtomicU64::new(0),
             shape: AtomicU64::new(0),
+            raises: AtomicU64::new(0),
             epochs: AtomicU32::new(0),
             slots: [const { AtomicU16::new(0) }; SLOTS],
             key: [const { AtomicU64::new(0) }; TEXT_WORDS],
             host: [const { AtomicU64::new(0) }; TEXT_WORDS],
         }
+    }
+}
+
+impl Entry {
+    /// Whether no epoch of this trail has been raised, where some have been.
+    #[cold]
+    fn unmoved(&self, slots: u64, now: &Now<'_>) -> bool {
+        let mut epochs = 0u32;
+        for slot in self.slots.iter().take(slots as usize) {
+            epochs = epochs.wrapping_add((now.epochs)(slot.load(Ordering::Relaxed)));
+        }
+        let unmoved = epochs == self.epochs.load(Ordering::Relaxed);
+        if unmoved {
+            // Counted before the epochs were read: a raise since then is seen.
+            // An entry being rewritten meanwhile is at worst checked again.
+            self.raises.store(now.raises, Ordering::Relaxed);
+        }
+        unmoved
     }
 }
 
@@ -118,23 +141,16 @@ impl Dirs {
             return None;
         }
         let shape = entry.shape.load(Ordering::Relaxed);
-        let (key_len, host_len, flags, slots) =
-            (shape as u16 as usize, (shape >> 16) as u16 as usize, shape >> 32 & 0xff, shape >> 40);
+        let (key_len, host_len) = (shape as u16 as usize, (shape >> 16) as u16 as usize);
         if key_len != key.len() || host_len > TEXT_MAX || !same(&entry.key, key) {
             return None;
         }
-        let mut epochs = 0u32;
-        for slot in entry.slots.iter().take(slots as usize) {
-            epochs = epochs.wrapping_add((now.epochs)(slot.load(Ordering::Relaxed)));
-        }
-        if epochs != entry.epochs.load(Ordering::Relaxed) {
+        if entry.raises.load(Ordering::Relaxed) != now.raises && !entry.unmoved(shape >> 40, now) {
             return None;
         }
+        let flags = shape >> 32 & 0xff;
         let had = host.as_bytes().len();
-        for word in entry.host.iter().take(host_len.div_ceil(8)) {
-            host.push(&word.load(Ordering::Relaxed).to_ne_bytes()).ok()?;
-        }
-        host.truncate(had + host_len);
+        host.push_words(&entry.host, host_len).ok()?;
         let seq = entry.seq.load(Ordering::Relaxed);
         fence(Ordering::Acquire);
         if entry.version.load(Ordering::Relaxed) != version {
@@ -197,12 +213,13 @@ impl Dirs {
         entry.base.store(base, Ordering::Relaxed);
         entry.hash.store(hash, Ordering::Relaxed);
         entry.shape.store(shape, Ordering::Relaxed);
+        entry.raises.store(now.raises, Ordering::Relaxed);
         entry.epochs.store(epochs, Ordering::Relaxed);
         for (place, &slot) in entry.slots.iter().zip(slots) {
             place.store(slot, Ordering::Relaxed);
         }
-        write(&entry.key, key);
-        write(&entry.host, host);
+        write_key(&entry.key, key);
+        write_name(&entry.host, host);
         entry.version.store((version | 1).wrapping_add(1), Ordering::Release);
     }
 
@@ -240,36 +257,50 @@ pub fn trail_of(name: &[u8]) -> Result<Trail> {
     Ok(trail)
 }
 
-#[inline]
-fn words(text: &[u8]) -> impl Iterator<Item = u64> + '_ {
-    text.chunks(8).map(|chunk| match <[u8; 8]>::try_from(chunk) {
-        Ok(word) => u64::from_ne_bytes(word),
-        Err(_) => {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            u64::from_ne_bytes(word)
+/// A text as words: the whole ones, then one that ends where the text ends and
+/// overlaps the one before, so that no odd bytes are left to be copied.
+#[inline(always)]
+fn words(text: &[u8], mut each: impl FnMut(usize, u64) -> bool) -> bool {
+    let (whole, rest) = text.as_chunks::<8>();
+    for (i, word) in whole.iter().enumerate() {
+        if !each(i, u64::from_ne_bytes(*word)) {
+            return false;
         }
-    })
+    }
+    match (rest.is_empty(), text.last_chunk::<8>()) {
+        (true, _) => true,
+        (false, Some(last)) => each(whole.len(), u64::from_ne_bytes(*last)),
+        (false, None) => each(0, rest.iter().fold(0, |word, &b| word << 8 | u64::from(b))),
+    }
 }
 
-#[inline]
+#[inline(always)]
 fn hash(base: u64, key: &[u8]) -> u64 {
     // Multiply and rotate, a word at a time: only spreads, need not resist.
-    let start = base ^ (key.len() as u64);
-    let mixed = words(key)
-        .fold(start, |h, word| (h.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95));
-    // Zero marks an entry never written; fold the high bits into the low.
+    let mut mixed = base ^ (key.len() as u64);
+    words(key, |_, word| {
+        mixed = (mixed.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+        true
+    });
+    // The top bit marks an entry as written; fold the high bits into the low.
     (mixed ^ (mixed >> 32)) | 1 << 63
 }
 
-#[inline]
+#[inline(always)]
 fn same(place: &[AtomicU64; TEXT_WORDS], text: &[u8]) -> bool {
-    place.iter().zip(words(text)).all(|(at, word)| at.load(Ordering::Relaxed) == word)
+    words(text, |i, word| place.get(i).is_some_and(|at| at.load(Ordering::Relaxed) == word))
 }
 
-fn write(place: &[AtomicU64; TEXT_WORDS], text: &[u8]) {
-    for (at, word) in place.iter().zip(words(text)) {
-        at.store(word, Ordering::Relaxed);
+fn write_key(place: &[AtomicU64; TEXT_WORDS], text: &[u8]) {
+    words(text, |i, word| place.get(i).map(|at| at.store(word, Ordering::Relaxed)).is_some());
+}
+
+/// The host name is stored as it lies in memory, the last word filled up.
+fn write_name(place: &[AtomicU64; TEXT_WORDS], text: &[u8]) {
+    for (at, chunk) in place.iter().zip(text.chunks(8)) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        at.store(u64::from_ne_bytes(word), Ordering::Relaxed);
     }
 }
 
@@ -292,7 +323,8 @@ mod tests {
         let bumped = core::cell::Cell::new(0);
         let epochs =
             |slot| if slot == privns_namespace::trail::slot(b"b") { bumped.get() } else { 7 };
-        let now = |ms, generation| Now { generation, ms, epochs: &epochs };
+        let now =
+            |ms, generation| Now { generation, ms, raises: bumped.get().into(), epochs: &epochs };
         let trail = trail_of(b"/a/b").unwrap();
         let sum = epochs_of(&trail, &epochs);
         dirs.put(0, b"/a/b", b"/host/dir", DIR, &now(5, 1), &trail, sum);

@@ -6,6 +6,7 @@
 //! - [`fds`]: what each descriptor shows.
 //! - [`dirs`]: directories known to be free of symbolic links.
 //! - [`listing`]: directories as the namespace lists them.
+//! - [`sockets`]: names of AF_UNIX sockets, back from what was bound.
 //!
 //! Nothing here takes a lock: these run in signal handlers and in the child of
 //! a fork of a threaded program. What is shared between threads is atomics,
@@ -22,6 +23,7 @@ pub mod fds;
 pub mod listing;
 pub mod locate;
 pub mod process;
+pub mod sockets;
 
 pub use locate::Target;
 pub use process::Process;

@@ -11,7 +11,7 @@
 //! and a last component that nobody has looked at: what follows links asks
 //! [`View::locate_exact`] when it meets one.
 
-use crate::dirs::{self, Dir};
+use crate::dirs::{self, Dir, Now};
 use crate::process::View;
 use core::ffi::CStr;
 use core::sync::atomic::Ordering;
@@ -19,6 +19,7 @@ use privns_abi::{Errno, Result, path};
 use privns_host::kernel::{OpenHow, RESOLVE_NO_SYMLINKS};
 use privns_host::{Host, HotName, Kernel, Name};
 use privns_namespace::resolve::{Last, Located};
+use privns_namespace::trail::Trail;
 
 /// What to give the kernel in place of a name.
 pub struct Target {
@@ -133,9 +134,12 @@ impl View<'_> {
         if !cut.tail.is_empty() && !last.create {
             return self.locate_exact(dirfd, name, last, to);
         }
-        let exact = self.process.exact.load(Ordering::Relaxed);
         let mut base = 0;
-        if bytes[0] != b'/' {
+        if bytes[0] == b'/' {
+            if self.process.is_rooted() {
+                return self.locate_exact(dirfd, name, last, to);
+            }
+        } else {
             let shown = self.shown(dirfd);
             if !shown.plain {
                 return self.locate_exact(dirfd, name, last, to);
@@ -153,8 +157,7 @@ impl View<'_> {
             }
             base = self.process.cwd_serial();
         }
-        let dir = if exact { None } else { self.remembered(base, cut.dir, to) };
-        let dir = match dir {
+        let dir = match self.remembered(base, cut.dir, to) {
             Some(dir) => dir,
             None => match self.learn(base, cut.dir, to)? {
                 Some(dir) => dir,
@@ -162,6 +165,21 @@ impl View<'_> {
             },
         };
         self.in_dir(dir, &cut, dirfd, name, last, to)
+    }
+
+    /// Unless every name is to be resolved exactly.
+    fn remember(
+        self,
+        base: u64,
+        dir: &[u8],
+        host: &[u8],
+        known: Dir,
+        now: &Now<'_>,
+        (trail, sum): (&Trail, u32),
+    ) {
+        if !self.process.exact.load(Ordering::Relaxed) {
+            self.process.dirs.put(base, dir, host, known, now, trail, sum);
+        }
     }
 
     #[inline]
@@ -185,31 +203,37 @@ impl View<'_> {
             to.given(dir.seq, dir.read_only);
             return Ok(());
         }
-        if dir.mounts_below {
-            // The name may be a mount point, or lie above one.
-            if !dir.canonical {
-                return self.locate_exact(dirfd, name, last, to);
-            }
-            let mut ns = HotName::new();
-            for part in path::components(cut.dir) {
-                ns.push(b"/")?;
-                ns.push(part)?;
-            }
-            ns.push(b"/")?;
-            ns.push(cut.last)?;
-            let found = self.table()?;
-            let found = found.index().find(ns.as_bytes());
-            if found.mount.is_some_and(|m| m.path() == ns.as_bytes()) {
-                return self.locate_exact(dirfd, name, last, to);
-            }
-            to.plain = !found.mounts_below;
+        if dir.mounts_below && self.near_mount(dir, cut, to)? {
+            return self.locate_exact(dirfd, name, last, to);
         }
-        to.name.push(b"/")?;
+        to.name.push_byte(b'/')?;
         to.name.push(cut.last)?;
-        to.name.push(cut.tail)?;
+        if !cut.tail.is_empty() {
+            to.name.push(cut.tail)?;
+        }
         to.seq = dir.seq;
         to.read_only = dir.read_only;
         Ok(())
+    }
+
+    /// Whether a name in a directory that has mounts below it is a mount point
+    /// itself, or cannot be told.
+    #[cold]
+    fn near_mount(self, dir: Dir, cut: &Cut<'_>, to: &mut Target) -> Result<bool> {
+        if !dir.canonical {
+            return Ok(true);
+        }
+        let mut ns = HotName::new();
+        for part in path::components(cut.dir) {
+            ns.push(b"/")?;
+            ns.push(part)?;
+        }
+        ns.push(b"/")?;
+        ns.push(cut.last)?;
+        let table = self.table()?;
+        let found = table.index().find(ns.as_bytes());
+        to.plain = !found.mounts_below;
+        Ok(found.mount.is_some_and(|m| m.path() == ns.as_bytes()))
     }
 
     /// Finds out whether a directory is free of links, and remembers it.
@@ -231,14 +255,14 @@ impl View<'_> {
                     canonical: false,
                     as_given: true,
                 };
-                self.process.dirs.put(base, dir, b"", known, &now, &trail, sum);
+                self.remember(base, dir, b"", known, &now, (&trail, sum));
                 return Ok(Some(known));
             }
         } else if base == 0 && !goes_up(dir) {
             let trail = dirs::trail_of(dir)?;
             let sum = dirs::epochs_of(&trail, &epochs);
             if let Some(known) = self.lexical(dir, to)? {
-                self.process.dirs.put(0, dir, to.name.as_bytes(), known, &now, &trail, sum);
+                self.remember(0, dir, to.name.as_bytes(), known, &now, (&trail, sum));
                 return Ok(Some(known));
             }
         }
@@ -316,7 +340,7 @@ impl View<'_> {
         };
         // /proc/self means something else in every process, and after a fork.
         if !host.starts_with(b"/proc") {
-            self.process.dirs.put(base, dir, host, known, &now, &found.trail, sum);
+            self.remember(base, dir, host, known, &now, (&found.trail, sum));
         }
         Ok(Some(known))
     }
@@ -415,6 +439,9 @@ impl View<'_> {
             }
             to.given(shown.seq, shown.read_only);
             return Ok(true);
+        }
+        if self.process.is_rooted() {
+            return Ok(false);
         }
         let Some(cut) = Cut::new(bytes).filter(|cut| cut.tail.is_empty()) else { return Ok(false) };
         if let Some(dir) = self.remembered(0, cut.dir, to) {

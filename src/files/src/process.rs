@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use once_cell::race::OnceBox;
-use privns_abi::{Errno, Result};
+use privns_abi::{Errno, Result, path};
 use privns_host::{Host, Kernel, Name, Rcu, rcu::Guard};
 use privns_namespace::family::Family;
 use privns_namespace::index::Index;
@@ -25,6 +25,7 @@ pub struct Process {
     pub(crate) dirs: Dirs,
     pub(crate) listings: Listings,
     cwd: Cwd,
+    root: Root,
     /// Resolve every name exactly, remember no directory (`--names exact`).
     pub exact: AtomicBool,
     /// The host has refused openat2(2) to us: walk instead.
@@ -49,6 +50,14 @@ struct Cwd {
     /// Generation + 1 for which the directory is known to be plain, or its
     /// complement for one known not to be; 0: not looked at.
     plain: AtomicU64,
+}
+
+/// The root directory, once chroot(2) has made it another than the
+/// namespace's: a canonical name.
+#[derive(Default)]
+struct Root {
+    moved: AtomicBool,
+    name: Rcu<Name>,
 }
 
 /// A process that has a namespace.
@@ -85,6 +94,7 @@ impl Process {
                 serial: AtomicU64::new(0),
                 plain: AtomicU64::new(0),
             },
+            root: Root { moved: AtomicBool::new(false), name: Rcu::new() },
             exact: AtomicBool::new(false),
             no_openat2: AtomicBool::new(false),
         }
@@ -105,7 +115,28 @@ impl Process {
     /// never end here.
     pub fn forked(&self) {
         self.table.forked();
+        self.root.name.forked();
         self.dirs.clear();
+    }
+
+    /// Makes a directory of the namespace the root (chroot(2)).
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub fn set_root(&self, name: &[u8]) -> Result<()> {
+        let name = Name::from(name)?;
+        let moved = !name.as_bytes().is_empty();
+        self.root.name.replace(name);
+        self.root.moved.store(moved, Ordering::Release);
+        // What was remembered of names with `..` led by the old root.
+        self.cwd.serial.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether the root is another than the namespace's.
+    #[inline]
+    pub fn is_rooted(&self) -> bool {
+        self.root.moved.load(Ordering::Acquire)
     }
 
     /// The number of the member that the working directory was reached
@@ -150,7 +181,8 @@ impl<'a> View<'a> {
     }
 
     pub(crate) fn now(self, epochs: &dyn Fn(u16) -> u32) -> Now<'_> {
-        Now { generation: self.family.generation(), ms: Kernel.now_ms(), epochs }
+        let raises = self.family.raises();
+        Now { generation: self.family.generation(), ms: Kernel.now_ms(), raises, epochs }
     }
 
     pub(crate) fn epoch(self, slot: u16) -> u32 {
@@ -161,9 +193,7 @@ impl<'a> View<'a> {
     /// something else. Called after the kernel has done it.
     pub fn renamed(self, name: &[u8]) {
         let name = privns_abi::path::components(name).next_back().unwrap_or_default();
-        if self.family.is_writable() {
-            self.family.epoch(trail::slot(name).into()).fetch_add(1, Ordering::AcqRel);
-        }
+        self.family.raise(trail::slot(name).into());
     }
 
     /// What a directory descriptor (or `AT_FDCWD`) shows.
@@ -236,15 +266,44 @@ impl<'a> View<'a> {
         resolve::name_of(self.table()?.index(), host.as_bytes(), seq)
     }
 
+    /// The canonical name of the root directory: empty but after chroot(2).
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub fn root(self) -> Result<Name> {
+        if !self.process.is_rooted() {
+            return Ok(Name::new());
+        }
+        self.process.root.name.read().map_or(Ok(Name::new()), |root| Name::from(root.as_bytes()))
+    }
+
+    /// What the process calls a canonical name: empty for its root.
+    ///
+    /// # Errors
+    /// ENOENT for what lies outside its root.
+    pub fn from_root(self, name: Name) -> Result<Name> {
+        if !self.process.is_rooted() {
+            return Ok(name);
+        }
+        let root = self.root()?;
+        let bytes = name.as_bytes();
+        if bytes != root.as_bytes() && !path::is_within(bytes, root.as_bytes()) {
+            return Err(Errno::ENOENT);
+        }
+        Name::from(&bytes[root.as_bytes().len()..])
+    }
+
     /// Resolves a name the exact way.
     ///
     /// # Errors
     /// Those of [`resolve::walk`], EBADF and ENOTDIR for `dirfd`.
     pub fn walk(self, dirfd: i32, name: &[u8], last: Last) -> Result<Located> {
         let table = self.table()?;
-        let jump = Own { view: self, index: table.index() };
+        let (index, jump) = (table.index(), Own { view: self, index: table.index() });
+        let root = self.root()?;
+        let root = root.as_bytes();
         if name.first() == Some(&b'/') {
-            return resolve::walk(&Kernel, table.index(), &jump, Start::ROOT, name, last);
+            return resolve::walk_from(&Kernel, index, &jump, root, Start::ROOT, name, last);
         }
         let (from, seq) = match dirfd {
             libc::AT_FDCWD => (self.cwd_name()?, self.process.cwd_seq()),
@@ -257,7 +316,7 @@ impl<'a> View<'a> {
             }
         };
         let start = Start { ns: from.as_bytes(), seq };
-        resolve::walk(&Kernel, table.index(), &jump, start, name, last)
+        resolve::walk_from(&Kernel, index, &jump, root, start, name, last)
     }
 }
 
@@ -277,7 +336,7 @@ impl Jump for Own<'_> {
         if let Some(rest) = link.strip_prefix(own.as_bytes()) {
             match rest.rsplit(|&b| b == b'/').next().unwrap_or_default() {
                 b"cwd" => return self.view.cwd_name(),
-                b"root" => return Ok(Name::new()),
+                b"root" => return self.view.root(),
                 number => {
                     let number = core::str::from_utf8(number).ok().and_then(|n| n.parse().ok());
                     if let Some(fd) = number.filter(|_| rest.windows(3).any(|w| w == b"fd/")) {

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicU64, Ordering};
 use privns_abi::{Errno, Result, path::PATH_MAX};
 
 /// A growing byte string that a system call can take. Running out of memory is
@@ -112,7 +113,7 @@ impl core::fmt::Debug for Name {
 /// A name on the stack, not initialised before it is written: the hot path
 /// allocates nothing and clears nothing.
 pub struct HotName {
-    bytes: [MaybeUninit<u8>; PATH_MAX],
+    bytes: MaybeUninit<[u8; PATH_MAX]>,
     len: usize,
 }
 
@@ -121,7 +122,8 @@ impl HotName {
     #[must_use]
     #[inline(always)]
     pub fn new() -> HotName {
-        HotName { bytes: [MaybeUninit::uninit(); PATH_MAX], len: 0 }
+        // As a constant the whole value would be cleared, 4 KiB at each call.
+        HotName { bytes: MaybeUninit::uninit(), len: core::hint::black_box(0) }
     }
 
     /// Appends `more`.
@@ -136,10 +138,48 @@ impl HotName {
         }
         // SAFETY: len..end lies within the array, which `more` cannot overlap.
         unsafe {
-            let to = self.bytes.as_mut_ptr().add(self.len).cast::<u8>();
+            let to = self.bytes.as_mut_ptr().cast::<u8>().add(self.len);
             core::ptr::copy_nonoverlapping(more.as_ptr(), to, more.len());
         }
         self.len = end;
+        Ok(())
+    }
+
+    /// Appends the first `len` bytes of `words`, in the machine's order.
+    ///
+    /// # Errors
+    /// ENAMETOOLONG when the name, rounded up to whole words, and its NUL would
+    /// exceed PATH_MAX.
+    #[inline]
+    pub fn push_words(&mut self, words: &[AtomicU64], len: usize) -> Result<()> {
+        let words = &words[..len.div_ceil(8).min(words.len())];
+        if self.len + words.len() * 8 >= PATH_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        for (i, word) in words.iter().enumerate() {
+            let word = word.load(Ordering::Relaxed);
+            // SAFETY: inside the array, checked above.
+            unsafe {
+                let to = self.bytes.as_mut_ptr().cast::<u8>().add(self.len + i * 8);
+                to.cast::<u64>().write_unaligned(word);
+            }
+        }
+        self.len += len.min(words.len() * 8);
+        Ok(())
+    }
+
+    /// Appends one byte.
+    ///
+    /// # Errors
+    /// ENAMETOOLONG as [`push`](Self::push).
+    #[inline]
+    pub fn push_byte(&mut self, byte: u8) -> Result<()> {
+        if self.len + 1 >= PATH_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        // SAFETY: inside the array.
+        unsafe { self.bytes.as_mut_ptr().cast::<u8>().add(self.len).write(byte) };
+        self.len += 1;
         Ok(())
     }
 
@@ -160,7 +200,8 @@ impl HotName {
     #[inline]
     pub fn as_ptr(&mut self) -> *const libc::c_char {
         // `push` keeps len < PATH_MAX, so the NUL fits.
-        self.bytes[self.len] = MaybeUninit::new(0);
+        // SAFETY: inside the array.
+        unsafe { self.bytes.as_mut_ptr().cast::<u8>().add(self.len).write(0) };
         self.bytes.as_ptr().cast()
     }
 

@@ -43,6 +43,8 @@ const AT_NAME_LEN: usize = 32;
 const AT_FLAGS: usize = 36;
 const AT_NAME: usize = 40;
 const AT_GENERATION: usize = 256;
+/// Raised with every epoch: unmoved, no epoch has moved either.
+const AT_RAISES: usize = 264;
 const AT_COUNTERS: usize = 320;
 const COUNTER_STRIDE: usize = 64;
 const AT_EPOCHS: usize = 4096;
@@ -332,7 +334,17 @@ impl Family {
     pub fn raise(&self, slot: usize) {
         if self.is_writable() {
             self.epoch(slot).fetch_add(1, Ordering::Release);
+            if let Ok(raises) = self.shared.u64(AT_RAISES) {
+                raises.fetch_add(1, Ordering::Release);
+            }
         }
+    }
+
+    /// How many epochs have been raised so far.
+    #[inline]
+    #[must_use]
+    pub fn raises(&self) -> u64 {
+        self.shared.u64(AT_RAISES).map_or(0, |r| r.load(Ordering::Acquire))
     }
 
     /// A counter; one that counts for nobody where the table is read-only.

@@ -110,6 +110,23 @@ pub fn walk(
     name: &[u8],
     last: Last,
 ) -> Result<Located> {
+    walk_from(host, index, jump, b"", start, name, last)
+}
+
+/// The same for a process whose root directory (chroot(2)) is `root`, a
+/// canonical name: absolute names begin there, and `..` does not lead out.
+///
+/// # Errors
+/// Those of [`walk`].
+pub fn walk_from(
+    host: &dyn Host,
+    index: Index<'_>,
+    jump: &dyn Jump,
+    root: &[u8],
+    start: Start<'_>,
+    name: &[u8],
+    last: Last,
+) -> Result<Located> {
     if name.is_empty() {
         return Err(Errno::ENOENT);
     }
@@ -120,6 +137,7 @@ pub fn walk(
         host,
         index,
         jump,
+        root,
         last,
         here: Located::default(),
         union: None,
@@ -129,7 +147,7 @@ pub fn walk(
     };
     walk.prepend(name)?;
     if name[0] == b'/' {
-        walk.enter(b"", 0)?;
+        walk.enter(root, 0)?;
     } else {
         walk.enter(start.ns, start.seq)?;
     }
@@ -141,6 +159,7 @@ struct Walk<'a> {
     host: &'a dyn Host,
     index: Index<'a>,
     jump: &'a dyn Jump,
+    root: &'a [u8],
     last: Last,
     here: Located,
     /// The mount point we stand at, when it is a union.
@@ -296,7 +315,7 @@ impl<'a> Walk<'a> {
         let text = core::mem::take(&mut self.link);
         self.prepend(text.as_bytes())?;
         if text.as_bytes()[0] == b'/' {
-            return self.enter(b"", 0);
+            return self.enter(self.root, 0);
         }
         // A link at a mount point is relative to the mount point's parent,
         // where we still stand.
@@ -304,7 +323,8 @@ impl<'a> Walk<'a> {
     }
 
     fn follow_magic(&mut self, to: usize, is_last: bool, ns: Name) -> Result<bool> {
-        if is_last {
+        // A root is what the process takes for one, which the host cannot know.
+        if is_last && !self.here.host.as_bytes().ends_with(b"/root") {
             self.here.ns = ns;
             self.here.magic = true;
             return Ok(false);
@@ -332,6 +352,9 @@ impl<'a> Walk<'a> {
         self.here.host.push(b"/.")?;
         self.host.lstat(self.here.host.as_cstr()?)?;
         self.here.host.truncate(len);
+        if self.here.ns.as_bytes() == self.root {
+            return Ok(());
+        }
         let parent = match path::parent(self.here.ns.as_bytes()) {
             b"/" => Name::new(),
             parent => Name::from(parent)?,

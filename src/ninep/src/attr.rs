@@ -72,6 +72,8 @@ pub mod mode {
     pub const SETUID: u32 = 0o4_000;
     /// Set-group-id.
     pub const SETGID: u32 = 0o2_000;
+    /// In a directory: only owners remove.
+    pub const STICKY: u32 = 0o1_000;
     /// Everything that chmod(2) changes.
     pub const PERMISSIONS: u32 = 0o7_777;
 }
@@ -313,6 +315,27 @@ impl Qid {
     #[must_use]
     pub const fn is_dir(self) -> bool {
         self.kind & qt::DIR != 0
+    }
+}
+
+impl Attr {
+    /// The least that can be said of a file: number, mode, size.
+    #[must_use]
+    pub fn of(path: u64, mode: u32, size: u64) -> Attr {
+        Attr {
+            valid: valid::BASIC,
+            qid: Qid::of(mode, 0, path),
+            mode,
+            size,
+            nlink: 1,
+            ..Attr::default()
+        }
+    }
+
+    /// The entry of this file under a name.
+    #[must_use]
+    pub const fn entry<'a>(&self, name: &'a [u8], cookie: u64) -> Entry<'a> {
+        Entry { qid: self.qid, cookie, kind: entry_kind(self.mode), name: Name::new(name) }
     }
 }
 

@@ -98,6 +98,14 @@ impl Framer {
         Ok(Some(&self.buffer[at..at + size]))
     }
 
+    /// Gives memory back, when nothing of a further message is here.
+    pub fn relax(&mut self) {
+        if self.is_empty() {
+            (self.start, self.end) = (0, 0);
+            self.buffer = Vec::new();
+        }
+    }
+
     /// True while no byte of a further message is here.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

@@ -46,6 +46,15 @@ pub trait Body<'a>: Field<'a> {
     /// ENAMETOOLONG when a string does not fit its two-byte count.
     fn frame(&self, tag: u16, dialect: Dialect, payload: usize, out: &mut Vec<u8>) -> Result<()> {
         out.clear();
+        self.append(tag, dialect, payload, out)
+    }
+
+    /// As [`Body::frame`], behind what is in `out` already.
+    ///
+    /// # Errors
+    /// As there; `out` then ends in half a frame.
+    fn append(&self, tag: u16, dialect: Dialect, payload: usize, out: &mut Vec<u8>) -> Result<()> {
+        let at = out.len();
         let mut w = Writer::new(out, dialect);
         w.put(&0u32);
         w.put(&Self::TYPE);
@@ -54,8 +63,8 @@ pub trait Body<'a>: Field<'a> {
         if w.overflowed() {
             return Err(Errno::ENAMETOOLONG);
         }
-        let size = u32::try_from(out.len() + payload).map_err(|_| Errno::EMSGSIZE)?;
-        out[..4].copy_from_slice(&size.to_le_bytes());
+        let size = u32::try_from(out.len() - at + payload).map_err(|_| Errno::EMSGSIZE)?;
+        out[at..at + 4].copy_from_slice(&size.to_le_bytes());
         Ok(())
     }
 }

@@ -23,6 +23,7 @@ mod open;
 mod patch;
 mod reveal;
 mod row;
+mod sockets;
 mod start;
 mod stat;
 mod table;

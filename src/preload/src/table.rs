@@ -10,6 +10,7 @@ pub(crate) mod types {
     pub(crate) use libc::{
         dev_t, gid_t, mode_t, off_t, size_t, ssize_t, timespec, timeval, uid_t, utimbuf,
     };
+    pub(crate) use libc::{mmsghdr, msghdr, sockaddr, socklen_t};
     /// libc's structures that share a name with a call.
     pub(crate) type Stat = libc::stat;
     pub(crate) type Statx = libc::statx;
@@ -93,6 +94,25 @@ crate::row::rows! {
     Entry getcwd: reveal::getcwd(buf: *mut c_char, size: size_t) -> *mut c_char;
     Entry chdir: reveal::chdir(path: *const c_char) -> c_int;
     Entry fchdir: reveal::fchdir(fd: c_int) -> c_int;
+
+    // Sockets.
+    Entry bind: sockets::bind(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int;
+    Entry connect __connect: sockets::connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int;
+    Symbol sendto:
+        sockets::sendto(fd: c_int, buf: *const c_void, size: size_t, flags: c_int, addr: *const sockaddr, len: socklen_t) -> ssize_t;
+    Symbol sendmsg: sockets::sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t;
+    Symbol sendmmsg: sockets::sendmmsg(fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int) -> c_int;
+    Entry getsockname: sockets::getsockname(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int;
+    Symbol getpeername: sockets::getpeername(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int;
+    Symbol accept: sockets::accept(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int;
+    Symbol accept4: sockets::accept4(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int;
+    Symbol recvfrom:
+        sockets::recvfrom(fd: c_int, buf: *mut c_void, size: size_t, flags: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> ssize_t;
+    Symbol __recvfrom_chk:
+        sockets::recvfrom_chk(fd: c_int, buf: *mut c_void, size: size_t, room: size_t, flags: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> ssize_t;
+    Symbol recvmsg: sockets::recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t;
+    Symbol recvmmsg:
+        sockets::recvmmsg(fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int, timeout: *mut timespec) -> c_int;
 
     // Descriptors.
     Entry close __close + __close_nocancel: descriptors::close(fd: c_int) -> c_int;

@@ -1,0 +1,287 @@
+//! What `ns-serve` accepts.
+
+use crate::failure::{Failure, shown};
+use crate::spec::{Arg, Offer, Opt, Program, Verb};
+use privns_ninep::address::Address;
+use privns_servers::auth::Auth;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+/// What is served.
+pub(super) enum What {
+    /// The directory at this path.
+    Dir(Vec<u8>),
+    /// A memory tree.
+    Mem,
+}
+
+/// What the arguments ask for.
+#[derive(Default)]
+pub struct Request {
+    pub(super) what: Option<What>,
+    pub(super) read_only: bool,
+    pub(super) size: Option<u64>,
+    pub(super) listen: Vec<Address>,
+    pub(super) stdio: bool,
+    auth: Option<Auth>,
+}
+
+impl Request {
+    pub(super) fn auth(&self) -> Auth {
+        self.auth.unwrap_or(Auth::Uid)
+    }
+
+    /// What cannot be asked for together.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        let wrong = |what: &str, why: &str, fix: &str| Err(Failure::new(what, why).fix(fix));
+        match &self.what {
+            None => return wrong("arguments", "nothing to serve", "say dir PATH or mem"),
+            Some(What::Mem) if self.read_only => {
+                return wrong("--ro", "an empty tree of its own", "it is for dir");
+            }
+            Some(What::Dir(_)) if self.size.is_some() => {
+                return wrong(
+                    "--size",
+                    "the directory's file system has its size",
+                    "it is for mem",
+                );
+            }
+            _ => {}
+        }
+        match (self.stdio, self.listen.is_empty()) {
+            (false, true) => {
+                wrong("arguments", "nowhere to listen", "say --listen ADDR or --stdio")
+            }
+            (true, false) => wrong("--stdio", "it serves one connection", "leave --listen out"),
+            _ if self.stdio && self.auth.is_some() => {
+                wrong("--auth", "who started it is at the other end", "leave it out with --stdio")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+const SERVING: &str = "What is served";
+const REACHING: &str = "Who reaches it";
+const ADDR: Arg = Arg("ADDR", Offer::Text);
+
+type Values = Vec<Vec<u8>>;
+
+/// `ns-serve`.
+pub static PROGRAM: Program<Request> = Program {
+    name: "ns-serve",
+    about: "serve files over 9P",
+    synopsis: &[
+        "dir PATH [--ro] (--listen ADDR... | --stdio)",
+        "mem [--size LIMIT] (--listen ADDR... | --stdio)",
+    ],
+    description: DESCRIPTION,
+    options: OPTIONS,
+    verbs: VERBS,
+    operands: &[],
+    sections: SECTIONS,
+    examples: EXAMPLES,
+    see_also: &["ns-exec(1)", "ns(1)", "diod(8)"],
+};
+
+const DESCRIPTION: &str = "\
+ns-serve offers a file tree to whoever speaks 9P: ns-exec --mount, the Linux kernel's \
+9p file system, Plan 9. It speaks 9P2000.L, 9P2000.u and 9P2000, as the client likes.
+
+dir serves a directory of this host and nothing outside it: symbolic links are told and \
+never followed, and devices, pipes and sockets are shown and not opened. Files belong to \
+the user whom the server runs as.
+
+mem serves an empty tree in memory, shared by all who attach, that is gone when the \
+server ends. Owners, permissions, links and removed open files are as on any local file \
+system, so it can stand in for /tmp.
+
+Once it is ready, the address is printed on standard output, one line for each --listen.";
+
+const SECTIONS: &[(&str, &str)] = &[
+    (
+        "SIGNALS",
+        "SIGTERM and SIGINT end the server: connections are closed, sockets removed, and the \
+status is 0. SIGUSR1 prints one line of counters on standard output, with --stdio on standard \
+error: connections, fids, open files, handoff tokens, requests and errors.",
+    ),
+    (
+        "AUTHENTICATION",
+        "With --auth uid the kernel says who is at the other end, by the credentials of a unix \
+socket or by its table of connections on loopback TCP. Only the server's own user gets in, and \
+root, who is asked as whom it attaches. With --auth none whoever can connect gets in, as whom it \
+says it is.",
+    ),
+    ("EXIT STATUS", "0 when a signal ended it; 1 when it failed; 2 for bad usage."),
+];
+
+const EXAMPLES: &[(&str, &str)] = &[
+    ("ns-serve dir ~/src --listen unix!/tmp/src.9p", "Serves a directory to yourself."),
+    (
+        "ns-serve mem --size 2G --listen tcp!127.0.0.1!0",
+        "Serves 2 GiB of memory on a port of the kernel's choice, and prints it.",
+    ),
+    ("ssh host ns-serve dir --stdio --ro /usr/share", "Serves one client on the other end."),
+];
+
+static VERBS: &[Verb<Request>] = &[
+    Verb {
+        name: "dir",
+        usage: "PATH",
+        args: &[Arg("PATH", Offer::Dir)],
+        help: "A directory of this host.",
+        apply: |r, v| match <[Vec<u8>; 1]>::try_from(v) {
+            Ok([path]) => what(r, What::Dir(path)),
+            Err(_) => Err(Failure::new("arguments", "it takes one PATH")),
+        },
+    },
+    Verb {
+        name: "mem",
+        usage: "",
+        args: &[],
+        help: "A tree in memory, empty at first.",
+        apply: |r, v| match v.is_empty() {
+            true => what(r, What::Mem),
+            false => Err(Failure::new("arguments", "it takes none")),
+        },
+    },
+];
+
+static OPTIONS: &[Opt<Request>] = &[
+    option("ro", &[], SERVING, "Nothing can be changed: EROFS. For dir.", |r, _| {
+        r.read_only = true;
+        Ok(())
+    }),
+    option(
+        "size",
+        &[Arg("LIMIT", Offer::Text)],
+        SERVING,
+        "Bytes that the tree may take, with K, M, G or T if need be. For mem; otherwise half of the memory.",
+        |r, v| {
+            r.size = Some(size(&v[0]).ok_or_else(|| Failure::new(shown(&v[0]), "no size"))?);
+            Ok(())
+        },
+    ),
+    option(
+        "listen",
+        &[ADDR],
+        REACHING,
+        "tcp!HOST[!PORT], port 564 when left out and 0 for any free one, or unix!PATH. Can be repeated.",
+        |r, v| {
+            let address = Address::parse(&v[0]);
+            r.listen.push(address.map_err(|_| Failure::new(shown(&v[0]), "no address"))?);
+            Ok(())
+        },
+    ),
+    option("stdio", &[], REACHING, "One connection, on standard input and output.", |r, _| {
+        r.stdio = true;
+        Ok(())
+    }),
+    option(
+        "auth",
+        &[Arg("uid|none", Offer::Words(&["uid", "none"]))],
+        REACHING,
+        "How it is known who connects; uid when left out.",
+        auth,
+    ),
+    option("announce", &[Arg("@HOST/NAME", Offer::Text)], "", "", |_, _| {
+        Err(Failure::new("the directory of servers", "not built yet"))
+    }),
+];
+
+fn auth(request: &mut Request, values: Values) -> Result<(), Failure> {
+    request.auth = Some(match &values[0][..] {
+        b"uid" => Auth::Uid,
+        b"none" => Auth::None,
+        b"tls" | b"munge" => return Err(Failure::new(shown(&values[0]), "not built yet")),
+        other => return Err(Failure::new(shown(other), "no such way").fix("uid or none")),
+    });
+    Ok(())
+}
+
+fn what(request: &mut Request, what: What) -> Result<(), Failure> {
+    request.what = Some(what);
+    Ok(())
+}
+
+/// `4096`, `64M`: bytes.
+fn size(text: &[u8]) -> Option<u64> {
+    let (digits, shift) = match text.split_last()? {
+        (b'K' | b'k', digits) => (digits, 10),
+        (b'M' | b'm', digits) => (digits, 20),
+        (b'G' | b'g', digits) => (digits, 30),
+        (b'T' | b't', digits) => (digits, 40),
+        _ => (text, 0),
+    };
+    let digits = std::str::from_utf8(digits).ok().filter(|d| !d.starts_with('+'))?;
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+const fn option(
+    long: &'static str,
+    args: &'static [Arg],
+    group: &'static str,
+    help: &'static str,
+    apply: crate::spec::Apply<Request>,
+) -> Opt<Request> {
+    Opt { long, short: None, args, optional: false, group, help, apply }
+}
+
+/// Options may stand behind the words, as in `dir PATH --ro`; the parser wants
+/// them in front. `--` ends them.
+pub(super) fn options_first(args: Vec<OsString>) -> Vec<OsString> {
+    let (mut options, mut words) = (Vec::new(), Vec::new());
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        let bytes = arg.as_bytes();
+        if bytes == b"--" {
+            words.extend(args.by_ref());
+        } else if bytes.len() > 1 && bytes[0] == b'-' {
+            let takes = |o: &&Opt<Request>| bytes.strip_prefix(b"--") == Some(o.long.as_bytes());
+            let count = OPTIONS.iter().find(takes).map_or(0, |o| o.args.len());
+            options.push(arg);
+            options.extend(args.by_ref().take(count));
+        } else {
+            words.push(arg);
+        }
+    }
+    if !words.is_empty() {
+        options.push("--".into());
+    }
+    options.append(&mut words);
+    options
+}
+
+/// Servers that the manual of a later version has.
+pub(super) fn check_built(args: &[OsString]) -> Result<(), Failure> {
+    let later = args.first().filter(|word| *word == "registry" || *word == "keygen");
+    later.map_or(Ok(()), |word| Err(Failure::new(shown(word.as_bytes()), "not built yet")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sorted(text: &str) -> String {
+        let args = options_first(text.split(' ').map(OsString::from).collect());
+        args.join(std::ffi::OsStr::new(" ")).into_string().unwrap()
+    }
+
+    #[test]
+    fn options_may_stand_anywhere() {
+        assert_eq!(sorted("dir /x --ro --listen a!b"), "--ro --listen a!b -- dir /x");
+        assert_eq!(sorted("dir --listen=a!b -- --ro"), "--listen=a!b -- dir --ro");
+        assert_eq!(sorted("--listen"), "--listen");
+        assert_eq!(sorted("mem - --help"), "--help -- mem -");
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size(b"4096"), Some(4096));
+        assert_eq!(size(b"64M"), Some(64 << 20));
+        assert_eq!(size(b"1t"), Some(1 << 40));
+        for bad in [&b""[..], b"M", b"+1", b"-1", b"1.5G", b"99999999999T", b"1MB"] {
+            assert_eq!(size(bad), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Who is at the other end, by what the kernel knows.
+
+use crate::session::Peer;
+use rustix::net::sockopt::socket_peercred;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+
+/// How a server finds out who somebody is (`--auth`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Auth {
+    /// The kernel tells: only the server's own user, and root.
+    Uid,
+    /// Whoever can connect may attach as anybody.
+    None,
+}
+
+impl Auth {
+    /// The peer of a unix socket, from its credentials (`SO_PEERCRED` of
+    /// unix(7): those at the time of connect).
+    #[must_use]
+    pub fn unix(self, socket: &UnixStream) -> Peer {
+        match self {
+            Auth::None => Peer::Trusted,
+            Auth::Uid => match socket_peercred(socket) {
+                Ok(cred) => judge(cred.uid.as_raw(), Some(cred.gid.as_raw())),
+                Err(_) => Peer::Refused,
+            },
+        }
+    }
+
+    /// The peer of a TCP connection on loopback, from the kernel's table of
+    /// connections. Refused when it is on another host, or not in the table.
+    #[must_use]
+    pub fn tcp(self, socket: &TcpStream) -> Peer {
+        if self == Auth::None {
+            return Peer::Trusted;
+        }
+        let (Ok(ours), Ok(theirs)) = (socket.local_addr(), socket.peer_addr()) else {
+            return Peer::Refused;
+        };
+        if !theirs.ip().to_canonical().is_loopback() {
+            return Peer::Refused;
+        }
+        // A v4 client may sit in either table.
+        let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
+        let found =
+            tables.iter().find_map(|t| owner_in(&std::fs::read_to_string(t).ok()?, theirs, ours));
+        found.map_or(Peer::Refused, |uid| judge(uid, None))
+    }
+}
+
+fn judge(uid: u32, gid: Option<u32>) -> Peer {
+    let own = rustix::process::geteuid().as_raw();
+    if uid == own || uid == 0 { Peer::User { uid, gid } } else { Peer::Refused }
+}
+
+/// The uid of the socket from `local` to `remote` in a table of
+/// `/proc/net/tcp`'s form (proc(5)).
+fn owner_in(table: &str, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+    table.lines().skip(1).find_map(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let here = endpoint(fields.next()?)?;
+        let there = endpoint(fields.next()?)?;
+        let uid = fields.nth(4)?;
+        (here == canonical(local) && there == canonical(remote)).then(|| uid.parse().ok())?
+    })
+}
+
+fn canonical(address: SocketAddr) -> (IpAddr, u16) {
+    (address.ip().to_canonical(), address.port())
+}
+
+/// `0100007F:1F90`: address in words of the host's order, port.
+fn endpoint(text: &str) -> Option<(IpAddr, u16)> {
+    let (address, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let word = |at: usize| {
+        let digits = address.get(at * 8..at * 8 + 8)?;
+        u32::from_str_radix(digits, 16).ok().map(u32::to_ne_bytes)
+    };
+    let ip = match address.len() {
+        8 => IpAddr::from(word(0)?),
+        32 => {
+            let mut bytes = [0; 16];
+            for (i, chunk) in bytes.chunks_exact_mut(4).enumerate() {
+                chunk.copy_from_slice(&word(i)?);
+            }
+            IpAddr::from(bytes)
+        }
+        _ => return None,
+    };
+    Some((ip.to_canonical(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn a_line_of_the_table() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n   \
+             0: 0100007F:1F90 0200007F:0234 01 00000000:00000000 00:00000000 00000000  1234        0 1\n   \
+             1: 0000000000000000FFFF00000100007F:1F91 0000000000000000FFFF00000100007F:0234 01 0:0 0:0 0  77  0 1\n";
+        let at = |ip: [u8; 4], port| SocketAddr::from((ip, port));
+        assert_eq!(owner_in(table, at([127, 0, 0, 1], 8080), at([127, 0, 0, 2], 564)), Some(1234));
+        assert_eq!(owner_in(table, at([127, 0, 0, 1], 8081), at([127, 0, 0, 1], 564)), Some(77));
+        assert_eq!(owner_in(table, at([127, 0, 0, 1], 8082), at([127, 0, 0, 1], 564)), None);
+        assert_eq!(
+            owner_in("junk\n1: x y\n2: 0100007F:zz", at([127, 0, 0, 1], 1), at([0; 4], 1)),
+            None
+        );
+    }
+
+    #[test]
+    fn our_own_connections_are_ours() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let uid = rustix::process::geteuid().as_raw();
+        assert_eq!(Auth::Uid.tcp(&server), Peer::User { uid, gid: None });
+        assert_eq!(Auth::None.tcp(&server), Peer::Trusted);
+        let (a, _b) = UnixStream::pair().unwrap();
+        let gid = rustix::process::getegid().as_raw();
+        assert_eq!(Auth::Uid.unix(&a), Peer::User { uid, gid: Some(gid) });
+    }
+}

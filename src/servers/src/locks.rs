@@ -1,0 +1,168 @@
+//! POSIX byte-range locks between the clients of one server (fcntl(2)).
+//!
+//! An owner is a process on a host, as Tlock names it. What an owner holds
+//! through an open file goes with that file. Nobody waits here: a client asks
+//! again.
+
+use parking_lot::Mutex;
+use privns_abi::{Errno, Result};
+use std::collections::HashMap;
+
+/// Whose lock it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Owner {
+    /// Process number.
+    pub process: u32,
+    /// The host it runs on, as it calls itself.
+    pub host: Vec<u8>,
+}
+
+/// A locked range: bytes from `start` up to, not including, `end`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Held {
+    /// Nobody else may hold a lock here.
+    pub exclusive: bool,
+    /// First byte.
+    pub start: u64,
+    /// Behind the last byte; `u64::MAX`: to the end of the file.
+    pub end: u64,
+    /// Who holds it.
+    pub owner: Owner,
+    /// The open file through which it was taken.
+    pub through: u64,
+}
+
+impl Held {
+    fn conflicts(&self, other: &Held) -> bool {
+        self.owner != other.owner
+            && (self.exclusive || other.exclusive)
+            && self.start < other.end
+            && other.start < self.end
+    }
+}
+
+/// Ranges that one file may have locked at most.
+const RANGES_MAX: usize = 4096;
+
+/// The locks of a server, by qid path.
+#[derive(Debug, Default)]
+pub struct Locks {
+    files: Mutex<HashMap<u64, Vec<Held>>>,
+}
+
+impl Locks {
+    /// Takes a lock, in place of what the owner held in that range; false
+    /// when somebody else is in the way.
+    ///
+    /// # Errors
+    /// ENOLCK when the file has too many.
+    pub fn take(&self, file: u64, want: Held) -> Result<bool> {
+        let mut files = self.files.lock();
+        let held = files.entry(file).or_default();
+        if held.iter().any(|h| h.conflicts(&want)) {
+            return Ok(false);
+        }
+        if held.len() + 2 > RANGES_MAX {
+            return Err(Errno::ENOLCK);
+        }
+        carve(held, &want.owner, want.start, want.end);
+        held.push(want);
+        Ok(true)
+    }
+
+    /// Gives up what the owner holds in a range.
+    ///
+    /// # Errors
+    /// ENOLCK when splitting a range makes too many.
+    pub fn release(&self, file: u64, owner: &Owner, start: u64, end: u64) -> Result<()> {
+        let mut files = self.files.lock();
+        let Some(held) = files.get_mut(&file) else { return Ok(()) };
+        if held.len() + 1 > RANGES_MAX {
+            return Err(Errno::ENOLCK);
+        }
+        carve(held, owner, start, end);
+        if held.is_empty() {
+            files.remove(&file);
+        }
+        Ok(())
+    }
+
+    /// The first lock that is in the way of this one.
+    pub fn in_the_way(&self, file: u64, want: &Held) -> Option<Held> {
+        self.files.lock().get(&file)?.iter().find(|h| h.conflicts(want)).cloned()
+    }
+
+    /// Gives up all that was taken through an open file.
+    pub fn closed(&self, file: u64, through: u64) {
+        let mut files = self.files.lock();
+        if let Some(held) = files.get_mut(&file) {
+            held.retain(|h| h.through != through);
+            if held.is_empty() {
+                files.remove(&file);
+            }
+        }
+    }
+}
+
+/// Cuts a range out of what `owner` holds.
+fn carve(held: &mut Vec<Held>, owner: &Owner, start: u64, end: u64) {
+    let mut tails = Vec::new();
+    held.retain_mut(|h| {
+        if h.owner != *owner || h.end <= start || end <= h.start {
+            return true;
+        }
+        if h.end > end {
+            tails.push(Held { start: end, ..h.clone() });
+        }
+        h.end = start;
+        h.start < start
+    });
+    held.append(&mut tails);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lock(process: u32, exclusive: bool, start: u64, end: u64) -> Held {
+        let owner = Owner { process, host: b"h".to_vec() };
+        Held { exclusive, start, end, owner, through: process.into() }
+    }
+
+    #[test]
+    fn readers_share_and_a_writer_excludes() {
+        let locks = Locks::default();
+        assert_eq!(locks.take(1, lock(1, false, 0, 10)), Ok(true));
+        assert_eq!(locks.take(1, lock(2, false, 5, 15)), Ok(true));
+        assert_eq!(locks.take(1, lock(3, true, 9, 11)), Ok(false));
+        assert_eq!(locks.take(1, lock(3, true, 15, 20)), Ok(true));
+        assert_eq!(locks.take(2, lock(3, true, 0, 20)), Ok(true), "another file");
+    }
+
+    #[test]
+    fn unlocking_the_middle_leaves_both_ends() {
+        let locks = Locks::default();
+        locks.take(1, lock(1, true, 0, u64::MAX)).unwrap();
+        locks.release(1, &lock(1, true, 0, 0).owner, 10, 20).unwrap();
+        assert_eq!(locks.take(1, lock(2, true, 10, 20)), Ok(true));
+        assert_eq!(locks.take(1, lock(2, true, 9, 10)), Ok(false));
+        assert_eq!(locks.take(1, lock(2, true, 20, 21)), Ok(false));
+    }
+
+    #[test]
+    fn an_owner_changes_its_own_lock_in_place() {
+        let locks = Locks::default();
+        locks.take(1, lock(1, true, 0, 100)).unwrap();
+        assert_eq!(locks.take(1, lock(1, false, 0, 50)), Ok(true));
+        assert_eq!(locks.take(1, lock(2, false, 0, 50)), Ok(true));
+        assert_eq!(locks.in_the_way(1, &lock(2, false, 0, 60)).map(|h| h.start), Some(50));
+    }
+
+    #[test]
+    fn closing_gives_up_what_was_taken_through_it() {
+        let locks = Locks::default();
+        locks.take(1, lock(1, true, 0, 10)).unwrap();
+        locks.closed(1, 1);
+        assert!(locks.files.lock().is_empty());
+    }
+}

@@ -1,0 +1,289 @@
+//! Sockets and threads: one thread a connection, started by whoever accepts.
+
+use crate::auth::Auth;
+use crate::session::{Common, Peer, Session};
+use crate::tree::Tree;
+use parking_lot::Mutex;
+use privns_ninep::frame::Framer;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno as Failure;
+use std::collections::HashMap;
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// What one server lets happen to itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at a time.
+    pub connections: usize,
+    /// Fids of one connection.
+    pub fids: usize,
+    /// How long a connection may go without having attached.
+    pub attach: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { connections: 1024, fids: 16_384, attach: Duration::from_secs(30) }
+    }
+}
+
+/// Replies are sent when there is no further request at hand, or this many
+/// bytes of them.
+const BATCH: usize = 256 << 10;
+/// A connection that has been silent for so long gives its buffers back.
+const IDLE: Duration = Duration::from_secs(5);
+/// How long somebody stays who cannot attach.
+const REFUSED: Duration = Duration::from_secs(2);
+/// What a connection's thread needs: no recursion, no large arrays.
+const STACK: usize = 256 << 10;
+
+/// Where a server listens.
+#[derive(Debug)]
+pub enum Listener {
+    /// A TCP port.
+    Tcp(TcpListener),
+    /// A unix socket.
+    Unix(UnixListener),
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Listener::Tcp(l) => l.as_fd(),
+            Listener::Unix(l) => l.as_fd(),
+        }
+    }
+}
+
+/// An accepted connection.
+struct Accepted {
+    socket: OwnedFd,
+    peer: Peer,
+}
+
+impl Listener {
+    fn accept(&self, auth: Auth) -> io::Result<Accepted> {
+        match self {
+            Listener::Tcp(listener) => {
+                let (socket, _): (TcpStream, _) = listener.accept()?;
+                socket.set_nodelay(true)?;
+                Ok(Accepted { peer: auth.tcp(&socket), socket: socket.into() })
+            }
+            Listener::Unix(listener) => {
+                let (socket, _): (UnixStream, _) = listener.accept()?;
+                Ok(Accepted { peer: auth.unix(&socket), socket: socket.into() })
+            }
+        }
+    }
+}
+
+/// A connection's thread, and the socket by which it is told to end.
+struct Connection {
+    socket: OwnedFd,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A tree that is being served.
+pub struct Server<T: Tree> {
+    common: Arc<Common<T>>,
+    limits: Limits,
+    connections: Arc<Mutex<HashMap<u64, Connection>>>,
+}
+
+impl<T: Tree> Server<T> {
+    /// A server of `tree`.
+    #[must_use]
+    pub fn new(tree: T, read_only: bool, limits: Limits) -> Self {
+        let common = Common::new(tree, read_only, limits.fids);
+        Server { common, limits, connections: Arc::default() }
+    }
+
+    /// Serves one connection on this thread until it ends. The descriptors
+    /// may be one socket twice, or two pipes.
+    ///
+    /// # Errors
+    /// That of the transport, `InvalidData` for a peer that does not speak 9P,
+    /// `TimedOut` for one that did not attach in time.
+    pub fn serve(&self, input: impl AsFd, output: impl AsFd, peer: Peer) -> io::Result<()> {
+        converse(&self.common, self.limits, input.as_fd(), output.as_fd(), peer)
+    }
+
+    /// Serves a connection on a thread of its own.
+    ///
+    /// # Errors
+    /// When there are too many, or no thread is to be had.
+    pub fn spawn(&self, socket: OwnedFd, peer: Peer) -> io::Result<()> {
+        let theirs = socket.try_clone()?;
+        let mut connections = self.connections.lock();
+        if connections.len() >= self.limits.connections {
+            return Err(Failure::USERS.into());
+        }
+        let number = (0..).find(|n| !connections.contains_key(n)).unwrap_or_default();
+        let (common, limits, list) = (self.common.clone(), self.limits, self.connections.clone());
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || {
+            // Whatever ends a connection ends it alone; nobody is to be told.
+            let _ = converse(&common, limits, theirs.as_fd(), theirs.as_fd(), peer);
+            list.lock().remove(&number);
+        })?;
+        connections.insert(number, Connection { socket, thread: Some(thread) });
+        Ok(())
+    }
+
+    /// Accepts connections until `stop` says so. It is asked after each wait,
+    /// whenever `wake` is readable, and at least once a second.
+    ///
+    /// # Errors
+    /// That of poll(2).
+    pub fn listen(
+        &self,
+        listeners: &[&Listener],
+        auth: Auth,
+        wake: BorrowedFd<'_>,
+        mut stop: impl FnMut() -> bool,
+    ) -> io::Result<()> {
+        let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+        loop {
+            let watched = listeners.iter().map(|l| l.as_fd()).chain([wake]);
+            let mut fds: Vec<_> =
+                watched.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+            match poll(&mut fds, Some(&second)) {
+                Err(Failure::INTR) | Ok(_) => {}
+                Err(e) => return Err(e.into()),
+            }
+            if stop() {
+                return Ok(());
+            }
+            drop(self.common.handoff.lapse());
+            let ready = fds.iter().map(|fd| !fd.revents().is_empty());
+            for (listener, _) in listeners.iter().zip(ready).filter(|(_, ready)| *ready) {
+                // A peer that went away while it waited, or a lack of
+                // descriptors: the next one may do better.
+                match listener.accept(auth).and_then(|a| self.spawn(a.socket, a.peer)) {
+                    Ok(()) => {}
+                    Err(_) => std::thread::sleep(Duration::from_millis(1)),
+                }
+            }
+        }
+    }
+
+    /// Ends all connections and waits for their threads.
+    pub fn shut(&self) {
+        let threads: Vec<_> = {
+            let mut connections = self.connections.lock();
+            let each = connections.values_mut();
+            each.filter_map(|c| {
+                let _ = rustix::net::shutdown(&c.socket, rustix::net::Shutdown::Both);
+                c.thread.take()
+            })
+            .collect()
+        };
+        for thread in threads {
+            let _ = thread.join();
+        }
+    }
+
+    /// What SIGUSR1 prints: counters by name.
+    #[must_use]
+    pub fn status(&self) -> Vec<(&'static str, u64)> {
+        let counters = &self.common.counters;
+        vec![
+            ("connections", self.connections.lock().len() as u64),
+            ("fids", counters.fids.load(Relaxed)),
+            ("open", counters.open.load(Relaxed)),
+            ("tokens", self.common.handoff.len() as u64),
+            ("requests", counters.requests.load(Relaxed)),
+            ("errors", counters.errors.load(Relaxed)),
+        ]
+    }
+}
+
+impl<T: Tree> Drop for Server<T> {
+    fn drop(&mut self) {
+        self.shut();
+    }
+}
+
+/// Waits for `flags` on `fd`; false when the time ran out.
+fn ready(fd: BorrowedFd<'_>, flags: PollFlags, timeout: Option<Duration>) -> io::Result<bool> {
+    let mut fds = [PollFd::from_borrowed_fd(fd, flags)];
+    let timeout =
+        timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: t.subsec_nanos().into() });
+    loop {
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(n) => return Ok(n > 0),
+            Err(Failure::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+fn converse<T: Tree>(
+    common: &Arc<Common<T>>,
+    limits: Limits,
+    input: BorrowedFd<'_>,
+    output: BorrowedFd<'_>,
+    peer: Peer,
+) -> io::Result<()> {
+    let malformed = |_| io::Error::from(io::ErrorKind::InvalidData);
+    let began = Instant::now();
+    // Whoever may not attach is told so, and does not keep a place for long.
+    let patient = if peer == Peer::Refused { REFUSED.min(limits.attach) } else { limits.attach };
+    let mut session = Session::new(common.clone(), peer);
+    let mut framer = Framer::new(session.msize());
+    let mut out = Vec::new();
+    loop {
+        while let Some(message) = framer.peek().map_err(malformed)? {
+            let answered = session.answer(message, &mut out);
+            framer.set_largest(session.msize());
+            if answered.is_err() {
+                // What was asked before is still answered.
+                send(output, &mut out)?;
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            if out.len() >= BATCH {
+                send(output, &mut out)?;
+            }
+        }
+        send(output, &mut out)?;
+        let patience = match session.is_attached() {
+            true => IDLE,
+            false => patient.saturating_sub(began.elapsed()),
+        };
+        if !ready(input, PollFlags::IN, Some(patience))? {
+            if !session.is_attached() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            out.shrink_to_fit();
+            framer.relax();
+            ready(input, PollFlags::IN, None)?;
+        }
+        match rustix::io::read(input, framer.space().map_err(malformed)?) {
+            Ok(0) => return Ok(()),
+            Ok(n) => framer.filled(n),
+            Err(Failure::INTR | Failure::AGAIN) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// Sends all of `out`, which is then empty.
+fn send(output: BorrowedFd<'_>, out: &mut Vec<u8>) -> io::Result<()> {
+    let mut sent = 0;
+    while sent < out.len() {
+        match rustix::io::write(output, &out[sent..]) {
+            Ok(n) => sent += n,
+            Err(Failure::INTR) => {}
+            Err(Failure::AGAIN) => ready(output, PollFlags::OUT, None).map(|_| ())?,
+            Err(e) => return Err(e.into()),
+        }
+    }
+    out.clear();
+    Ok(())
+}

@@ -1,0 +1,495 @@
+//! One connection: the fids of a client and the answers to its requests, in
+//! all three dialects, without any I/O.
+//!
+//! - this file: what all dialects have in common, and the limits
+//! - `linux`: the messages of 9P2000.L
+//! - `old`: those of 9P2000 and 9P2000.u, which end in the same functions
+
+mod answer;
+mod linux;
+mod old;
+
+use crate::handoff::Handoff;
+use crate::locks::Locks;
+use crate::tree::{How, Tree, Who, read_bytes};
+use answer::Answer;
+use privns_abi::{Errno, Result};
+use privns_ninep::attr::Qid;
+use privns_ninep::client::HANDOFF_ANAME;
+use privns_ninep::dialect::{self, Agreed};
+use privns_ninep::message::{
+    Rattach, Rclunk, Request, Rflush, Rremove, Rversion, Rwalk, Rwrite, Tattach, Tread, Tversion,
+    Twalk, Twrite, split,
+};
+use privns_ninep::name::Step;
+use privns_ninep::wire::{Decoded, Few, Malformed};
+use privns_ninep::{Dialect, MSIZE_MIN, NOFID, NONUM, NOTAG};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Who is at the other end of a connection, as far as the transport tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Peer {
+    /// This user: told by the kernel.
+    User {
+        /// User number.
+        uid: u32,
+        /// Group number, where the kernel tells it too.
+        gid: Option<u32>,
+    },
+    /// Nobody can tell; whoever it is may attach as whom it likes.
+    Trusted,
+    /// Somebody who may not attach.
+    Refused,
+}
+
+/// Counted over all connections, since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Fids in use now.
+    pub fids: AtomicU64,
+    /// Open files now, tokens' included.
+    pub open: AtomicU64,
+    /// Requests answered.
+    pub requests: AtomicU64,
+    /// Of these with an error.
+    pub errors: AtomicU64,
+}
+
+/// What all connections of a server share.
+pub struct Common<T: Tree> {
+    /// The functions.
+    pub tree: T,
+    /// Nothing may be changed.
+    pub read_only: bool,
+    /// Fids of one connection at most.
+    pub fids_max: usize,
+    /// The locks; open files hold them too, and give theirs up when dropped.
+    pub locks: Arc<Locks>,
+    /// The tokens.
+    pub handoff: Handoff<(Arc<OpenFile<T>>, Arc<Who>)>,
+    /// The counters; open files hold them too.
+    pub counters: Arc<Counters>,
+    next_open: AtomicU64,
+}
+
+impl<T: Tree> Common<T> {
+    /// A server's shared part.
+    pub fn new(tree: T, read_only: bool, fids_max: usize) -> Arc<Self> {
+        Arc::new(Common {
+            tree,
+            read_only,
+            fids_max,
+            locks: Arc::default(),
+            handoff: Handoff::default(),
+            counters: Arc::default(),
+            next_open: AtomicU64::new(1),
+        })
+    }
+}
+
+/// An open file: of a fid, of several that a token made, or of a token alone.
+pub struct OpenFile<T: Tree> {
+    file: T::File,
+    node: T::Node,
+    how: How,
+    qid: Qid,
+    number: u64,
+    locks: Arc<Locks>,
+    counters: Arc<Counters>,
+}
+
+impl<T: Tree> Drop for OpenFile<T> {
+    fn drop(&mut self) {
+        self.locks.closed(self.qid.path, self.number);
+        self.counters.open.fetch_sub(1, Relaxed);
+    }
+}
+
+/// What a fid is used for.
+enum Use<T: Tree> {
+    Nothing,
+    Open(Arc<OpenFile<T>>),
+    /// Reads an extended attribute.
+    XattrRead(Vec<u8>),
+    /// Takes an extended attribute, which is set on clunk.
+    XattrWrite {
+        name: Vec<u8>,
+        value: Vec<u8>,
+        size: usize,
+        flags: u32,
+    },
+}
+
+struct Fid<T: Tree> {
+    node: T::Node,
+    who: Arc<Who>,
+    use_: Use<T>,
+    /// Where a directory read of the old dialects goes on: its offset, and
+    /// the tree's cookie for it.
+    cursor: (u64, u64),
+    remove_on_close: bool,
+}
+
+/// One connection's state.
+pub struct Session<T: Tree> {
+    common: Arc<Common<T>>,
+    peer: Peer,
+    agreed: Option<Agreed>,
+    attached: bool,
+    fids: HashMap<u32, Fid<T>>,
+}
+
+/// Longest extended attribute (xattr(7)).
+const XATTR_MAX: usize = 65_536;
+
+impl<T: Tree> Session<T> {
+    /// A connection on which nothing was said yet.
+    #[must_use]
+    pub fn new(common: Arc<Common<T>>, peer: Peer) -> Self {
+        Session { common, peer, agreed: None, attached: false, fids: HashMap::new() }
+    }
+
+    /// Largest message that the client may send.
+    #[must_use]
+    pub fn msize(&self) -> u32 {
+        self.agreed.map_or(MSIZE_MIN, |a| a.msize)
+    }
+
+    /// True once somebody has attached.
+    #[must_use]
+    pub const fn is_attached(&self) -> bool {
+        self.attached
+    }
+
+    /// Answers the request in `frame` behind what is in `out`.
+    ///
+    /// # Errors
+    /// When the frame is not to be understood: the connection has to end.
+    pub fn answer(&mut self, frame: &[u8], out: &mut Vec<u8>) -> Decoded<()> {
+        let (kind, tag, body) = split(frame)?;
+        let dialect = self.agreed.map_or(Dialect::Base, |a| a.dialect);
+        let known = Request::TYPES.iter().any(|(k, which)| *k == kind && which.has(dialect));
+        let request = if known { Some(Request::decode(kind, body, dialect)?) } else { None };
+        let version = matches!(request, Some(Request::Tversion(_)));
+        if (self.agreed.is_none() && !version) || (version != (tag == NOTAG)) {
+            return Err(Malformed);
+        }
+        self.common.counters.requests.fetch_add(1, Relaxed);
+        let mut answer = Answer::new(out, tag, dialect, self.msize());
+        let handled = request.ok_or(Errno::EOPNOTSUPP).and_then(|r| self.handle(&r, &mut answer));
+        if let Err(e) = handled {
+            self.common.counters.errors.fetch_add(1, Relaxed);
+            answer.fail(e);
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, request: &Request<'_>, a: &mut Answer<'_>) -> Result<()> {
+        match request {
+            Request::Tversion(m) => self.version(m, a),
+            // Who somebody is has been told by the transport, or not asked.
+            Request::Tauth(_) => Err(Errno::ENOENT),
+            Request::Tattach(m) => self.attach(m, a),
+            // Requests are answered in order, so the old one has been.
+            Request::Tflush(_) => a.send(&Rflush {}),
+            Request::Twalk(m) => self.walk(m, a),
+            Request::Tread(m) => self.read(m, a),
+            Request::Twrite(m) => self.write(m, a),
+            Request::Tclunk(m) => self.clunk(m.fid).and_then(|()| a.send(&Rclunk {})),
+            Request::Tremove(m) => self.remove(m.fid).and_then(|()| a.send(&Rremove {})),
+            other => match self.agreed.map(|a| a.dialect) {
+                Some(Dialect::Linux) => self.handle_linux(other, a),
+                _ => self.handle_old(other, a),
+            },
+        }
+    }
+
+    /// A version drops all fids, also in mid-session (version(5)).
+    fn version(&mut self, m: &Tversion<'_>, a: &mut Answer<'_>) -> Result<()> {
+        self.clear();
+        let answer = dialect::answer(m.version, m.msize);
+        self.agreed = answer.map(|(agreed, _)| agreed);
+        let (msize, version) = match answer {
+            Some((agreed, version)) => (agreed.msize, version),
+            None => (m.msize.min(MSIZE_MIN), dialect::UNKNOWN),
+        };
+        a.send(&Rversion { msize, version })
+    }
+
+    /// As whom the client may attach. Root is asked; others are themselves.
+    fn who(&self, m: &Tattach<'_>) -> Result<Who> {
+        let asked = m.n_uname.0;
+        let named = self.agreed.is_some_and(|a| a.dialect != Dialect::Base) && asked != NONUM;
+        let own = rustix::process::getuid().as_raw();
+        let (uid, gid) = match self.peer {
+            Peer::Refused => return Err(Errno::EPERM),
+            Peer::Trusted => (if named { asked } else { own }, None),
+            Peer::User { uid: 0, .. } => (if named { asked } else { 0 }, None),
+            Peer::User { uid, .. } if named && asked != uid => return Err(Errno::EPERM),
+            Peer::User { uid, gid } => (uid, gid),
+        };
+        Ok(Who { uid, gid, name: m.uname.to_vec() })
+    }
+
+    fn attach(&mut self, m: &Tattach<'_>, a: &mut Answer<'_>) -> Result<()> {
+        if m.afid != NOFID {
+            return Err(Errno::EBADF);
+        }
+        self.check_free(m.fid, None)?;
+        let who = Arc::new(self.who(m)?);
+        if let Some(token) = m.aname.strip_prefix(HANDOFF_ANAME) {
+            let (open, who) = self.common.handoff.claim(token, who.uid)?;
+            let qid = open.qid;
+            let mut fid = Fid::new(open.node.clone(), who);
+            fid.use_ = Use::Open(open);
+            self.insert(m.fid, fid);
+            self.attached = true;
+            return a.send(&Rattach { qid });
+        }
+        let node = self.common.tree.attach(&who, m.aname)?;
+        let qid = self.common.tree.attr(&node)?.qid;
+        self.insert(m.fid, Fid::new(node, who));
+        self.attached = true;
+        a.send(&Rattach { qid })
+    }
+
+    /// ENOENT at the first name, a short answer further on (walk(5)).
+    fn walk(&mut self, m: &Twalk<'_>, a: &mut Answer<'_>) -> Result<()> {
+        let tree = &self.common.tree;
+        let from = self.fid(m.fid)?;
+        let names = m.names.as_slice();
+        if matches!(from.use_, Use::XattrRead(_) | Use::XattrWrite { .. }) {
+            return Err(Errno::EBADF);
+        }
+        // An open fid can be cloned, to the file and not to the opening, but
+        // walks no further (walk(5)).
+        if matches!(from.use_, Use::Open(_)) && (m.newfid == m.fid || !names.is_empty()) {
+            return Err(Errno::EBADF);
+        }
+        self.check_free(m.newfid, Some(m.fid))?;
+        let mut node = from.node.clone();
+        let mut qids = Few::default();
+        for name in names {
+            let next = name.step().and_then(|step| match step {
+                Step::Down(name) => tree.walk(&node, name),
+                Step::Up => Ok(tree.parent(&node)?.map_or_else(|| node.clone(), |(up, _)| up)),
+            });
+            match next.and_then(|next| tree.attr(&next).map(|attr| (next, attr.qid))) {
+                Ok((next, qid)) => {
+                    node = next;
+                    qids.push(qid);
+                }
+                Err(e) if qids.as_slice().is_empty() => return Err(e),
+                Err(_) => return a.send(&Rwalk { qids }),
+            }
+        }
+        let who = from.who.clone();
+        if m.newfid == m.fid {
+            self.fids.remove(&m.fid);
+            self.common.counters.fids.fetch_sub(1, Relaxed);
+        }
+        self.insert(m.newfid, Fid::new(node, who));
+        a.send(&Rwalk { qids })
+    }
+
+    fn read(&mut self, m: &Tread, a: &mut Answer<'_>) -> Result<()> {
+        let common = self.common.clone();
+        let dialect = self.agreed.map_or(Dialect::Base, |a| a.dialect);
+        let fid = self.fid_mut(m.fid)?;
+        match &fid.use_ {
+            Use::Open(open) if !open.how.reads() => Err(Errno::EBADF),
+            Use::Open(open) if open.qid.is_dir() && dialect != Dialect::Linux => {
+                let open = open.clone();
+                let (data, cursor) =
+                    old::list(&common, &open, fid.cursor, m, a.room(m.count), dialect)?;
+                fid.cursor = cursor;
+                a.fill(m.count, |buf| Ok(read_bytes(&data, 0, buf)))
+            }
+            Use::Open(open) if open.qid.is_dir() => Err(Errno::EISDIR),
+            Use::Open(open) => a.fill(m.count, |buf| common.tree.read(&open.file, m.offset, buf)),
+            Use::XattrRead(value) => a.fill(m.count, |buf| Ok(read_bytes(value, m.offset, buf))),
+            _ => Err(Errno::EBADF),
+        }
+    }
+
+    fn write(&mut self, m: &Twrite<'_>, a: &mut Answer<'_>) -> Result<()> {
+        let common = self.common.clone();
+        let data = m.data.0;
+        let count = match &mut self.fid_mut(m.fid)?.use_ {
+            Use::Open(open) if open.how.writes() => {
+                m.offset.checked_add(data.len() as u64).ok_or(Errno::EFBIG)?;
+                common.tree.write(&open.file, m.offset, data)?
+            }
+            // In order and no more than was announced, so that nothing can be
+            // set that was not written.
+            Use::XattrWrite { value, size, .. } => {
+                if m.offset != value.len() as u64 || value.len() + data.len() > *size {
+                    return Err(Errno::EINVAL);
+                }
+                value.extend_from_slice(data);
+                data.len()
+            }
+            _ => return Err(Errno::EBADF),
+        };
+        a.send(&Rwrite { count: count as u32 })
+    }
+
+    /// The fid is forgotten even where something fails on the way.
+    fn clunk(&mut self, number: u32) -> Result<()> {
+        let fid = self.take(number)?;
+        let tree = &self.common.tree;
+        match &fid.use_ {
+            Use::XattrWrite { name, value, size, flags } => {
+                if value.len() != *size {
+                    return Err(Errno::EINVAL);
+                }
+                // Linux says "remove" by replacing with nothing.
+                let removes = value.is_empty() && flags & XATTR_REPLACE != 0;
+                let value = if removes { None } else { Some(&value[..]) };
+                tree.set_xattr(&fid.node, name, value, if removes { 0 } else { *flags })
+            }
+            _ if fid.remove_on_close => self.unlink_node(&fid.node),
+            _ => Ok(()),
+        }
+    }
+
+    fn remove(&mut self, number: u32) -> Result<()> {
+        let fid = self.take(number)?;
+        self.writable()?;
+        self.unlink_node(&fid.node)
+    }
+
+    fn unlink_node(&self, node: &T::Node) -> Result<()> {
+        let tree = &self.common.tree;
+        let is_dir = tree.attr(node)?.qid.is_dir();
+        let (dir, name) = tree.parent(node)?.ok_or(Errno::EBUSY)?;
+        tree.unlink(&dir, &name, is_dir)
+    }
+
+    /// Opens the file of a fid, which then holds it.
+    fn open(&mut self, number: u32, how: How) -> Result<Qid> {
+        if how.writes() || how.has(privns_ninep::client::flags::TRUNC) {
+            self.writable()?;
+        }
+        let fid = self.fid(number)?;
+        if !matches!(fid.use_, Use::Nothing) {
+            return Err(Errno::EBADF);
+        }
+        let node = fid.node.clone();
+        let qid = self.common.tree.attr(&node)?.qid;
+        if qid.is_dir() && how.writes() {
+            return Err(Errno::EISDIR);
+        }
+        let file = self.common.tree.open(&node, how)?;
+        self.opened(number, node, file, how, qid)
+    }
+
+    /// Creates in the directory of a fid, which becomes the new file.
+    fn create(&mut self, number: u32, name: &[u8], how: How, mode: u32, gid: u32) -> Result<Qid> {
+        self.writable()?;
+        let fid = self.fid(number)?;
+        if !matches!(fid.use_, Use::Nothing) {
+            return Err(Errno::EBADF);
+        }
+        let (node, file) = self.common.tree.create(&fid.node, name, how, mode & 0o7777, gid)?;
+        let qid = self.common.tree.attr(&node)?.qid;
+        self.opened(number, node, file, how, qid)
+    }
+
+    fn opened(
+        &mut self,
+        number: u32,
+        node: T::Node,
+        file: T::File,
+        how: How,
+        qid: Qid,
+    ) -> Result<Qid> {
+        let counters = self.common.counters.clone();
+        counters.open.fetch_add(1, Relaxed);
+        let number_open = self.common.next_open.fetch_add(1, Relaxed);
+        let locks = self.common.locks.clone();
+        let open =
+            OpenFile { file, node: node.clone(), how, qid, number: number_open, locks, counters };
+        let fid = self.fid_mut(number)?;
+        fid.node = node;
+        fid.cursor = (0, 0);
+        fid.use_ = Use::Open(Arc::new(open));
+        Ok(qid)
+    }
+
+    /// EROFS on a server that lets nothing be changed.
+    fn writable(&self) -> Result<()> {
+        if self.common.read_only { Err(Errno::EROFS) } else { Ok(()) }
+    }
+
+    fn fid(&self, number: u32) -> Result<&Fid<T>> {
+        self.fids.get(&number).ok_or(Errno::EBADF)
+    }
+
+    fn fid_mut(&mut self, number: u32) -> Result<&mut Fid<T>> {
+        self.fids.get_mut(&number).ok_or(Errno::EBADF)
+    }
+
+    fn node(&self, number: u32) -> Result<&T::Node> {
+        self.fid(number).map(|fid| &fid.node)
+    }
+
+    /// The open file of a fid.
+    fn open_file(&self, number: u32) -> Result<&Arc<OpenFile<T>>> {
+        match &self.fid(number)?.use_ {
+            Use::Open(open) => Ok(open),
+            _ => Err(Errno::EBADF),
+        }
+    }
+
+    /// A new fid's number must not be in use, unless it replaces `old`.
+    fn check_free(&self, number: u32, old: Option<u32>) -> Result<()> {
+        if Some(number) == old {
+            return Ok(());
+        }
+        if number == NOFID || self.fids.contains_key(&number) {
+            return Err(Errno::EBADF);
+        }
+        if self.fids.len() >= self.common.fids_max { Err(Errno::EMFILE) } else { Ok(()) }
+    }
+
+    fn insert(&mut self, number: u32, fid: Fid<T>) {
+        self.common.counters.fids.fetch_add(1, Relaxed);
+        self.fids.insert(number, fid);
+    }
+
+    fn take(&mut self, number: u32) -> Result<Fid<T>> {
+        let fid = self.fids.remove(&number).ok_or(Errno::EBADF)?;
+        self.common.counters.fids.fetch_sub(1, Relaxed);
+        Ok(fid)
+    }
+
+    /// Forgets everything, as at the end of the connection.
+    fn clear(&mut self) {
+        let numbers: Vec<u32> = self.fids.keys().copied().collect();
+        for number in numbers {
+            if let Ok(fid) = self.take(number) {
+                if fid.remove_on_close {
+                    let _ = self.unlink_node(&fid.node);
+                }
+            }
+        }
+    }
+}
+
+impl<T: Tree> Drop for Session<T> {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+impl<T: Tree> Fid<T> {
+    fn new(node: T::Node, who: Arc<Who>) -> Self {
+        Fid { node, who, use_: Use::Nothing, cursor: (0, 0), remove_on_close: false }
+    }
+}
+
+/// setxattr(2).
+const XATTR_REPLACE: u32 = 2;

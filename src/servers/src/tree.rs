@@ -1,0 +1,254 @@
+//! What a server has to say: a set of functions, most of which have defaults.
+//!
+//! Errors are those of the system call that a function stands for. Names have
+//! been checked: one component each, never `.`, `..`, empty, or with a slash
+//! or a NUL inside. Functions are called from the threads of all connections
+//! at once; those of one connection come in its order.
+
+use privns_abi::{Errno, Result};
+use privns_ninep::attr::{Attr, Entry, SetAttr};
+use privns_ninep::client::flags;
+use privns_ninep::message::Rstatfs;
+
+/// As whom a client attached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Who {
+    /// User number.
+    pub uid: u32,
+    /// The user's group where it is known.
+    pub gid: Option<u32>,
+    /// The name that was given.
+    pub name: Vec<u8>,
+}
+
+/// How a file is opened: the bits of open(2) on Linux.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct How(pub u32);
+
+impl How {
+    /// Contents can be read.
+    #[must_use]
+    pub const fn reads(self) -> bool {
+        self.0 & flags::ACCESS != flags::WRONLY
+    }
+
+    /// Contents can be written.
+    #[must_use]
+    pub const fn writes(self) -> bool {
+        self.0 & flags::ACCESS != 0
+    }
+
+    /// True when any of `bits` is set.
+    #[must_use]
+    pub const fn has(self, bits: u32) -> bool {
+        self.0 & bits != 0
+    }
+}
+
+/// Reads from contents that are at hand as bytes. Bytes read.
+pub fn read_bytes(contents: &[u8], offset: u64, buf: &mut [u8]) -> usize {
+    let at = usize::try_from(offset).unwrap_or(usize::MAX);
+    let rest = contents.get(at..).unwrap_or_default();
+    let n = rest.len().min(buf.len());
+    buf[..n].copy_from_slice(&rest[..n]);
+    n
+}
+
+/// A file tree to be served.
+pub trait Tree: Send + Sync + 'static {
+    /// What a fid stands for: a file that was found. Cloned freely.
+    type Node: Clone + Send + Sync + 'static;
+    /// An open file. It is closed by dropping it.
+    type File: Send + Sync + 'static;
+
+    /// The root of the tree that `aname` names, for this user.
+    ///
+    /// # Errors
+    /// ENOENT for a tree that is not here, EPERM for a user who may not.
+    fn attach(&self, who: &Who, aname: &[u8]) -> Result<Self::Node>;
+
+    /// The entry of this name.
+    ///
+    /// # Errors
+    /// ENOENT, ENOTDIR, EACCES.
+    fn walk(&self, dir: &Self::Node, name: &[u8]) -> Result<Self::Node>;
+
+    /// The directory that the file is in, and its name there; `None` for the
+    /// root, beyond which no client gets.
+    ///
+    /// # Errors
+    /// ENOENT when the file has no name any more.
+    fn parent(&self, node: &Self::Node) -> Result<Option<(Self::Node, Vec<u8>)>>;
+
+    /// The attributes.
+    ///
+    /// # Errors
+    /// EIO and the like.
+    fn attr(&self, node: &Self::Node) -> Result<Attr>;
+
+    /// Opens a file or a directory.
+    ///
+    /// # Errors
+    /// EACCES, EISDIR, ELOOP for a symbolic link.
+    fn open(&self, node: &Self::Node, how: How) -> Result<Self::File>;
+
+    /// Reads at an offset, never from a directory. Bytes read, fewer than asked
+    /// only at the end.
+    ///
+    /// # Errors
+    /// EIO and the like.
+    fn read(&self, _file: &Self::File, _offset: u64, _buf: &mut [u8]) -> Result<usize> {
+        Ok(0)
+    }
+
+    /// Gives the entries of an open directory behind `cookie` (0: all) to `add`, until it says no.
+    /// Cookies are the tree's own; an entry that is there all the time comes
+    /// exactly once whatever happens to others.
+    ///
+    /// # Errors
+    /// EIO and the like.
+    fn list(
+        &self,
+        _dir: &Self::File,
+        _cookie: u64,
+        _add: &mut dyn FnMut(Entry<'_>) -> bool,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    /// Writes at an offset; at the end when the file is open for appending.
+    ///
+    /// # Errors
+    /// ENOSPC, EFBIG.
+    fn write(&self, _file: &Self::File, _offset: u64, _data: &[u8]) -> Result<usize> {
+        Err(Errno::EROFS)
+    }
+
+    /// Creates a regular file and opens it; without `flags::EXCL` opens what
+    /// is there. `gid` is the group that the client asks for.
+    ///
+    /// # Errors
+    /// EEXIST, EACCES, ENOSPC.
+    fn create(
+        &self,
+        _dir: &Self::Node,
+        _name: &[u8],
+        _how: How,
+        _mode: u32,
+        _gid: u32,
+    ) -> Result<(Self::Node, Self::File)> {
+        Err(Errno::EROFS)
+    }
+
+    /// mkdirat(2).
+    ///
+    /// # Errors
+    /// As there.
+    fn mkdir(&self, _dir: &Self::Node, _name: &[u8], _mode: u32, _gid: u32) -> Result<Self::Node> {
+        Err(Errno::EROFS)
+    }
+
+    /// symlinkat(2).
+    ///
+    /// # Errors
+    /// As there.
+    fn symlink(
+        &self,
+        _dir: &Self::Node,
+        _name: &[u8],
+        _target: &[u8],
+        _gid: u32,
+    ) -> Result<Self::Node> {
+        Err(Errno::EROFS)
+    }
+
+    /// linkat(2).
+    ///
+    /// # Errors
+    /// As there.
+    fn link(&self, _file: &Self::Node, _dir: &Self::Node, _name: &[u8]) -> Result<()> {
+        Err(Errno::EROFS)
+    }
+
+    /// unlinkat(2); `is_dir` stands for AT_REMOVEDIR.
+    ///
+    /// # Errors
+    /// As there.
+    fn unlink(&self, _dir: &Self::Node, _name: &[u8], _is_dir: bool) -> Result<()> {
+        Err(Errno::EROFS)
+    }
+
+    /// renameat(2).
+    ///
+    /// # Errors
+    /// As there.
+    fn rename(
+        &self,
+        _olddir: &Self::Node,
+        _oldname: &[u8],
+        _newdir: &Self::Node,
+        _newname: &[u8],
+    ) -> Result<()> {
+        Err(Errno::EROFS)
+    }
+
+    /// readlinkat(2).
+    ///
+    /// # Errors
+    /// EINVAL when it is no symbolic link.
+    fn readlink(&self, _node: &Self::Node) -> Result<Vec<u8>> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Changes attributes; `file` when the fid is open.
+    ///
+    /// # Errors
+    /// EPERM, EACCES.
+    fn set_attr(
+        &self,
+        _node: &Self::Node,
+        _file: Option<&Self::File>,
+        _set: &SetAttr,
+    ) -> Result<()> {
+        Err(Errno::EROFS)
+    }
+
+    /// statfs(2).
+    ///
+    /// # Errors
+    /// As there.
+    fn statfs(&self, _node: &Self::Node) -> Result<Rstatfs> {
+        Ok(Rstatfs { kind: 0x0102_1997, bsize: 4096, namelen: 255, ..Rstatfs::default() })
+    }
+
+    /// fsync(2), or fdatasync(2).
+    ///
+    /// # Errors
+    /// EIO, ENOSPC.
+    fn fsync(&self, _file: &Self::File, _data_only: bool) -> Result<()> {
+        Ok(())
+    }
+
+    /// The value of an extended attribute, or the names of all, each ended by
+    /// NUL, when `name` is empty.
+    ///
+    /// # Errors
+    /// ENODATA.
+    fn xattr(&self, _node: &Self::Node, _name: &[u8]) -> Result<Vec<u8>> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Sets an extended attribute, `flags` as setxattr(2); `None` removes it.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP, ENODATA, EEXIST.
+    fn set_xattr(
+        &self,
+        _node: &Self::Node,
+        _name: &[u8],
+        _value: Option<&[u8]>,
+        _flags: u32,
+    ) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
+}

@@ -1,0 +1,178 @@
+//! What the tests share: a server with clients over socket pairs, and a check
+//! that nothing is left behind.
+#![allow(dead_code, unreachable_pub, reason = "each test file includes it and uses its part")]
+
+use privns_ninep::client::{Fid, Opened, Options, flags};
+use privns_ninep::dialect::OFFERS;
+use privns_ninep::hosted::{HostedClient, Stream};
+use privns_ninep::{Errno, NONUM};
+use privns_servers::session::Peer;
+use privns_servers::{Limits, Server, Tree};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+/// A way to speak to a server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Speech {
+    /// 9P2000.L with the promise of order.
+    Ours,
+    /// 9P2000.L.
+    Linux,
+    /// 9P2000.u.
+    Unix,
+    /// 9P2000.
+    Base,
+}
+
+impl Speech {
+    pub fn is_linux(self) -> bool {
+        matches!(self, Speech::Ours | Speech::Linux)
+    }
+
+    pub fn options(self) -> Options<'static> {
+        let offers = match self {
+            Speech::Ours => &OFFERS[..1],
+            Speech::Linux => &OFFERS[1..2],
+            Speech::Unix => &OFFERS[2..3],
+            Speech::Base => &OFFERS[3..],
+        };
+        Options { offers, timeout: Duration::from_secs(20), ..Options::default() }
+    }
+}
+
+/// A server, whatever its tree.
+pub trait Rig: Sync {
+    /// One end of a connection on which the kernel vouches for `peer`.
+    fn socket(&self, peer: Peer) -> UnixStream;
+    /// A counter of the server's.
+    fn count(&self, what: &str) -> u64;
+
+    fn client(&self, speech: Speech) -> HostedClient {
+        let stream = Stream::new(self.socket(Peer::Trusted).into(), None).unwrap();
+        stream.client(&speech.options()).unwrap()
+    }
+
+    /// A client and the root of its tree.
+    fn attached(&self, speech: Speech) -> (HostedClient, Fid) {
+        let client = self.client(speech);
+        let (root, qid) = client.attach(b"somebody", NONUM, b"").unwrap();
+        assert!(qid.is_dir());
+        (client, root)
+    }
+
+    /// Waits until nothing is left of connections that have ended.
+    fn assert_quiet(&self) {
+        let began = Instant::now();
+        for what in ["connections", "fids", "open"] {
+            while self.count(what) > 0 {
+                assert!(
+                    began.elapsed() < Duration::from_secs(10),
+                    "{what}: {} left",
+                    self.count(what)
+                );
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+impl<T: Tree> Rig for Server<T> {
+    fn socket(&self, peer: Peer) -> UnixStream {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        self.spawn(theirs.into(), peer).unwrap();
+        ours
+    }
+
+    fn count(&self, what: &str) -> u64 {
+        self.status().iter().find(|(name, _)| *name == what).unwrap().1
+    }
+}
+
+/// A server in a temporary directory.
+pub struct DirRig {
+    pub server: Server<privns_servers::dir::Dir>,
+    pub place: tempfile::TempDir,
+}
+
+impl DirRig {
+    pub fn new() -> DirRig {
+        let place = tempfile::tempdir().unwrap();
+        let tree = privns_servers::dir::Dir::new(place.path()).unwrap();
+        DirRig { server: Server::new(tree, false, Limits::default()), place }
+    }
+}
+
+impl Rig for DirRig {
+    fn socket(&self, peer: Peer) -> UnixStream {
+        self.server.socket(peer)
+    }
+    fn count(&self, what: &str) -> u64 {
+        self.server.count(what)
+    }
+}
+
+/// A memory server of 64 MiB.
+pub fn mem() -> Server<privns_servers::mem::Mem> {
+    Server::new(privns_servers::mem::Mem::new(64 << 20), false, Limits::default())
+}
+
+/// Operations on a connection, shorter.
+pub trait Ease {
+    fn make(&self, dir: &Fid, name: &[u8], contents: &[u8]);
+    fn contents(&self, dir: &Fid, name: &[u8]) -> Result<Vec<u8>, Errno>;
+    fn at(&self, dir: &Fid, name: &[u8], how: u32) -> Result<Opened, Errno>;
+    fn names(&self, dir: &Fid) -> Vec<Vec<u8>>;
+    fn put(&self, file: &Opened, offset: u64, data: &[u8]) -> Result<(), Errno>;
+    fn all(&self, file: &Opened) -> Result<Vec<u8>, Errno>;
+}
+
+impl Ease for HostedClient {
+    fn make(&self, dir: &Fid, name: &[u8], contents: &[u8]) {
+        let how = flags::RDWR | flags::CREATE | flags::EXCL;
+        let file = self.create(dir, name, how, 0o644, NONUM).unwrap();
+        self.put(&file, 0, contents).unwrap();
+        self.close(file.fid).unwrap();
+    }
+
+    fn contents(&self, dir: &Fid, name: &[u8]) -> Result<Vec<u8>, Errno> {
+        let file = self.at(dir, name, 0)?;
+        let all = self.all(&file);
+        self.clunk(file.fid);
+        all
+    }
+
+    fn at(&self, dir: &Fid, name: &[u8], how: u32) -> Result<Opened, Errno> {
+        self.open_at(dir, &[name], how, &mut [])
+    }
+
+    fn names(&self, dir: &Fid) -> Vec<Vec<u8>> {
+        let listing = self.open_at(dir, &[], flags::DIRECTORY, &mut []).unwrap();
+        let (mut names, mut from) = (Vec::new(), Some(0));
+        while let Some(cookie) = from {
+            from = self.readdir(&listing, cookie, |entry| names.push(entry.name.to_vec())).unwrap();
+        }
+        self.clunk(listing.fid);
+        names.retain(|n| n != b"." && n != b"..");
+        names
+    }
+
+    fn put(&self, file: &Opened, mut offset: u64, mut data: &[u8]) -> Result<(), Errno> {
+        while !data.is_empty() {
+            let n = self.write(file, offset, data)?;
+            assert!(n > 0);
+            data = &data[n..];
+            offset += n as u64;
+        }
+        Ok(())
+    }
+
+    fn all(&self, file: &Opened) -> Result<Vec<u8>, Errno> {
+        let (mut all, mut buf) = (Vec::new(), vec![0; 1 << 20]);
+        loop {
+            match self.read(file, all.len() as u64, &mut buf)? {
+                0 => return Ok(all),
+                n => all.extend_from_slice(&buf[..n]),
+            }
+        }
+    }
+}
