@@ -50,6 +50,8 @@ pub(crate) enum Does {
     Change,
     /// Makes it: EEXIST before EROFS.
     Make,
+    /// Opens it for writing, or makes it.
+    Open,
     /// Gives its name up, or to another (rename): EBUSY for a mount point, and
     /// for a directory with mount points below, which are keyed by their names.
     Remove,
@@ -160,7 +162,7 @@ impl Named {
         let there = unsafe { lstat_mode(dirfd, path) };
         match (self.does, there) {
             (Does::Make, Ok(_)) => Err(Errno::EEXIST),
-            (_, Err(Errno::ENOENT)) if removes || self.does == Does::Make => Err(Errno::EROFS),
+            (_, Err(Errno::ENOENT)) if self.does != Does::Change => Err(Errno::EROFS),
             (_, Ok(_)) => Err(Errno::EROFS),
             (_, Err(error)) => Err(error),
         }

@@ -14,19 +14,27 @@
 //! thread-local has a destructor, and nothing panics: a panic would abort the
 //! program that we are guests of.
 
+extern crate alloc;
+
 mod call;
+mod canonical;
 mod descriptors;
 mod dirs;
 mod memory;
 mod names;
 mod open;
 mod patch;
+mod real;
 mod reveal;
 mod row;
+mod scan;
 mod sockets;
 mod start;
 mod stat;
+mod streams;
 mod table;
+mod temp;
+mod walk;
 
 use privns_files::Process;
 

@@ -27,7 +27,7 @@ pub(crate) struct Row {
 macro_rules! export {
     ($name:ident ($($arg:ident : $ty:ty),*) $ret:ty, $module:ident $func:ident) => {
         pub(crate) mod $name {
-            #![allow(non_camel_case_types, non_upper_case_globals, dead_code, static_mut_refs)]
+            #![allow(non_camel_case_types, non_snake_case, non_upper_case_globals, dead_code, static_mut_refs)]
             #![allow(missing_docs, unreachable_pub, unused_imports, clippy::all)]
             #![allow(unsafe_op_in_unsafe_fn)]
             use super::types::*;

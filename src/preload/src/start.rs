@@ -60,10 +60,10 @@ unsafe extern "C" fn start(_argc: c_int, _argv: *const *const c_char, env: *cons
     if env.get(b"PRIVNS_NAMES").is_some_and(|v| v.to_bytes() == b"exact") {
         PROCESS.exact.store(true, Ordering::Relaxed);
     }
-    if env.get(b"PRIVNS_INTERCEPT").is_none_or(|v| v.to_bytes() != b"symbols") {
-        // SAFETY: one thread, and it is in our constructor. Where text cannot
-        // be made writable the symbols alone serve.
-        let _ = unsafe { crate::patch::patch(crate::table::ROWS) };
+    let asked = env.get(b"PRIVNS_INTERCEPT").is_none_or(|v| v.to_bytes() != b"symbols");
+    // SAFETY: one thread, and it is in our constructor.
+    if !asked || unsafe { crate::patch::patch(crate::table::ROWS) }.is_err() {
+        crate::real::set_alone();
     }
     // SAFETY: the handlers are ours and stay loaded.
     unsafe { libc::pthread_atfork(None, None, Some(forked)) };
