@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 pub(crate) const SEARCH: &str = "/usr/bin:/bin:/usr/sbin:/sbin";
 
 /// The variable by which the processes of a site are known in /proc.
-const MARK: &str = "PRIVNS_TEST_SITE";
+const MARK: &str = "SHIM_TEST_SITE";
 
 /// How long what outlives a family may take to go: the keeper's 2 s and some.
 const GRACE: Duration = Duration::from_secs(8);
@@ -181,6 +181,19 @@ impl Site {
         let path = self.path(name);
         std::fs::create_dir_all(&path).expect("make a directory");
         path
+    }
+
+    /// Waits until a file below the site exists: a program's sign that it is so far.
+    ///
+    /// # Panics
+    /// When it does not appear in 10 s.
+    #[track_caller]
+    pub fn until(&self, name: &str) {
+        let start = Instant::now();
+        while !self.path(name).exists() {
+            assert!(start.elapsed() < Duration::from_secs(10), "{name} did not appear");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Fills a directory with the tree that cases work on: files, a deep path,

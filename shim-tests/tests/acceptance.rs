@@ -199,11 +199,7 @@ fn p8() {
         .inside(&["--bind", &site.at("src"), "/tmp"], &format!("({script}) >$T/log.txt 2>&1"))
         .start();
     until_alive(&site);
-    let start = Instant::now();
-    while !site.path("number").exists() {
-        assert!(start.elapsed() < Duration::from_secs(10), "the member is stuck");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    site.until("number");
     let pid = member.pid().to_string();
     let outside = site.ns().args(["--pid", &pid]).run().ok();
     site.write("stop", "");

@@ -16,4 +16,10 @@ fn main() {
     // Our constructor runs before any other library's: theirs open files too.
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,initfirst");
     println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libprivns.so");
+    // Start-up is paid by every exec. The table's references to our own
+    // exported names need no look-up; one mapping fewer for the headers; no
+    // mprotect of the relocated data.
+    for flag in ["-Bsymbolic", "-z,noseparate-code", "-z,norelro", "--hash-style=gnu"] {
+        println!("cargo:rustc-cdylib-link-arg=-Wl,{flag}");
+    }
 }

@@ -122,6 +122,14 @@ impl Runtime {
         parse(&tree::read_link(&self.dir, &link(name)).ok()?)
     }
 
+    /// The directory of an entry, living or not.
+    ///
+    /// # Errors
+    /// openat(2)'s.
+    pub fn entry(&self, id: u64) -> Result<OwnedFd> {
+        tree::open_dir(&self.dir, &number(id))
+    }
+
     /// The numbers of all entries, living or not.
     ///
     /// # Errors
@@ -164,6 +172,7 @@ impl Runtime {
             let _ = rustix::fs::symlinkat(target, &dir, "table");
             return false;
         }
+        crate::instance::remove_recorded(&dir);
         tree::remove(&self.dir, key).is_ok()
     }
 

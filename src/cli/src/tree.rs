@@ -100,7 +100,7 @@ fn remove_on(at: rustix::fd::BorrowedFd<'_>, name: &[u8], device: u64, depth: us
     if depth == DEPTH_MAX {
         return Err(Errno::ELOOP);
     }
-    let dir = open_dir(at, name)?;
+    let dir = open_to_empty(at, name)?;
     if rustix::fs::fstat(&dir).map_err(errno)?.st_dev != device {
         return Err(Errno::EXDEV);
     }
@@ -112,4 +112,22 @@ fn remove_on(at: rustix::fd::BorrowedFd<'_>, name: &[u8], device: u64, depth: us
         Ok(()) | Err(Raw::NOENT) => first,
         Err(e) => first.and(Err(errno(e))),
     }
+}
+
+/// Opens a directory such that it can be emptied, whatever its mode; what is
+/// mounted there, even from the same file system, is not entered.
+fn open_to_empty(at: rustix::fd::BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let stay = rustix::fs::ResolveFlags::NO_XDEV | rustix::fs::ResolveFlags::NO_SYMLINKS;
+    let found = match rustix::fs::openat2(at, name, flags, Mode::empty(), stay) {
+        Err(Raw::NOSYS | Raw::PERM) => rustix::fs::openat(at, name, flags, Mode::empty()),
+        found => found,
+    };
+    let found = found.map_err(errno)?;
+    if rustix::fs::fstat(&found).map_err(errno)?.st_mode & 0o700 != 0o700 {
+        // chmod(2) of a descriptor that is only a path: by its name in /proc.
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&found));
+        let _ = rustix::fs::chmod(path, Mode::RWXU);
+    }
+    open_dir(&found, b".")
 }

@@ -2,7 +2,8 @@
 //! it need looking at. The kernel gives the numbers and keeps their life; a
 //! number that nothing is known of is looked up by its host name when needed.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use crate::guest::Guests;
+use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 /// Descriptors beyond this are looked up each time; 8 bytes each, touched only
 /// when used.
@@ -11,6 +12,10 @@ const KEPT: usize = 65_536;
 /// The table of a process.
 pub struct Fds {
     entries: [AtomicU64; KEPT],
+    /// The highest number that a member has served, for [`Fds::served`].
+    highest: AtomicI32,
+    /// Children that share our memory note for themselves.
+    pub(crate) guests: Guests,
 }
 
 /// What is known of a descriptor.
@@ -38,17 +43,44 @@ impl Fds {
     /// Nothing is known.
     #[must_use]
     pub const fn new() -> Fds {
-        Fds { entries: [const { AtomicU64::new(0) }; KEPT] }
+        Fds {
+            entries: [const { AtomicU64::new(0) }; KEPT],
+            highest: AtomicI32::new(-1),
+            guests: Guests::new(),
+        }
     }
 
-    fn entry(&self, fd: i32) -> Option<&AtomicU64> {
-        self.entries.get(usize::try_from(fd).ok()?)
+    /// What is noted, 0 for nothing.
+    #[inline]
+    fn value(&self, fd: i32) -> u64 {
+        let Some(entry) = usize::try_from(fd).ok().and_then(|fd| self.entries.get(fd)) else {
+            return 0;
+        };
+        let noted = self.guests.guest().and_then(|guest| guest.note(fd));
+        noted.unwrap_or(entry).load(Ordering::Relaxed)
+    }
+
+    /// Notes it. Reads before it writes: most numbers were never noted, and
+    /// their page is not to be touched.
+    #[inline]
+    fn put(&self, fd: i32, value: u64) {
+        let Some(entry) = usize::try_from(fd).ok().and_then(|fd| self.entries.get(fd)) else {
+            return;
+        };
+        if self.value(fd) == value {
+            return;
+        }
+        let entry = self.guests.guest().map_or(entry, |guest| guest.place(fd));
+        entry.store(value, Ordering::Relaxed);
+        if value >> 32 != 0 && fd > self.highest.load(Ordering::Relaxed) {
+            self.highest.fetch_max(fd, Ordering::Relaxed);
+        }
     }
 
     /// What is known of `fd` under this generation of the table.
     #[inline]
     pub fn get(&self, fd: i32, generation: u64) -> Option<Shown> {
-        let entry = self.entry(fd)?.load(Ordering::Relaxed);
+        let entry = self.value(fd);
         if entry & KNOWN == 0 || entry >> 3 & stamp(u64::MAX) != stamp(generation) {
             return None;
         }
@@ -63,47 +95,40 @@ impl Fds {
     /// 0 when none did or nothing is known.
     #[must_use]
     pub fn seq(&self, fd: i32) -> u32 {
-        self.entry(fd).map_or(0, |e| (e.load(Ordering::Relaxed) >> 32) as u32)
+        (self.value(fd) >> 32) as u32
     }
 
     /// Notes what `fd` shows.
     #[inline]
     pub fn set(&self, fd: i32, shown: Shown, generation: u64) {
-        let Some(entry) = self.entry(fd) else { return };
         let mut value = u64::from(shown.seq) << 32 | stamp(generation) << 3 | KNOWN;
         value |= if shown.plain { PLAIN } else { 0 };
         value |= if shown.read_only { READ_ONLY } else { 0 };
-        entry.store(value, Ordering::Relaxed);
+        self.put(fd, value);
     }
 
-    /// Nothing is known of `fd` any more. Reads before it writes: most numbers
-    /// were never noted, and their page is not to be touched.
+    /// Notes which member served `fd`, and nothing else.
+    pub fn set_seq(&self, fd: i32, seq: u32) {
+        self.put(fd, u64::from(seq) << 32);
+    }
+
+    /// Nothing is known of `fd` any more.
     #[inline]
     pub fn forget(&self, fd: i32) {
-        if let Some(entry) = self.entry(fd)
-            && entry.load(Ordering::Relaxed) != 0
-        {
-            entry.store(0, Ordering::Relaxed);
-        }
+        self.put(fd, 0);
     }
 
     /// `to` has become a duplicate of `from`.
     #[inline]
     pub fn copy(&self, from: i32, to: i32) {
-        let value = self.entry(from).map_or(0, |e| e.load(Ordering::Relaxed));
-        if let Some(entry) = self.entry(to)
-            && entry.load(Ordering::Relaxed) != value
-        {
-            entry.store(value, Ordering::Relaxed);
-        }
+        self.put(to, self.value(from));
     }
 
     /// The descriptors served by a member, with its number: what exec hands on.
-    pub fn served(&self, below: usize) -> impl Iterator<Item = (i32, u32)> {
-        let kept = self.entries.iter().take(below).enumerate();
-        kept.filter_map(|(fd, e)| match (e.load(Ordering::Relaxed) >> 32) as u32 {
+    pub fn served(&self) -> impl Iterator<Item = (i32, u32)> + '_ {
+        (0..=self.highest.load(Ordering::Relaxed)).filter_map(|fd| match self.seq(fd) {
             0 => None,
-            seq => Some((fd as i32, seq)),
+            seq => Some((fd, seq)),
         })
     }
 }
@@ -129,7 +154,7 @@ mod tests {
         FDS.copy(3, 4);
         FDS.forget(3);
         assert_eq!((FDS.get(3, 5), FDS.get(4, 5)), (None, Some(shown)));
-        assert_eq!(FDS.served(100).collect::<std::vec::Vec<_>>(), [(4, 9)]);
+        assert_eq!(FDS.served().collect::<std::vec::Vec<_>>(), [(4, 9)]);
         assert_eq!((FDS.get(-1, 5), FDS.get(i32::MAX, 5)), (None, None));
     }
 }

@@ -5,7 +5,10 @@
 //!   call that takes a name goes through.
 //! - [`fds`]: what each descriptor shows.
 //! - [`dirs`]: directories known to be free of symbolic links.
+//! - [`guest`]: children that share our memory, and what they must not change.
+//! - [`program`]: what a file to be run is.
 //! - [`listing`]: directories as the namespace lists them.
+//! - [`mounts`]: the mount table as `/proc` shows it.
 //! - [`sockets`]: names of AF_UNIX sockets, back from what was bound.
 //!
 //! Nothing here takes a lock: these run in signal handlers and in the child of
@@ -20,9 +23,12 @@ extern crate std;
 
 pub mod dirs;
 pub mod fds;
+pub mod guest;
 pub mod listing;
 pub mod locate;
+pub mod mounts;
 pub mod process;
+pub mod program;
 pub mod sockets;
 
 pub use locate::Target;

@@ -2,6 +2,7 @@
 
 use crate::dirs::{Dirs, Now};
 use crate::fds::{Fds, Shown};
+use crate::guest::Guest;
 use crate::listing::Listings;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -25,6 +26,8 @@ pub struct Process {
     pub(crate) dirs: Dirs,
     pub(crate) listings: Listings,
     cwd: Cwd,
+    /// Changes of directory so far, those of guests too.
+    serials: AtomicU64,
     root: Root,
     /// Resolve every name exactly, remember no directory (`--names exact`).
     pub exact: AtomicBool,
@@ -41,10 +44,10 @@ pub struct Table {
 /// The working directory. Its place on the host is the kernel's to know; we
 /// know only which member it was reached through.
 #[derive(Default)]
-struct Cwd {
+pub(crate) struct Cwd {
     seq: AtomicU32,
     read_only: AtomicBool,
-    /// Raised by each change of directory: names remembered relative to the
+    /// Another after each change of directory: names remembered relative to the
     /// old one are not found any more.
     serial: AtomicU64,
     /// Generation + 1 for which the directory is known to be plain, or its
@@ -69,6 +72,25 @@ pub struct View<'a> {
     pub family: &'a Family,
 }
 
+impl Cwd {
+    pub(crate) const fn new() -> Cwd {
+        Cwd {
+            seq: AtomicU32::new(0),
+            read_only: AtomicBool::new(false),
+            serial: AtomicU64::new(0),
+            plain: AtomicU64::new(0),
+        }
+    }
+
+    /// Becomes what another is.
+    pub(crate) fn copy(&self, from: &Cwd) {
+        self.seq.store(from.seq.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.read_only.store(from.read_only.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.serial.store(from.serial.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.plain.store(from.plain.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
 impl Table {
     /// The mount table.
     #[must_use]
@@ -87,13 +109,9 @@ impl Process {
             table: Rcu::new(),
             fds: Fds::new(),
             dirs: Dirs::new(),
+            cwd: Cwd::new(),
+            serials: AtomicU64::new(0),
             listings: Listings::new(),
-            cwd: Cwd {
-                seq: AtomicU32::new(0),
-                read_only: AtomicBool::new(false),
-                serial: AtomicU64::new(0),
-                plain: AtomicU64::new(0),
-            },
             root: Root { moved: AtomicBool::new(false), name: Rcu::new() },
             exact: AtomicBool::new(false),
             no_openat2: AtomicBool::new(false),
@@ -114,9 +132,35 @@ impl Process {
     /// For the child of a fork: what other threads were in the middle of will
     /// never end here.
     pub fn forked(&self) {
+        if let Some(guest) = self.fds.guests.guest() {
+            self.cwd.copy(&guest.cwd);
+        }
+        self.fds.guests.forked();
         self.table.forked();
         self.root.name.forked();
         self.dirs.clear();
+    }
+
+    /// The calling thread is about to make a child that shares our memory.
+    pub fn invite(&self) {
+        self.fds.guests.invite(self.cwd());
+    }
+
+    /// That child has run its program or is gone; `free` gets the memory that
+    /// it has left ([`Guest::keep`]).
+    pub fn dismiss(&self, free: &mut dyn FnMut(usize, usize)) {
+        self.fds.guests.dismiss(free);
+    }
+
+    /// The child that shares its parent's memory, when we are in one.
+    #[inline]
+    pub fn guest(&self) -> Option<&Guest> {
+        self.fds.guests.guest()
+    }
+
+    #[inline]
+    fn cwd(&self) -> &Cwd {
+        self.guest().map_or(&self.cwd, |guest| &guest.cwd)
     }
 
     /// Makes a directory of the namespace the root (chroot(2)).
@@ -129,7 +173,8 @@ impl Process {
         self.root.name.replace(name);
         self.root.moved.store(moved, Ordering::Release);
         // What was remembered of names with `..` led by the old root.
-        self.cwd.serial.fetch_add(1, Ordering::Relaxed);
+        let serial = self.serials.fetch_add(1, Ordering::Relaxed) + 1;
+        self.cwd().serial.store(serial, Ordering::Relaxed);
         Ok(())
     }
 
@@ -143,21 +188,23 @@ impl Process {
     /// through.
     #[must_use]
     pub fn cwd_seq(&self) -> u32 {
-        self.cwd.seq.load(Ordering::Relaxed)
+        self.cwd().seq.load(Ordering::Relaxed)
     }
 
     /// The working directory has changed, and is now what `shown` says; `None`
     /// where nobody knows.
     pub fn set_cwd(&self, seq: u32, read_only: bool) {
-        self.cwd.seq.store(seq, Ordering::Relaxed);
-        self.cwd.read_only.store(read_only, Ordering::Relaxed);
-        self.cwd.plain.store(0, Ordering::Relaxed);
-        self.cwd.serial.fetch_add(1, Ordering::Relaxed);
+        let cwd = self.cwd();
+        cwd.seq.store(seq, Ordering::Relaxed);
+        cwd.read_only.store(read_only, Ordering::Relaxed);
+        cwd.plain.store(0, Ordering::Relaxed);
+        let serial = self.serials.fetch_add(1, Ordering::Relaxed) + 1;
+        cwd.serial.store(serial, Ordering::Relaxed);
     }
 
     pub(crate) fn cwd_serial(&self) -> u64 {
         // 0 is for absolute names.
-        self.cwd.serial.load(Ordering::Relaxed) + 1
+        self.cwd().serial.load(Ordering::Relaxed) + 1
     }
 }
 
@@ -212,15 +259,15 @@ impl<'a> View<'a> {
             return shown.0;
         }
         let seq = process.cwd_seq();
-        let read_only = process.cwd.read_only.load(Ordering::Relaxed);
-        let known = process.cwd.plain.load(Ordering::Relaxed);
+        let read_only = process.cwd().read_only.load(Ordering::Relaxed);
+        let known = process.cwd().plain.load(Ordering::Relaxed);
         if known == generation + 1 || known == !(generation + 1) {
             return Shown { seq, plain: known == generation + 1, read_only };
         }
         let (shown, _) = self.look(self.cwd_name(), seq);
         let known = if shown.plain { generation + 1 } else { !(generation + 1) };
-        process.cwd.plain.store(known, Ordering::Relaxed);
-        process.cwd.read_only.store(shown.read_only, Ordering::Relaxed);
+        process.cwd().plain.store(known, Ordering::Relaxed);
+        process.cwd().read_only.store(shown.read_only, Ordering::Relaxed);
         shown
     }
 
@@ -291,6 +338,16 @@ impl<'a> View<'a> {
             return Err(Errno::ENOENT);
         }
         Name::from(&bytes[root.as_bytes().len()..])
+    }
+
+    /// Resolves an absolute name whatever the process's root is.
+    ///
+    /// # Errors
+    /// Those of [`resolve::walk`].
+    pub fn walk_anywhere(self, name: &[u8], last: Last) -> Result<Located> {
+        let table = self.table()?;
+        let jump = Own { view: self, index: table.index() };
+        resolve::walk(&Kernel, table.index(), &jump, Start::ROOT, name, last)
     }
 
     /// Resolves a name the exact way.

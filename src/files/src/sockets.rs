@@ -119,9 +119,13 @@ mod tests {
     use super::*;
     use privns_namespace::{Kind, Order, Rule, Source, Table, Verb, index};
 
+    fn long() -> Box<Long> {
+        Box::new(Long::new())
+    }
+
     #[test]
     fn a_number_leads_back_to_its_directory() {
-        let long = Box::new(Long::new());
+        let long = long();
         let number = long.number(b"/some/where").unwrap();
         assert_eq!(long.number(b"/some/where"), Some(number));
         let host = long.host(Index::EMPTY, number, b"s").unwrap();
@@ -138,14 +142,14 @@ mod tests {
         table.place(b"/tmp", Kind::Dir, Order::Replace, member, None).unwrap();
         let bytes = index::encode(&table);
         let index = Index::parse(&bytes).unwrap();
-        let number = Box::new(Long::new()).number(b"/inst").unwrap();
-        let host = Box::new(Long::new()).host(index, number, b"s").unwrap();
+        let number = long().number(b"/inst").unwrap();
+        let host = long().host(index, number, b"s").unwrap();
         assert_eq!(host.as_bytes(), b"/inst/s");
     }
 
     #[test]
     fn more_directories_than_there_is_room_for_have_no_number() {
-        let long = Box::new(Long::new());
+        let long = long();
         let numbers = (0..4 * DIRS).map(|n| long.number(std::format!("/d{n}").as_bytes()));
         assert!(numbers.filter(Option::is_none).count() >= 3 * DIRS);
     }

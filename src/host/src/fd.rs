@@ -178,6 +178,28 @@ impl Kernel {
         self.openat(libc::AT_FDCWD, link(fd)?.as_cstr()?, flags | libc::O_CLOEXEC, 0)
     }
 
+    /// Reads at an offset until `out` is full or the file ends (pread(2)).
+    ///
+    /// # Errors
+    /// The kernel's; EBADF for a descriptor that is not open for reading.
+    pub fn pread(self, fd: i32, out: &mut [u8], at: u64) -> Result<usize> {
+        let mut done = 0;
+        while done < out.len() {
+            let rest = &mut out[done..];
+            // SAFETY: the kernel writes at most the buffer's length.
+            let read = unsafe {
+                sys!(libc::SYS_pread64, fd, rest.as_mut_ptr(), rest.len(), at + done as u64)
+            };
+            match read {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
     /// Soft limit on descriptor numbers (getrlimit(2), `RLIMIT_NOFILE`).
     ///
     /// # Errors

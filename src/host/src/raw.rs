@@ -41,6 +41,33 @@ unsafe fn enter(nr: libc::c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
     ret
 }
 
+/// The C library's own mark of a thread. A child that shares our memory (from
+/// vfork, posix_spawn) has that of the thread that made it.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[must_use]
+pub fn thread_pointer() -> usize {
+    let at;
+    // SAFETY: the first word of a thread's block is its own address (ELF
+    // handling for thread-local storage, variant II).
+    unsafe {
+        core::arch::asm!("mov {}, fs:0", out(reg) at, options(nostack, readonly, preserves_flags));
+    }
+    at
+}
+
+/// The C library's own mark of a thread. A child that shares our memory (from
+/// vfork, posix_spawn) has that of the thread that made it.
+#[cfg(target_arch = "aarch64")]
+#[inline]
+#[must_use]
+pub fn thread_pointer() -> usize {
+    let at;
+    // SAFETY: a register that may be read from user space.
+    unsafe { core::arch::asm!("mrs {}, tpidr_el0", out(reg) at, options(nostack, nomem)) };
+    at
+}
+
 /// The arguments given, the rest zero.
 #[inline(always)]
 #[must_use]

@@ -14,8 +14,7 @@ pub struct Shared {
     writable: bool,
 }
 
-// SAFETY: every access is atomic, and the mapping is never unmapped while the
-// value lives.
+// SAFETY: every access is atomic, and the mapping lives as long as the value.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
@@ -46,12 +45,6 @@ impl Shared {
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.words * 8
-    }
-
-    /// Gives the mapping back.
-    pub fn unmap(self) {
-        // SAFETY: the mapping is ours and no reference outlives self.
-        let _ = unsafe { sys!(libc::SYS_munmap, self.base, self.words * 8) };
     }
 
     /// The 64-bit word at byte offset `at`.
@@ -108,5 +101,12 @@ impl Shared {
             self.u64(at + i * 8)?.store(u64::from_ne_bytes(word), Ordering::Relaxed);
         }
         Ok(())
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and no reference outlives self.
+        let _ = unsafe { sys!(libc::SYS_munmap, self.base, self.words * 8) };
     }
 }

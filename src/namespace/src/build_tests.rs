@@ -151,7 +151,7 @@ fn places_are_found_through_links_and_made_where_the_host_has_none() {
     assert_eq!(show("bind /a /n/m/x"), "/n=implied /n/m=implied /n/m/x=/a");
     assert_eq!(show("bind /a /dangling"), "/run/none=/a");
     assert_eq!(show("bind /a /dangling/x"), "/run/none=implied /run/none/x=/a");
-    assert_eq!(show("bind /a /nowhere"), "/nowhere=/a");
+    assert_eq!(show("bind /a /nowhere/x"), "f:1: bind on /nowhere/x: No such file or directory");
     assert_eq!(show("bind /a /n/x\nunmount /n/x"), "");
     assert_eq!(show("dir /n\nbind /a /n/x\nunmount /n/x"), "/n=dir");
     assert_eq!(show("bind /a /n/x\ndir /n\nunmount /n/x"), "/n=dir");
@@ -232,8 +232,8 @@ fn links() {
     assert_eq!(show("symlink /a /l\nbind /l/sub /b"), "/b=/a/sub /l=->/a");
     assert_eq!(show("symlink /a /l\nunmount /l"), "");
     assert_eq!(show("symlink /a /l\nsymlink /a /l"), "/l=->/a");
-    assert_eq!(show("symlink usr/bin /bin"), "");
-    assert_eq!(show("symlink /a /b"), "f:1: symlink on /b: File exists");
+    assert_eq!(show("symlink /a /b\nbind /b/sub /c"), "/b=->/a /c=/a/sub");
+    assert_eq!(show("symlink /a /"), "f:1: symlink on /: Device or resource busy");
     assert_eq!(show("symlink x /n/l"), "/n=implied /n/l=->x");
 }
 
@@ -254,6 +254,7 @@ fn what_fails_says_why_and_leaves_nothing() {
         ("poly /x", "f:1: poly /x: rules of namespace.conf(5) are not built yet"),
         ("dir /a/f", "f:1: dir on /a/f: File exists"),
         ("cd /a/f", "f:1: cd /a/f: Not a directory"),
+        ("dir /n\nprivate /n", "f:2: private /n: No such file or directory (only a directory"),
         ("private /none", "f:1: private /none: No such file"),
     ] {
         let got = show(text);

@@ -20,6 +20,7 @@
 use crate::{index, table::Table};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use once_cell::race::OnceBox;
 use privns_abi::{Errno, Result};
 use privns_host::{Kernel, Name, Shared, fd::Owner};
 
@@ -47,6 +48,9 @@ const AT_GENERATION: usize = 256;
 const AT_RAISES: usize = 264;
 const AT_COUNTERS: usize = 320;
 const COUNTER_STRIDE: usize = 64;
+/// What members have worked out once for all: a key, a length, 32-bit words.
+const AT_KNOWN: usize = 1024;
+const KNOWN_MAX: usize = (AT_EPOCHS - AT_KNOWN - 16) / 4;
 const AT_EPOCHS: usize = 4096;
 const AT_SLOTS: usize = AT_EPOCHS + EPOCHS * 4;
 
@@ -100,6 +104,11 @@ static UNRAISED: AtomicU32 = AtomicU32::new(0);
 pub struct Family {
     fd: i32,
     shared: Shared,
+    /// Ours to change.
+    own: bool,
+    /// For changing it, where it was handed down for reading only: most
+    /// processes never change anything, and need not pay for a second mapping.
+    changing: OnceBox<Shared>,
     /// Threads of this process in [`Family::update`], where `/proc` is missing
     /// and the lock is the process's.
     busy: AtomicBool,
@@ -130,7 +139,13 @@ impl Family {
                 let _ = Kernel.close(inherited);
             }
             let fd = moved?;
-            Ok(Family { fd, shared, busy: AtomicBool::new(false) })
+            Ok(Family {
+                fd,
+                shared,
+                own: true,
+                changing: OnceBox::new(),
+                busy: AtomicBool::new(false),
+            })
         });
         let _ = Kernel.close(made);
         family
@@ -175,13 +190,11 @@ impl Family {
             return Err(Errno::EPERM);
         }
         let shared = map(fd, own)?;
-        let family = Family { fd, shared, busy: AtomicBool::new(false) };
+        let family =
+            Family { fd, shared, own, changing: OnceBox::new(), busy: AtomicBool::new(false) };
         match family.check(extent.uid) {
             Ok(()) => Ok(family),
-            Err(e) => {
-                family.shared.unmap();
-                Err(e)
-            }
+            Err(e) => Err(e),
         }
     }
 
@@ -228,7 +241,16 @@ impl Family {
     /// Whether changes can be made and counted from here.
     #[must_use]
     pub fn is_writable(&self) -> bool {
-        self.shared.is_writable()
+        self.own
+    }
+
+    /// The table for changing it; `None` where it is another's, or cannot be
+    /// opened anew.
+    fn changing(&self) -> Option<&Shared> {
+        if !self.own || self.shared.is_writable() {
+            return self.own.then_some(&self.shared);
+        }
+        self.changing.get_or_try_init(|| remap(self.fd).map(alloc::boxed::Box::new)).ok()
     }
 
     /// The number of mount changes so far, plus one.
@@ -299,9 +321,7 @@ impl Family {
     /// What `f` returns; EROFS for root's table in another's hands; ENOSPC for
     /// a table that no longer fits; EBADMSG for a damaged one.
     pub fn update<R>(&self, f: impl FnOnce(&mut Table) -> Result<R>) -> Result<R> {
-        if !self.is_writable() {
-            return Err(Errno::EROFS);
-        }
+        let shared = self.changing().ok_or(Errno::EROFS)?;
         let _lock = self.lock()?;
         let generation = self.generation();
         let mut before = Vec::new();
@@ -314,8 +334,8 @@ impl Family {
             // took this slot out of use: see `read`.
             fence(Ordering::Release);
             let next = generation + 1;
-            write_slot(&self.shared, next, &after, &index::encode(&edited))?;
-            self.shared.u64(AT_GENERATION)?.store(next, Ordering::Release);
+            write_slot(shared, next, &after, &index::encode(&edited))?;
+            shared.u64(AT_GENERATION)?.store(next, Ordering::Release);
         }
         Ok(done)
     }
@@ -326,17 +346,16 @@ impl Family {
     #[inline]
     #[must_use]
     pub fn epoch(&self, slot: usize) -> &AtomicU32 {
-        self.shared.u32(AT_EPOCHS + slot % EPOCHS * 4).unwrap_or(&UNRAISED)
+        self.shared.u32(epoch_at(slot)).unwrap_or(&UNRAISED)
     }
 
     /// Raises an epoch.
     #[inline]
     pub fn raise(&self, slot: usize) {
-        if self.is_writable() {
-            self.epoch(slot).fetch_add(1, Ordering::Release);
-            if let Ok(raises) = self.shared.u64(AT_RAISES) {
-                raises.fetch_add(1, Ordering::Release);
-            }
+        let Some(shared) = self.changing() else { return };
+        if let (Ok(epoch), Ok(raises)) = (shared.u32(epoch_at(slot)), shared.u64(AT_RAISES)) {
+            epoch.fetch_add(1, Ordering::Release);
+            raises.fetch_add(1, Ordering::Release);
         }
     }
 
@@ -351,11 +370,9 @@ impl Family {
     #[inline]
     #[must_use]
     pub fn counter(&self, counter: Counter) -> &AtomicU64 {
-        if !self.is_writable() {
-            return &UNCOUNTED;
-        }
         let at = AT_COUNTERS + counter as usize * COUNTER_STRIDE;
-        self.shared.u64(at).unwrap_or(&UNCOUNTED)
+        let word = self.changing().and_then(|shared| shared.u64(at).ok());
+        word.unwrap_or(&UNCOUNTED)
     }
 
     /// What a counter says, where the table is read-only too.
@@ -373,7 +390,7 @@ impl Family {
 
     /// Sets a flag; it cannot be taken back.
     pub fn set(&self, flag: Flag) {
-        if let (true, Ok(flags)) = (self.is_writable(), self.shared.u32(AT_FLAGS)) {
+        if let Some(Ok(flags)) = self.changing().map(|shared| shared.u32(AT_FLAGS)) {
             flags.fetch_or(flag as u32, Ordering::Release);
         }
     }
@@ -390,6 +407,45 @@ impl Family {
         Family::attach(fd).inspect_err(|_| {
             let _ = Kernel.close(fd);
         })
+    }
+
+    /// Fills `out` with what a member has [kept](Self::keep) under `key`. False:
+    /// nothing, or not as many words.
+    #[must_use]
+    pub fn recall(&self, key: u64, out: &mut [u32]) -> bool {
+        let mut read = || {
+            let word = |at| Some(self.shared.u64(at).ok()?.load(Ordering::Acquire));
+            if word(AT_KNOWN)? != key || word(AT_KNOWN + 8)? != out.len() as u64 {
+                return None;
+            }
+            for (i, place) in out.iter_mut().enumerate() {
+                *place = self.shared.u32(AT_KNOWN + 16 + i * 4).ok()?.load(Ordering::Relaxed);
+            }
+            fence(Ordering::Acquire);
+            // Another's words may have come in between, under another key.
+            (word(AT_KNOWN)? == key).then_some(())
+        };
+        key != 0 && read().is_some()
+    }
+
+    /// Keeps words that every member would work out alike, under a key that
+    /// says from what. Too many are not kept, nor any in a read-only table.
+    pub fn keep(&self, key: u64, words: &[u32]) {
+        let Some(shared) = self.changing() else { return };
+        let Ok(at) = shared.u64(AT_KNOWN) else { return };
+        if words.len() > KNOWN_MAX || at.load(Ordering::Relaxed) == key {
+            return;
+        }
+        at.store(0, Ordering::Release);
+        for (i, word) in words.iter().enumerate() {
+            if let Ok(place) = shared.u32(AT_KNOWN + 16 + i * 4) {
+                place.store(*word, Ordering::Relaxed);
+            }
+        }
+        if let Ok(len) = shared.u64(AT_KNOWN + 8) {
+            len.store(words.len() as u64, Ordering::Relaxed);
+        }
+        at.store(key, Ordering::Release);
     }
 
     /// Becomes a member, with all that inherit the descriptor.
@@ -414,7 +470,8 @@ impl Family {
     /// flock(2)'s.
     pub fn outlive(&self) -> Result<()> {
         Kernel.flock(self.fd, libc::LOCK_EX)?;
-        self.shared.u32(AT_CLOSED)?.store(1, Ordering::Release);
+        let shared = self.changing().ok_or(Errno::EROFS)?;
+        shared.u32(AT_CLOSED)?.store(1, Ordering::Release);
         Ok(())
     }
 
@@ -432,7 +489,7 @@ impl Family {
 
     /// Says who the keeper is.
     pub fn set_keeper(&self, pid: u32) {
-        if let (true, Ok(keeper)) = (self.is_writable(), self.shared.u32(AT_KEEPER)) {
+        if let Some(Ok(keeper)) = self.changing().map(|shared| shared.u32(AT_KEEPER)) {
             keeper.store(pid, Ordering::Release);
         }
     }
@@ -450,7 +507,6 @@ impl Family {
     /// Gives the mapping and the descriptor back.
     pub fn close(self) {
         let _ = Kernel.close(self.fd);
-        self.shared.unmap();
     }
 
     fn lock(&self) -> Result<Lock<'_>> {
@@ -593,22 +649,23 @@ fn move_high(fd: i32) -> Result<i32> {
 
 /// Maps a table, for writing where it is our own.
 fn map(fd: i32, own: bool) -> Result<Shared> {
-    if !own {
-        return Shared::map(fd, SIZE, false);
+    match Shared::map(fd, SIZE, own) {
+        // Handed down for reading only, as root does.
+        Err(Errno::EACCES) => Shared::map(fd, SIZE, false),
+        mapped => mapped,
     }
-    match Shared::map(fd, SIZE, true) {
-        Err(Errno::EACCES) => {}
-        mapped => return mapped,
-    }
-    // Handed down for reading only, as root does.
-    match Kernel.reopen(fd, libc::O_RDWR) {
-        Ok(writable) => {
-            let mapped = Shared::map(writable, SIZE, true);
-            let _ = Kernel.close(writable);
-            mapped
-        }
-        Err(_) => Shared::map(fd, SIZE, false),
-    }
+}
+
+/// Maps for writing what was handed down for reading.
+fn remap(fd: i32) -> Result<Shared> {
+    let writable = Kernel.reopen(fd, libc::O_RDWR)?;
+    let mapped = Shared::map(writable, SIZE, true);
+    let _ = Kernel.close(writable);
+    mapped
+}
+
+fn epoch_at(slot: usize) -> usize {
+    AT_EPOCHS + slot % EPOCHS * 4
 }
 
 fn write_slot(shared: &Shared, generation: u64, image: &[u8], index: &[u8]) -> Result<()> {

@@ -55,14 +55,16 @@ unsafe fn resolve(path: *const c_char) -> Result<Name> {
         let mut found = view.walk(libc::AT_FDCWD, name.as_bytes(), Last::FOLLOW)?;
         if !found.magic {
             Kernel.lstat(found.host.as_cstr()?)?;
-            if found.ns.as_bytes().is_empty() {
-                found.ns.push(b"/")?;
+            let mut found = view.from_root(found.ns)?;
+            if found.as_bytes().is_empty() {
+                found.push(b"/")?;
             }
-            return Ok(found.ns);
+            return Ok(found);
         }
         // One of /proc's own links: its text is a name, or of nothing that has
         // one.
-        let link = found.ns.as_cstr()?.as_ptr();
+        let mut link = view.from_root(found.ns)?;
+        let link = link.as_cstr()?.as_ptr();
         name.fill(PATH_MAX, |text| {
             // SAFETY: a name and a buffer of ours.
             unsafe { readlink_at(libc::AT_FDCWD, link, text.as_mut_ptr().cast(), text.len()) }

@@ -73,7 +73,7 @@ pub(crate) struct Dir {
 impl Dir {
     /// A stream over a directory's descriptor, which it closes in the end.
     pub(crate) fn new(fd: c_int) -> Result<Box<Dir>> {
-        let next = Kernel.lseek(fd, 0, libc::SEEK_CUR)?;
+        let next = Kernel.lseek(fd, 0, libc::SEEK_CUR).unwrap_or(0);
         // Written in place: it may be larger than the stack we are on.
         let mut dir = Box::<Dir>::new_uninit();
         // SAFETY: every field is written but the buffer, which need not be.

@@ -16,11 +16,15 @@
 
 extern crate alloc;
 
+mod admin;
 mod call;
 mod canonical;
 mod descriptors;
 mod dirs;
+mod exec;
+mod handover;
 mod memory;
+mod mounts;
 mod names;
 mod open;
 mod patch;
@@ -28,6 +32,7 @@ mod real;
 mod reveal;
 mod row;
 mod scan;
+mod search;
 mod sockets;
 mod start;
 mod stat;

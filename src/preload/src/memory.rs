@@ -14,9 +14,8 @@ use privns_host::sys;
 /// Blocks of 2^4 to 2^19 bytes; larger ones are mapped each for itself.
 const CLASSES: usize = 16;
 const SMALLEST: usize = 16;
-/// Bytes asked of the kernel at a time for small blocks.
-const CHUNK: usize = 64 << 10;
-/// The first blocks come from here: most programs never need another chunk.
+/// Bytes asked of the kernel at a time, and in the first chunk, which most
+/// programs never use up.
 const FIRST: usize = 32 << 10;
 
 /// Addresses have 48 bits and blocks 16 bytes: 44 bits of head, 20 of tag.
@@ -25,8 +24,10 @@ const TAG_BITS: u32 = 20;
 /// Where new blocks are cut from.
 #[repr(C, align(16))]
 struct Chunk {
+    /// Bytes cut so far, the header not counted.
     used: AtomicUsize,
-    len: usize,
+    /// Bytes beyond [`FIRST`] that there are, the header not counted.
+    more: usize,
 }
 
 #[repr(C, align(4096))]
@@ -38,8 +39,9 @@ struct First {
 // SAFETY: handed out in disjoint pieces by an atomic counter.
 unsafe impl Sync for First {}
 
+// All zeros, so that it takes no room in the file.
 static FIRST_CHUNK: First = First {
-    chunk: Chunk { used: AtomicUsize::new(size_of::<Chunk>()), len: size_of::<Chunk>() + FIRST },
+    chunk: Chunk { used: AtomicUsize::new(0), more: 0 },
     bytes: UnsafeCell::new([0; FIRST]),
 };
 
@@ -99,14 +101,15 @@ impl Arena {
             // SAFETY: chunks are never unmapped once they are published.
             let header = unsafe { &*chunk };
             let at = header.used.fetch_add(size, Ordering::Relaxed);
-            if at.saturating_add(size) <= header.len {
-                return chunk.cast::<u8>().wrapping_add(at);
+            if at.saturating_add(size) <= FIRST + header.more {
+                return chunk.cast::<u8>().wrapping_add(size_of::<Chunk>() + at);
             }
-            let len = CHUNK.max(size + size_of::<Chunk>());
+            let more = size.saturating_sub(FIRST);
+            let len = size_of::<Chunk>() + FIRST + more;
             let Some(base) = map(len) else { return null_mut() };
             let new = base.cast::<Chunk>();
             // SAFETY: fresh memory, larger than a header, aligned to a page.
-            unsafe { new.write(Chunk { used: AtomicUsize::new(size_of::<Chunk>()), len }) };
+            unsafe { new.write(Chunk { used: AtomicUsize::new(0), more }) };
             let published =
                 self.chunk.compare_exchange(chunk, new, Ordering::AcqRel, Ordering::Acquire);
             if published.is_err() {

@@ -66,6 +66,7 @@ pub(crate) unsafe fn open_at(
     let name = unsafe { CStr::from_ptr(path) };
     let mut to = Target::new();
     if !view.process.no_openat2.load(Ordering::Relaxed)
+        && !crate::mounts::may_be(name.to_bytes())
         && view.locate_unchecked(dirfd, name, &mut to)?
         && !(to.read_only && writes(flags))
     {
@@ -113,8 +114,8 @@ unsafe fn open_exact(
             });
         }
         let (dir, at) = named.args(&mut to);
-        if crate::reveal::is_own_mounts(&to) {
-            return crate::reveal::open_mounts(view, &to, flags);
+        if let Some(fd) = crate::mounts::open(view, &to, flags)? {
+            return Ok(fd);
         }
         let opened = if to.magic || view.process.no_openat2.load(Ordering::Relaxed) {
             let flags = if to.magic { flags } else { flags | libc::O_NOFOLLOW };

@@ -9,49 +9,98 @@
 use crate::row::{Row, Way};
 use core::ffi::{c_int, c_void, CStr};
 use privns_abi::{Errno, Result};
-use privns_host::sys;
+use privns_host::{sys, Kernel};
+use privns_namespace::family::Family;
 
 const PAGE: usize = 4096;
+
+/// Most entries that there is room for.
+const MOST: usize = 128;
 
 /// Patches the entries of every `Entry` row.
 ///
 /// # Errors
-/// ENOENT when libc cannot be found or has no symbol table; what mprotect(2)
-/// says where text may not be made writable: nothing has been patched then.
+/// ENOENT when libc cannot be found or has no symbol table; what the kernel
+/// says where text may not be written: nothing has been patched then.
 ///
 /// # Safety
 /// The process has one thread, and it is not inside one of the functions.
-pub(crate) unsafe fn patch(rows: &[Row]) -> Result<usize> {
+pub(crate) unsafe fn patch(rows: &[Row], family: &Family) -> Result<()> {
     let libc = Object::of_libc().ok_or(Errno::ENOENT)?;
-    let mut sites = [Site { at: 0, to: 0 }; 160];
+    let mut offsets = [0u32; MOST];
+    let entries = rows.iter().filter(|row| row.way == Way::Entry);
+    let names = |row: &Row| 1 + row.private.len();
+    let offsets = offsets.get_mut(..entries.clone().map(names).sum()).ok_or(Errno::ENOSPC)?;
+    // Looking fifty names up in a cold symbol table costs more than patching:
+    // one member does it for the family.
+    let key = libc.identity();
+    if !family.recall(key, offsets) {
+        libc.look_up(entries.clone(), offsets);
+        family.keep(key, offsets);
+    }
+    let mut sites = [Site { at: 0, to: 0 }; MOST];
     let mut n = 0;
-    for row in rows.iter().filter(|row| row.way == Way::Entry) {
-        let to = (row.address)();
-        for name in row.names.iter().take(1).chain(row.private) {
-            let Some((at, size)) = libc.function(name.as_bytes()) else { continue };
-            let known = sites[..n].iter().any(|site| site.at == at);
-            if !known && size >= jump_len(at, to) && n < sites.len() {
-                sites[n] = Site { at, to };
-                n += 1;
-            }
+    let owners = entries.flat_map(|row| core::iter::repeat_n(row, names(row)));
+    for (&offset, row) in offsets.iter().zip(owners) {
+        if let (true, Some(site)) = (offset != 0, sites.get_mut(n)) {
+            *site = Site { at: libc.base + offset as usize, to: (row.address)() };
+            n += 1;
         }
     }
-    let sites = &sites[..n];
-    let first = sites.iter().map(|s| s.at).min().ok_or(Errno::ENOENT)? & !(PAGE - 1);
-    let last = sites.iter().map(|s| s.at + LONGEST).max().unwrap_or(first);
-    let len = (last - first).next_multiple_of(PAGE);
-    // All three at once: where a span that was made writable can never again
-    // be made executable (PR_SET_MDWE), this is refused and nothing is lost.
-    let all = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
-    // SAFETY: libc's text, mapped by the loader.
-    unsafe { sys!(libc::SYS_mprotect, first, len, all) }?;
-    for site in sites {
-        // SAFETY: writable now, and as many bytes as the function has at least.
-        unsafe { write_jump(site.at, site.to) };
+    let sites = &mut sites[..n];
+    sites.sort_unstable_by_key(|site| site.at);
+    if sites.is_empty() {
+        return Err(Errno::ENOENT);
     }
-    // SAFETY: as it was before.
-    unsafe { sys!(libc::SYS_mprotect, first, len, libc::PROT_READ | libc::PROT_EXEC) }?;
-    Ok(n)
+    // SAFETY: passed on.
+    unsafe { write_in_place(sites).or_else(|_| write_through_proc(sites)) }
+}
+
+/// Writes by way of `/proc/self/mem`, which copies the pages that it touches
+/// and leaves the mapping in one piece: half the price of two mprotects, and
+/// not refused where text must never be writable (PR_SET_MDWE).
+unsafe fn write_through_proc(sites: &[Site]) -> Result<()> {
+    let fd = Kernel.openat(libc::AT_FDCWD, c"/proc/self/mem", libc::O_RDWR | libc::O_CLOEXEC, 0)?;
+    let mut done = Ok(());
+    for run in sites.chunk_by(|a, b| a.at / PAGE == b.at / PAGE) {
+        let first = run[0].at;
+        // A run may end in the next page: the last jump of this one.
+        let len = run[run.len() - 1].at + LONGEST - first;
+        let mut bytes = [0u8; PAGE + LONGEST];
+        let Some(bytes) = bytes.get_mut(..len) else { continue };
+        // SAFETY: libc's text, mapped for reading; the copy has that length,
+        // and each jump lies inside it.
+        let wrote = unsafe {
+            core::ptr::copy_nonoverlapping(first as *const u8, bytes.as_mut_ptr(), len);
+            for site in run {
+                write_jump(bytes.as_mut_ptr().add(site.at - first) as usize, site.at, site.to);
+            }
+            sys!(libc::SYS_pwrite64, fd, bytes.as_ptr(), len, first)
+        };
+        if wrote != Ok(len) {
+            done = Err(wrote.err().unwrap_or(Errno::EIO));
+            break;
+        }
+    }
+    let _ = Kernel.close(fd);
+    done
+}
+
+/// Writes where the code is, made writable for that.
+unsafe fn write_in_place(sites: &[Site]) -> Result<()> {
+    let first = sites[0].at & !(PAGE - 1);
+    let len = (sites[sites.len() - 1].at + LONGEST - first).next_multiple_of(PAGE);
+    // All three at once: where a span that was made writable can never again
+    // be made executable, this is refused and nothing is lost.
+    let all = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
+    // SAFETY: libc's text, mapped by the loader; each site has room for a jump.
+    unsafe {
+        sys!(libc::SYS_mprotect, first, len, all)?;
+        for site in sites {
+            write_jump(site.at, site.at, site.to);
+        }
+        sys!(libc::SYS_mprotect, first, len, libc::PROT_READ | libc::PROT_EXEC).map(drop)
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -63,24 +112,18 @@ struct Site {
 /// Bytes of the longest jump.
 const LONGEST: usize = 16;
 
-#[cfg(target_arch = "x86_64")]
-fn jump_len(at: usize, to: usize) -> usize {
-    if near(at, to).is_some() {
-        5
-    } else {
-        14
-    }
-}
+/// Bytes that a function must have for the longest jump of this machine.
+const ROOM: u64 = if cfg!(target_arch = "x86_64") { 14 } else { 16 };
 
 #[cfg(target_arch = "x86_64")]
 fn near(at: usize, to: usize) -> Option<i32> {
     i32::try_from(to.wrapping_sub(at + 5) as isize).ok()
 }
 
-/// `jmp rel32` where our library lies within 2 GiB, which it nearly always
+/// Writes to `place` the jump that will stand at `at`: `jmp rel32` where our library lies within 2 GiB, which it nearly always
 /// does; else `jmp *0(%rip)` and the address.
 #[cfg(target_arch = "x86_64")]
-unsafe fn write_jump(at: usize, to: usize) {
+unsafe fn write_jump(place: usize, at: usize, to: usize) {
     let mut code = [0u8; 14];
     let len = match near(at, to) {
         Some(offset) => {
@@ -95,24 +138,19 @@ unsafe fn write_jump(at: usize, to: usize) {
         }
     };
     // SAFETY: the caller has made sure of the room and the right to write.
-    unsafe { core::ptr::copy_nonoverlapping(code.as_ptr(), at as *mut u8, len) };
-}
-
-#[cfg(target_arch = "aarch64")]
-fn jump_len(_at: usize, _to: usize) -> usize {
-    16
+    unsafe { core::ptr::copy_nonoverlapping(code.as_ptr(), place as *mut u8, len) };
 }
 
 /// `ldr x16, #8; br x16` and the address.
 #[cfg(target_arch = "aarch64")]
-unsafe fn write_jump(at: usize, to: usize) {
+unsafe fn write_jump(place: usize, _at: usize, to: usize) {
     let mut code = [0u8; 16];
     code[..4].copy_from_slice(&0x5800_0050u32.to_le_bytes());
     code[4..8].copy_from_slice(&0xd61f_0200u32.to_le_bytes());
     code[8..].copy_from_slice(&(to as u64).to_le_bytes());
     // SAFETY: the caller has made sure of the room and the right to write;
     // the instruction cache is told by the mprotect that follows.
-    unsafe { core::ptr::copy_nonoverlapping(code.as_ptr(), at as *mut u8, 16) };
+    unsafe { core::ptr::copy_nonoverlapping(code.as_ptr(), place as *mut u8, 16) };
 }
 
 /// A loaded object's dynamic symbols (gABI; the hash is GNU's).
@@ -121,6 +159,8 @@ struct Object {
     symbols: *const Symbol,
     strings: *const u8,
     hash: *const u32,
+    /// What tells this file from any other: its build id, mixed.
+    build: u64,
 }
 
 #[repr(C)]
@@ -167,7 +207,13 @@ impl Object {
             };
             let base = info.dlpi_addr as usize;
             let dynamic = (base + dynamic.p_vaddr as usize) as *const Dynamic;
-            *found.cast::<Option<Object>>() = Object::parse(base, dynamic);
+            let build = headers
+                .iter()
+                .filter(|h| h.p_type == libc::PT_NOTE)
+                .find_map(|h| build_id(base + h.p_vaddr as usize, h.p_memsz as usize));
+            let object = Object::parse(base, dynamic);
+            *found.cast::<Option<Object>>() =
+                object.map(|object| Object { build: build.unwrap_or(0), ..object });
         }
         1
     }
@@ -201,11 +247,24 @@ impl Object {
             symbols: symbols as *const Symbol,
             strings: strings as *const u8,
             hash: hash as *const u32,
+            build: 0,
         })
     }
 
-    /// The address and size of a defined function, whatever its version.
-    fn function(&self, name: &[u8]) -> Option<(usize, usize)> {
+    /// The offsets of the rows' entries, 0 for a name that libc does not have,
+    /// that another row has already, or that is too short for the longest jump.
+    fn look_up<'a>(&self, rows: impl Iterator<Item = &'a Row>, offsets: &mut [u32]) {
+        let names = rows.flat_map(|row| row.names.iter().take(1).chain(row.private));
+        for (i, name) in names.enumerate() {
+            let Some((at, size)) = self.function(name.as_bytes()) else { continue };
+            if size >= ROOM && !offsets.contains(&at) && i < offsets.len() {
+                offsets[i] = at;
+            }
+        }
+    }
+
+    /// The offset and size of a defined function, whatever its version.
+    fn function(&self, name: &[u8]) -> Option<(u32, u64)> {
         let hash = name.iter().fold(5381u32, |h, &b| h.wrapping_mul(33).wrapping_add(u32::from(b)));
         // SAFETY: the layout of DT_GNU_HASH: four words, the Bloom filter, the
         // buckets, the chains.
@@ -225,7 +284,7 @@ impl Object {
                     && symbol.section != 0
                     && matches!(symbol.info & 15, 2)
                 {
-                    return Some((self.base + symbol.value as usize, symbol.size as usize));
+                    return Some((u32::try_from(symbol.value).ok()?, symbol.size));
                 }
                 if chain & 1 != 0 {
                     return None;
@@ -235,8 +294,39 @@ impl Object {
         }
     }
 
+    /// A key for what was looked up in this very file by this very table; 0 for
+    /// a file without a build id.
+    fn identity(&self) -> u64 {
+        if self.build == 0 {
+            0
+        } else {
+            self.build ^ crate::table::ROWS.len() as u64
+        }
+    }
+
     fn name(&self, symbol: &Symbol) -> &[u8] {
         // SAFETY: an offset into the object's string table.
         unsafe { CStr::from_ptr(self.strings.add(symbol.name as usize).cast()) }.to_bytes()
     }
+}
+
+/// The GNU build id among the notes at `at`, folded into a word (elf(5)).
+unsafe fn build_id(at: usize, len: usize) -> Option<u64> {
+    const NT_GNU_BUILD_ID: u32 = 3;
+    let mut from = 0;
+    while from + 12 <= len {
+        // SAFETY: inside a note segment of a loaded object.
+        let [name, size, kind] = unsafe { ((at + from) as *const [u32; 3]).read_unaligned() };
+        let data = from + 12 + (name as usize).next_multiple_of(4);
+        let next = data + (size as usize).next_multiple_of(4);
+        if kind == NT_GNU_BUILD_ID && name == 4 && next <= len {
+            // SAFETY: as above.
+            let id =
+                unsafe { core::slice::from_raw_parts((at + data) as *const u8, size as usize) };
+            let mix = |h: u64, &b: &u8| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
+            return Some(id.iter().fold(0xcbf2_9ce4_8422_2325, mix) | 1 << 63);
+        }
+        from = next;
+    }
+    None
 }

@@ -84,8 +84,12 @@ fn shown_link(view: View<'_>, link: &[u8], text: Name) -> Result<Name> {
             .map_or(0, |fd| view.process.fds.seq(fd)),
         _ => 0,
     };
+    if own && link.ends_with(b"/root") {
+        return Name::from(b"/");
+    }
     // A removed file's text ends in " (deleted)", and so does its name here.
-    match resolve::name_of(view.table()?.index(), text.as_bytes(), seq) {
+    let name = resolve::name_of(view.table()?.index(), text.as_bytes(), seq);
+    match name.and_then(|name| view.from_root(name)) {
         Ok(name) if name.as_bytes().is_empty() => Name::from(b"/"),
         Ok(name) => Ok(name),
         Err(_) => Ok(text),
@@ -127,7 +131,7 @@ pub(crate) fn cwd() -> Result<Name> {
         let mut host = Name::new();
         return Kernel.getcwd(&mut host).map(|()| host);
     };
-    let mut name = view.cwd_name()?;
+    let mut name = view.from_root(view.cwd_name()?)?;
     if name.as_bytes().is_empty() {
         name.push(b"/")?;
     }
@@ -171,18 +175,4 @@ unsafe fn getcwd_into(buf: *mut c_char, size: size_t) -> Result<*mut c_char> {
         *to.add(needed - 1) = 0;
     }
     Ok(to)
-}
-
-/// Whether a located name is the process's own mount table in `/proc`.
-pub(crate) fn is_own_mounts(to: &Target) -> bool {
-    let Some(rest) = to.name.as_bytes().strip_prefix(b"/proc/") else { return false };
-    let mut digits = [0; 10];
-    let pid = privns_host::kernel::decimal(Kernel.getpid().unsigned_abs(), &mut digits);
-    rest.strip_prefix(pid).is_some_and(|rest| matches!(rest, b"/mounts" | b"/mountinfo"))
-}
-
-/// Opens the process's own mount table as the namespace has it.
-pub(crate) fn open_mounts(_view: View<'_>, to: &Target, flags: c_int) -> Result<usize> {
-    let mut host = Name::from(to.name.as_bytes())?;
-    Kernel.openat(libc::AT_FDCWD, host.as_cstr()?, flags, 0).map(|fd| fd as usize)
 }

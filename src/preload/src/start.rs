@@ -1,10 +1,12 @@
 //! How a process comes into its family: the constructor, which runs before any
 //! other library's, while there is one thread.
 
+use crate::handover::Settings;
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, CStr};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use privns_abi::{Errno, Result};
+use privns_files::process::View;
 use privns_host::sys;
 use privns_namespace::family::{Family, Inherited};
 
@@ -57,12 +59,15 @@ unsafe extern "C" fn start(_argc: c_int, _argv: *const *const c_char, env: *cons
             return;
         }
     }
+    // Without our own name exec hands on what it was given.
+    let _ = Settings::learn(&env);
     if env.get(b"PRIVNS_NAMES").is_some_and(|v| v.to_bytes() == b"exact") {
         PROCESS.exact.store(true, Ordering::Relaxed);
     }
-    let asked = env.get(b"PRIVNS_INTERCEPT").is_none_or(|v| v.to_bytes() != b"symbols");
+    let symbols = env.get(b"PRIVNS_INTERCEPT").is_some_and(|v| v.to_bytes() == b"symbols");
     // SAFETY: one thread, and it is in our constructor.
-    if !asked || unsafe { crate::patch::patch(crate::table::ROWS) }.is_err() {
+    let patch = |view: View<'_>| unsafe { crate::patch::patch(crate::table::ROWS, view.family) };
+    if symbols || PROCESS.view().is_some_and(|view| patch(view).is_err()) {
         crate::real::set_alone();
     }
     // SAFETY: the handlers are ours and stay loaded.
@@ -76,6 +81,9 @@ fn join(handed: &[u8]) -> Result<()> {
         return Err(Errno::ESTALE);
     }
     PROCESS.join(family);
+    if let Some(view) = PROCESS.view() {
+        crate::handover::take(view, &inherited)?;
+    }
     Ok(())
 }
 

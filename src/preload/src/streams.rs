@@ -100,8 +100,8 @@ unsafe fn opening(mode: *const c_char) -> (Last, Does) {
     }
 }
 
-/// The host's name for a file, kept in `to`; `None` for the process's own
-/// mount table, which has to be written for it.
+/// The host's name for a file, kept in `to`; `None` for a mount table, which
+/// has to be written.
 ///
 /// # Safety
 /// A C string.
@@ -114,13 +114,13 @@ pub(crate) unsafe fn host_name(
     let named = Named { dirfd: libc::AT_FDCWD, path, last, does };
     // SAFETY: the caller's promise.
     unsafe { named.locate(view, to) }?;
-    if crate::reveal::is_own_mounts(to) {
+    if crate::mounts::form(view, to.name.as_bytes()).is_some() {
         return Ok(None);
     }
     Ok(Some(named.args(to).1))
 }
 
-/// A stream on the process's own mount table.
+/// A stream on a mount table.
 unsafe fn mounts(path: *const c_char, mode: *const c_char) -> Result<*mut FILE> {
     // SAFETY: the caller's name; nobody may write it.
     unsafe {

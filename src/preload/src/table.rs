@@ -2,13 +2,17 @@
 //! and the function that the row names.
 //!
 //! `Entry` rows patch libc's own entry too; the names after `+` are entries
-//! that libc keeps to itself. `Symbol` rows are exported only.
+//! that libc keeps to itself. `Symbol` rows are exported only: nothing inside
+//! libc calls them, and every page of libc's text that a patch touches costs
+//! each exec some microseconds.
 
 /// The C types of the signatures.
 pub(crate) mod types {
     pub(crate) use crate::scan::{Compare, OnError, Select};
     pub(crate) use crate::walk::{Visit, VisitPlace};
-    pub(crate) use core::ffi::{c_char, c_int, c_long, c_uint, c_void};
+    pub(crate) use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
+
+    pub(crate) use crate::exec::Strings;
     pub(crate) use libc::{
         dev_t, gid_t, mode_t, off_t, size_t, ssize_t, timespec, timeval, uid_t, utimbuf,
     };
@@ -44,27 +48,27 @@ crate::row::rows! {
     Entry chmod: names::chmod(path: *const c_char, mode: mode_t) -> c_int;
     Entry fchmodat: names::fchmodat(dirfd: c_int, path: *const c_char, mode: mode_t, flags: c_int) -> c_int;
     Symbol lchmod: names::lchmod(path: *const c_char, mode: mode_t) -> c_int;
-    Entry chown: names::chown(path: *const c_char, uid: uid_t, gid: gid_t) -> c_int;
-    Entry lchown: names::lchown(path: *const c_char, uid: uid_t, gid: gid_t) -> c_int;
-    Entry fchownat: names::fchownat(dirfd: c_int, path: *const c_char, uid: uid_t, gid: gid_t, flags: c_int) -> c_int;
-    Entry truncate truncate64: names::truncate(path: *const c_char, len: off_t) -> c_int;
+    Symbol chown: names::chown(path: *const c_char, uid: uid_t, gid: gid_t) -> c_int;
+    Symbol lchown: names::lchown(path: *const c_char, uid: uid_t, gid: gid_t) -> c_int;
+    Symbol fchownat: names::fchownat(dirfd: c_int, path: *const c_char, uid: uid_t, gid: gid_t, flags: c_int) -> c_int;
+    Symbol truncate truncate64: names::truncate(path: *const c_char, len: off_t) -> c_int;
     Entry utimensat: names::utimensat(dirfd: c_int, path: *const c_char, times: *const timespec, flags: c_int) -> c_int;
-    Entry utime: names::utime(path: *const c_char, times: *const utimbuf) -> c_int;
-    Entry utimes: names::utimes(path: *const c_char, times: *const timeval) -> c_int;
-    Entry lutimes: names::lutimes(path: *const c_char, times: *const timeval) -> c_int;
-    Entry futimesat: names::futimesat(dirfd: c_int, path: *const c_char, times: *const timeval) -> c_int;
+    Symbol utime: names::utime(path: *const c_char, times: *const utimbuf) -> c_int;
+    Symbol utimes: names::utimes(path: *const c_char, times: *const timeval) -> c_int;
+    Symbol lutimes: names::lutimes(path: *const c_char, times: *const timeval) -> c_int;
+    Symbol futimesat: names::futimesat(dirfd: c_int, path: *const c_char, times: *const timeval) -> c_int;
     Entry statfs statfs64 __statfs: names::statfs(path: *const c_char, buf: *mut Statfs) -> c_int;
-    Entry getxattr: names::getxattr(path: *const c_char, name: *const c_char, value: *mut c_void, size: size_t) -> ssize_t;
-    Entry lgetxattr: names::lgetxattr(path: *const c_char, name: *const c_char, value: *mut c_void, size: size_t) -> ssize_t;
-    Entry listxattr: names::listxattr(path: *const c_char, list: *mut c_char, size: size_t) -> ssize_t;
-    Entry llistxattr: names::llistxattr(path: *const c_char, list: *mut c_char, size: size_t) -> ssize_t;
-    Entry setxattr:
+    Symbol getxattr: names::getxattr(path: *const c_char, name: *const c_char, value: *mut c_void, size: size_t) -> ssize_t;
+    Symbol lgetxattr: names::lgetxattr(path: *const c_char, name: *const c_char, value: *mut c_void, size: size_t) -> ssize_t;
+    Symbol listxattr: names::listxattr(path: *const c_char, list: *mut c_char, size: size_t) -> ssize_t;
+    Symbol llistxattr: names::llistxattr(path: *const c_char, list: *mut c_char, size: size_t) -> ssize_t;
+    Symbol setxattr:
         names::setxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int;
-    Entry lsetxattr:
+    Symbol lsetxattr:
         names::lsetxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int;
-    Entry removexattr: names::removexattr(path: *const c_char, name: *const c_char) -> c_int;
-    Entry lremovexattr: names::lremovexattr(path: *const c_char, name: *const c_char) -> c_int;
-    Entry inotify_add_watch: names::inotify_add_watch(fd: c_int, path: *const c_char, mask: c_uint) -> c_int;
+    Symbol removexattr: names::removexattr(path: *const c_char, name: *const c_char) -> c_int;
+    Symbol lremovexattr: names::lremovexattr(path: *const c_char, name: *const c_char) -> c_int;
+    Symbol inotify_add_watch: names::inotify_add_watch(fd: c_int, path: *const c_char, mask: c_uint) -> c_int;
 
     // Making and removing names.
     Entry mkdir: names::mkdir(path: *const c_char, mode: mode_t) -> c_int;
@@ -80,15 +84,15 @@ crate::row::rows! {
     Entry unlinkat: names::unlinkat(dirfd: c_int, path: *const c_char, flags: c_int) -> c_int;
     Entry rmdir: names::rmdir(path: *const c_char) -> c_int;
     Symbol remove: names::remove(path: *const c_char) -> c_int;
-    Entry rename: names::rename(from: *const c_char, to: *const c_char) -> c_int;
-    Entry renameat: names::renameat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char) -> c_int;
-    Entry renameat2:
+    Symbol rename: names::rename(from: *const c_char, to: *const c_char) -> c_int;
+    Symbol renameat: names::renameat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char) -> c_int;
+    Symbol renameat2:
         names::renameat2(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_uint) -> c_int;
     Entry link: names::link(from: *const c_char, to: *const c_char) -> c_int;
-    Entry linkat:
+    Symbol linkat:
         names::linkat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_int) -> c_int;
     Entry symlink: names::symlink(text: *const c_char, path: *const c_char) -> c_int;
-    Entry symlinkat: names::symlinkat(text: *const c_char, dirfd: c_int, path: *const c_char) -> c_int;
+    Symbol symlinkat: names::symlinkat(text: *const c_char, dirfd: c_int, path: *const c_char) -> c_int;
 
     // What reveals a name.
     Entry readlink: reveal::readlink(path: *const c_char, buf: *mut c_char, size: size_t) -> ssize_t;
@@ -97,6 +101,19 @@ crate::row::rows! {
     Entry getcwd: reveal::getcwd(buf: *mut c_char, size: size_t) -> *mut c_char;
     Entry chdir: reveal::chdir(path: *const c_char) -> c_int;
     Entry fchdir: reveal::fchdir(fd: c_int) -> c_int;
+
+    // The administrator's.
+    Symbol mount:
+        admin::mount(source: *const c_char, target: *const c_char, kind: *const c_char, flags: c_ulong, data: *const c_void) -> c_int;
+    Symbol umount: admin::umount(path: *const c_char) -> c_int;
+    Symbol umount2: admin::umount2(path: *const c_char, flags: c_int) -> c_int;
+    Symbol chroot: admin::chroot(path: *const c_char) -> c_int;
+    Symbol pivot_root: admin::pivot_root(new: *const c_char, old: *const c_char) -> c_int;
+    Symbol open_tree: admin::open_tree(dirfd: c_int, path: *const c_char, flags: c_uint) -> c_int;
+    Symbol move_mount:
+        admin::move_mount(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_uint) -> c_int;
+    Symbol mount_setattr:
+        admin::mount_setattr(dirfd: c_int, path: *const c_char, flags: c_uint, attributes: *mut c_void, size: size_t) -> c_int;
 
     // Sockets.
     Entry bind: sockets::bind(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int;
@@ -125,13 +142,22 @@ crate::row::rows! {
     Entry dup2 __dup2: descriptors::dup2(from: c_int, to: c_int) -> c_int;
     Entry dup3: descriptors::dup3(from: c_int, to: c_int, flags: c_int) -> c_int;
     Entry fcntl fcntl64 + __fcntl64_nocancel: descriptors::fcntl(fd: c_int, command: c_int, arg: size_t) -> c_int;
-    Entry fchmod: descriptors::fchmod(fd: c_int, mode: mode_t) -> c_int;
-    Entry fchown: descriptors::fchown(fd: c_int, uid: uid_t, gid: gid_t) -> c_int;
-    Entry futimens: descriptors::futimens(fd: c_int, times: *const timespec) -> c_int;
-    Entry fsetxattr:
+    Symbol fchmod: descriptors::fchmod(fd: c_int, mode: mode_t) -> c_int;
+    Symbol fchown: descriptors::fchown(fd: c_int, uid: uid_t, gid: gid_t) -> c_int;
+    Symbol futimens: descriptors::futimens(fd: c_int, times: *const timespec) -> c_int;
+    Symbol fsetxattr:
         descriptors::fsetxattr(fd: c_int, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int;
-    Entry fremovexattr: descriptors::fremovexattr(fd: c_int, name: *const c_char) -> c_int;
+    Symbol fremovexattr: descriptors::fremovexattr(fd: c_int, name: *const c_char) -> c_int;
     Entry fstatfs fstatfs64: descriptors::fstatfs(fd: c_int, buf: *mut Statfs) -> c_int;
+
+    // Running programs; execl and its like are in `variadic`.
+    Entry execve + __execve: exec::execve(path: *const c_char, argv: Strings, env: Strings) -> c_int;
+    Entry execveat:
+        exec::execveat(dirfd: c_int, path: *const c_char, argv: Strings, env: Strings, flags: c_int) -> c_int;
+    Symbol fexecve: exec::fexecve(fd: c_int, argv: Strings, env: Strings) -> c_int;
+    Symbol execv: search::execv(path: *const c_char, argv: Strings) -> c_int;
+    Symbol execvp: search::execvp(file: *const c_char, argv: Strings) -> c_int;
+    Symbol execvpe: search::execvpe(file: *const c_char, argv: Strings, env: Strings) -> c_int;
 
     // Directories.
     Entry getdents64: dirs::getdents64(fd: c_int, buf: *mut c_void, size: size_t) -> ssize_t;

@@ -2,7 +2,7 @@
 
 use crate::index::Index;
 use crate::resolve::{ByText, Last, Located, Start, walk};
-use crate::table::{Member, Mount, Table};
+use crate::table::{Mount, Table};
 use alloc::vec::Vec;
 use privns_abi::{Errno, Result, path};
 use privns_host::{Host, Name};
@@ -68,6 +68,16 @@ impl Look<'_> {
     }
 
     fn finish(&self, mut located: Located) -> Result<Seen> {
+        let skeleton = |seq| {
+            self.index
+                .member(seq)
+                .is_some_and(|m| m.is_skeleton() && m.mount().dt_type() == libc::DT_DIR)
+        };
+        if located.at_mount && skeleton(located.seq) {
+            // Empty, whatever has become of the directory on the host.
+            let (ns, host) = (located.ns.as_bytes().to_vec(), located.host.as_bytes().to_vec());
+            return Ok(Seen { ns, host, dir: true, read_only: true, at_mount: true });
+        }
         let stat = match located.magic {
             true => self.host.stat(located.host.as_cstr()?)?,
             false => self.host.lstat(located.host.as_cstr()?)?,
@@ -124,6 +134,19 @@ impl Look<'_> {
         Ok(Shown { ns, dir, plain, mount, below })
     }
 
+    /// Whether a directory has the name, whatever it leads to.
+    pub(super) fn is_there(&self, name: &[u8]) -> bool {
+        let own = self.walk(name, Last::NO_FOLLOW);
+        own.and_then(|mut own| self.host.lstat(own.host.as_cstr()?)).is_ok()
+    }
+
+    /// Whether a name is there and is a symbolic link: one that leads nowhere.
+    fn dangles(&self, name: &[u8]) -> bool {
+        let own = self.walk(name, Last::NO_FOLLOW);
+        let stat = own.and_then(|mut own| self.host.lstat(own.host.as_cstr()?));
+        stat.is_ok_and(|stat| stat.is_symlink())
+    }
+
     /// Where `dst` is to be mounted, whether anything is there or not.
     pub(super) fn spot(&self, table: &Table, dst: &[u8], last: Last) -> Result<Spot> {
         let parts: Vec<&[u8]> = path::components(dst).collect();
@@ -132,7 +155,7 @@ impl Look<'_> {
             let (name, last) =
                 if rest.is_empty() { (dst, last) } else { (head(dst, rest), Last::FOLLOW) };
             let located = match self.walk(name, last) {
-                Err(Errno::ENOENT) if there > 0 => continue,
+                Err(Errno::ENOENT) if there > 0 && !self.dangles(name) => continue,
                 located => located?,
             };
             let ns = located.ns.as_bytes().to_vec();
@@ -154,9 +177,11 @@ impl Look<'_> {
 fn head<'a>(dst: &'a [u8], rest: &[&[u8]]) -> &'a [u8] {
     // `rest` begins inside `dst`: both are slices of it.
     let at = rest[0].as_ptr() as usize - dst.as_ptr() as usize;
-    match &dst[..at] {
-        b"" => b".",
-        head => head,
+    let head = &dst[..at];
+    match head.iter().rposition(|&b| b != b'/') {
+        Some(last) => &head[..=last],
+        None if head.is_empty() => b".",
+        None => b"/",
     }
 }
 
@@ -182,9 +207,4 @@ fn spot_below(ns: Vec<u8>, seen: Option<Seen>, mounted: bool, rest: &[&[u8]]) ->
     }
     missing.pop();
     Ok(Spot { ns: name, seen: None, missing })
-}
-
-/// Whether only the skeleton stands at a mount point, to be mounted upon.
-pub(super) fn is_bare(mount: &Mount) -> bool {
-    mount.members.iter().all(|m: &Member| m.rule.verb.is_skeleton())
 }

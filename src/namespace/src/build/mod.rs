@@ -11,11 +11,11 @@ use crate::failure::{Failure, Why, shown};
 use crate::file::{Action, Line};
 use crate::index::{self, Index};
 use crate::instance;
-use crate::resolve::Last;
+use crate::resolve::{Last, name_of};
 use crate::table::{Kind, Member, Mount, Order, Rule, Source, Table, Verb};
 use alloc::format;
 use alloc::vec::Vec;
-use look::{Look, Seen, Shown, Spot, is_bare};
+use look::{Look, Seen, Shown, Spot};
 use privns_abi::{Errno, path};
 use privns_host::Host;
 
@@ -72,6 +72,15 @@ pub struct Built {
     pub skipped: Vec<Failure>,
 }
 
+/// What a name shows that leads to one host path.
+pub(crate) struct Shows {
+    pub(crate) host: Vec<u8>,
+    pub(crate) read_only: bool,
+    /// The mount points that come along, under their names below it, each with
+    /// its slash.
+    pub(crate) below: Vec<Mount>,
+}
+
 impl<'a> Builder<'a> {
     /// Begins from `table`, which stays as it is; relative names begin in
     /// `cwd`, a canonical name in it.
@@ -110,9 +119,54 @@ impl<'a> Builder<'a> {
         Built { table: self.table, start: self.start, skipped: self.skipped }
     }
 
-    #[allow(dead_code)]
     pub(crate) fn table(&mut self) -> &mut Table {
         &mut self.table
+    }
+
+    /// What binding `src` would show, when that is one host path.
+    pub(crate) fn shows(&self, src: &[u8]) -> Option<Shows> {
+        let shown = self.look(|look, table| look.source(table, src)).ok()?;
+        let below = |m: &Mount| m.members.iter().any(|m| m.rule.verb != Verb::Implied);
+        let below = shown.below.iter().filter(|m| below(m)).cloned();
+        let below = below.map(|m| Mount { path: m.path[shown.ns.len()..].to_vec(), ..m }).collect();
+        if let Some(seen) = shown.plain {
+            return Some(Shows { host: seen.host, read_only: seen.read_only, below });
+        }
+        match shown.mount?.members.as_slice() {
+            [Member { source: Source::Host(host), read_only, rule, .. }] => {
+                let read_only = *read_only || rule.verb.is_skeleton();
+                Some(Shows { host: host.clone(), read_only, below })
+            }
+            _ => None,
+        }
+    }
+
+    /// The host path of what stands at a canonical name where nothing is
+    /// mounted, and whether it is read-only.
+    pub(crate) fn underneath(&self, name: &[u8]) -> Option<(Vec<u8>, bool)> {
+        let name = if name.is_empty() { b"/" } else { name };
+        let seen = self.look(|look, _| look.see(name)).ok()?;
+        (!seen.at_mount).then_some((seen.host, seen.read_only))
+    }
+
+    /// Whether only the skeleton stands at a canonical name.
+    pub(crate) fn is_bare_at(&self, name: &[u8]) -> bool {
+        self.table.at(name).is_some_and(|mount| self.is_bare(mount))
+    }
+
+    /// Whether `dir` would make a directory at this canonical name.
+    pub(crate) fn is_free(&self, name: &[u8]) -> bool {
+        let implied = |mount: &Mount| mount.members.iter().all(|m| m.rule.verb == Verb::Implied);
+        match self.table.at(name) {
+            Some(mount) => implied(mount),
+            None => self.underneath(name).is_none(),
+        }
+    }
+
+    /// A name that shows a host path, if there is one.
+    pub(crate) fn name_of(&self, host: &[u8]) -> Option<Vec<u8>> {
+        let name = self.look(|look, _| name_of(look.index, host, 0)).ok()?;
+        Some(name.as_bytes().to_vec())
     }
 
     fn line(&mut self, line: &Line) -> Result<()> {
@@ -211,11 +265,12 @@ impl<'a> Builder<'a> {
             member.read_only |= read_only;
             members.push(member);
         }
+        let union = from.mount.as_ref().is_some_and(|mount| mount.members.len() > 1);
         for old in from.mount.iter().flat_map(|mount| &mount.members) {
             let mut member = self.member(old.source.clone(), Verb::Bind, line);
             member.read_only |= old.read_only || old.rule.verb.is_skeleton();
-            member.create = old.create;
-            member.base = old.base;
+            member.create = old.create && union;
+            member.base = old.base && union;
             members.push(member);
         }
         if line.create && !members.iter().any(|m| m.create) {
@@ -237,7 +292,7 @@ impl<'a> Builder<'a> {
         let kind = if from.dir { Kind::Dir } else { Kind::File };
         self.room(from.below.len())?;
         let along = self.seen_along(line, to, from);
-        let bare = self.table.at(&to.ns).is_some_and(is_bare);
+        let bare = self.is_bare_at(&to.ns);
         if bare && line.order != Order::Replace {
             // The skeleton is there to be mounted upon, not to be a member:
             // what is mounted below it stays.
@@ -265,9 +320,25 @@ impl<'a> Builder<'a> {
             let top = [&to.ns[..], &rest[..first]].concat();
             (top, [&to.ns[..], rest].concat(), old)
         });
+        let empty = from.mount.as_ref().is_some_and(|mount| self.is_bare(mount));
+        let last = line.order == Order::After || (line.order == Order::Before && empty);
         let hidden =
-            |top: &[u8]| line.order == Order::After && self.look(|look, _| look.see(top)).is_ok();
-        named.filter(|(top, _, _)| !hidden(top)).map(|(_, name, old)| (name, old)).collect()
+            |top: &[u8]| last && self.look(|look, _| Ok(look.is_there(top))).is_ok_and(|is| is);
+        // What is there already stays the older.
+        let there = |name: &[u8], old: &Mount| {
+            let now = self.table.at(name).filter(|_| line.order != Order::Replace);
+            now.is_some_and(|now| {
+                let same = |(a, b): (&Member, &Member)| {
+                    let fixed = b.read_only || b.rule.verb.is_skeleton();
+                    a.source == b.source
+                        && (fixed || a.read_only == (b.read_only || line.read_only))
+                };
+                now.members.len() == old.members.len()
+                    && now.members.iter().zip(&old.members).all(same)
+            })
+        };
+        let named = named.filter(|(top, name, old)| !hidden(top) && !there(name, old));
+        named.map(|(_, name, old)| (name, old)).collect()
     }
 
     /// Adds members to what stands at a place.
@@ -280,6 +351,8 @@ impl<'a> Builder<'a> {
         if line.order == Order::Before {
             members.reverse();
         }
+        // The skeleton's directories are empty: they would add nothing.
+        members.retain(|Member { source: Source::Host(host), .. }| !self.in_skeleton(host));
         for mut member in members {
             // Who stood here first has been decided already.
             member.base = false;
@@ -362,11 +435,24 @@ impl<'a> Builder<'a> {
             },
             (None, None) => return Err(missing("private", dir, Errno::ENOENT)),
         };
+        if self.in_skeleton(&original) {
+            let failure = missing("private", dir, Errno::ENOENT);
+            return Err(failure.fix("only a directory that the host has can have instances"));
+        }
         self.implied(line, &to)?;
         let host = self.places.instance(&to.ns, &original)?;
         let member = self.member(Source::Host(host), Verb::Private, line);
         self.table.cover(&to.ns, Kind::Dir, alloc::vec![member]);
         Ok(())
+    }
+
+    /// Whether only the skeleton stands at a mount point, to be mounted upon.
+    fn is_bare(&self, mount: &Mount) -> bool {
+        mount.members.iter().all(|Member { source: Source::Host(host), .. }| self.in_skeleton(host))
+    }
+
+    fn in_skeleton(&self, host: &[u8]) -> bool {
+        !self.table.skeleton.is_empty() && path::is_within(host, &self.table.skeleton)
     }
 
     fn dir(&mut self, line: &Line, dst: &[u8]) -> Result<()> {
@@ -379,7 +465,7 @@ impl<'a> Builder<'a> {
                 // From now on it is meant to be there.
                 for mount in self.table.at_mut(&to.ns).into_iter() {
                     for member in &mut mount.members {
-                        if member.rule.verb == Verb::Implied && !to.ns.is_empty() {
+                        if member.rule.verb == Verb::Implied {
                             member.rule = Rule { verb: Verb::Dir, origin: line.origin.clone() };
                         }
                     }
@@ -394,13 +480,10 @@ impl<'a> Builder<'a> {
 
     fn symlink(&mut self, line: &Line, target: &[u8], dst: &[u8]) -> Result<()> {
         let to = self
-            .look(|look, table| look.spot(table, dst, Last::MAKE))
+            .look(|look, table| look.spot(table, dst, Last::NO_FOLLOW))
             .map_err(|errno| place(line, dst, errno))?;
-        if let Some(seen) = &to.seen {
-            return match self.link_text(seen) {
-                Some(text) if text == target => Ok(()),
-                _ => Err(place(line, dst, Errno::EEXIST)),
-            };
+        if to.ns.is_empty() {
+            return Err(place(line, dst, Errno::EBUSY));
         }
         self.implied(line, &to)?;
         let verb = Verb::Symlink(target.to_vec());
@@ -410,13 +493,6 @@ impl<'a> Builder<'a> {
         member.source = Source::Host(host);
         self.table.cover(&to.ns, Kind::Symlink, alloc::vec![member]);
         Ok(())
-    }
-
-    fn link_text(&self, seen: &Seen) -> Option<Vec<u8>> {
-        let mut name = privns_host::Name::from(&seen.host).ok()?;
-        let mut text = privns_host::Name::new();
-        self.host.readlink(name.as_cstr().ok()?, &mut text).ok()?;
-        Some(text.as_bytes().to_vec())
     }
 
     fn unmount(&mut self, line: &Line, src: Option<&[u8]>, dst: &[u8]) -> Result<()> {

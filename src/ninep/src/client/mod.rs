@@ -183,6 +183,8 @@ pub struct Client<T, M> {
     transport: T,
     monitor: M,
     agreed: Agreed,
+    /// Largest payload of one message, bytes.
+    largest: u32,
     timeout: Duration,
     grace: Duration,
 }

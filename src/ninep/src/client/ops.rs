@@ -11,7 +11,7 @@ use crate::message::{
 };
 use crate::name::Name;
 use crate::wire::{Decoded, Few, Field, Reader, Trailing, Writer};
-use crate::{Dialect, Errno, IO_HEADER, NONUM, Result, WALK_MAX};
+use crate::{Dialect, Errno, NONUM, Result, WALK_MAX};
 use alloc::vec::Vec;
 
 /// An open file.
@@ -287,8 +287,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
 
     /// The largest payload for an `iounit` that the server gave.
     pub(super) fn payload(&self, iounit: u32) -> u32 {
-        let most = self.agreed.msize - IO_HEADER;
-        if iounit == 0 { most } else { iounit.min(most) }
+        if iounit == 0 { self.largest } else { iounit.min(self.largest) }
     }
 
     /// Sends a read of up to `count` bytes; [`Client::end_read`] takes what

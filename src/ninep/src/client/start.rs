@@ -6,7 +6,7 @@ use crate::dialect::{Agreed, accept};
 use crate::frame::Framer;
 use crate::message::{Body, Rattach, Rauth, Rversion, Tattach, Tauth, Tversion, split};
 use crate::wire::{Reader, Unix};
-use crate::{Dialect, Errno, HEADER, MSIZE_MAX, MSIZE_MIN, NOFID, NOTAG, Result};
+use crate::{Dialect, Errno, IO_HEADER, MSIZE_MAX, MSIZE_MIN, NOFID, NOTAG, Result};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -16,6 +16,8 @@ struct Negotiation<'t, T> {
     framer: Framer,
     deadline: Duration,
     msize: u32,
+    /// The server said no in the way that ganesha does.
+    old_error: bool,
 }
 
 impl<T: Transport> Negotiation<'_, T> {
@@ -31,7 +33,11 @@ impl<T: Transport> Negotiation<'_, T> {
         }
         match kind {
             // Rlerror, or Rerror in whatever form: diod and ganesha say so.
-            7 | 107 => Ok(None),
+            7 => Ok(None),
+            107 => {
+                self.old_error = true;
+                Ok(None)
+            }
             Rversion::TYPE => {
                 let r: Rversion<'_> = Reader::new(body, Dialect::Base).get()?;
                 accept(version, self.msize, r.version, r.msize)
@@ -92,6 +98,11 @@ impl<T: Transport> Negotiation<'_, T> {
     }
 }
 
+/// Payload that ganesha is asked for at most. Version 4.3 agrees to messages
+/// of 1 MiB and ends with SIGSEGV when it is to read 96 KiB at once; it is the
+/// one server known to refuse an offer of 9P2000.L with Rerror.
+const FRAGILE: u32 = 64 << 10;
+
 impl<T: Transport, M: Monitor<State>> Client<T, M> {
     /// Agrees with the server on a dialect and a message size. `monitor`
     /// makes the monitor from the first state.
@@ -106,15 +117,19 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     ) -> Result<Self> {
         let msize = options.msize.clamp(MSIZE_MIN, MSIZE_MAX);
         let deadline = transport.now().saturating_add(options.timeout);
+        let framer = Framer::new(MSIZE_MIN);
         let mut negotiation =
-            Negotiation { transport: &transport, framer: Framer::new(MSIZE_MIN), deadline, msize };
+            Negotiation { transport: &transport, framer, deadline, msize, old_error: false };
         let agreed = negotiation.settle(options.offers)?;
+        let fragile = negotiation.old_error && agreed.dialect == Dialect::Linux;
+        let largest = if fragile { FRAGILE } else { agreed.msize - IO_HEADER };
+        let largest = largest.min(agreed.msize - IO_HEADER);
         if !negotiation.framer.is_empty() {
             return Err(Errno::EPROTO);
         }
-        debug_assert!(agreed.msize as usize > HEADER);
         let monitor = monitor(State::new(agreed.msize));
-        Ok(Client { transport, monitor, agreed, timeout: options.timeout, grace: options.grace })
+        let Options { timeout, grace, .. } = *options;
+        Ok(Client { transport, monitor, agreed, largest, timeout, grace })
     }
 
     /// Binds a fid to the root of the tree `aname` as user `uname`, whose

@@ -111,10 +111,9 @@ impl Pages {
             let cut = self.pages.split_off(&first);
             budget.give(cut.len() * PAGE);
             let within = (size % PAGE as u64) as usize;
-            if within > 0 {
-                if let Some(page) = self.pages.get_mut(&(size / PAGE as u64)) {
-                    page[within..].fill(0);
-                }
+            let last = self.pages.get_mut(&(size / PAGE as u64)).filter(|_| within > 0);
+            if let Some(page) = last {
+                page[within..].fill(0);
             }
         }
         self.size = size;

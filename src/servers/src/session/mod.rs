@@ -263,9 +263,9 @@ impl<T: Tree> Session<T> {
         if matches!(from.use_, Use::XattrRead(_) | Use::XattrWrite { .. }) {
             return Err(Errno::EBADF);
         }
-        // An open fid can be cloned, to the file and not to the opening, but
-        // walks no further (walk(5)).
-        if matches!(from.use_, Use::Open(_)) && (m.newfid == m.fid || !names.is_empty()) {
+        // By walk(5) an open fid walks nowhere. diod's tools do it all the
+        // same, and it harms nobody as long as the fid itself stays.
+        if matches!(from.use_, Use::Open(_)) && m.newfid == m.fid {
             return Err(Errno::EBADF);
         }
         self.check_free(m.newfid, Some(m.fid))?;
@@ -470,10 +470,9 @@ impl<T: Tree> Session<T> {
     fn clear(&mut self) {
         let numbers: Vec<u32> = self.fids.keys().copied().collect();
         for number in numbers {
-            if let Ok(fid) = self.take(number) {
-                if fid.remove_on_close {
-                    let _ = self.unlink_node(&fid.node);
-                }
+            let removed = self.take(number).ok().filter(|fid| fid.remove_on_close);
+            if let Some(fid) = removed {
+                let _ = self.unlink_node(&fid.node);
             }
         }
     }

@@ -1,0 +1,256 @@
+//! Children that share our memory: from vfork, and those in which libc's
+//! posix_spawn runs its file actions.
+//!
+//! Such a child has a working directory and descriptors of its own, and what
+//! it does to them must not be noted as done by us. So it notes in a [`Guest`]
+//! of its own, which the parent's thread has made ready before and takes back
+//! when the call returns: until the child has run its program that thread
+//! waits, and the two are one thread to the C library. That is why a guest is
+//! found by the thread pointer.
+
+use crate::process::Cwd;
+use alloc::boxed::Box;
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use once_cell::race::OnceBox;
+use privns_host::Kernel;
+
+const SLOTS: usize = 8;
+/// Descriptors that one child may note; beyond that it knows nothing of any.
+const NOTES: usize = 48;
+/// Blocks of memory that outlive a child's exec.
+const KEPT: usize = 3;
+
+/// The children under way.
+pub struct Guests {
+    /// Threads inside such a call.
+    sharing: AtomicU32,
+    /// Ours: what tells the child from us, asked only while there is one.
+    pid: AtomicI32,
+    first: Block,
+}
+
+struct Block {
+    guests: [Guest; SLOTS],
+    next: OnceBox<Block>,
+}
+
+/// What one such child knows of itself.
+pub struct Guest {
+    /// The thread pointer that it shares with its parent's thread; 0: free.
+    owner: AtomicUsize,
+    pub(crate) cwd: Cwd,
+    notes: [Note; NOTES],
+    /// It has had more descriptors than there is room for.
+    blind: AtomicBool,
+    unknown: AtomicU64,
+    kept: [(AtomicUsize, AtomicUsize); KEPT],
+}
+
+/// A descriptor's number + 1, and what is noted of it.
+struct Note {
+    number: AtomicI32,
+    value: AtomicU64,
+}
+
+impl Guests {
+    pub(crate) const fn new() -> Guests {
+        Guests { sharing: AtomicU32::new(0), pid: AtomicI32::new(0), first: Block::new() }
+    }
+
+    /// The guest that calls, when it is one.
+    #[inline]
+    pub(crate) fn guest(&self) -> Option<&Guest> {
+        if self.sharing.load(Ordering::Relaxed) == 0 { None } else { self.look() }
+    }
+
+    #[cold]
+    fn look(&self) -> Option<&Guest> {
+        if Kernel.getpid() == self.pid.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.find(privns_host::raw::thread_pointer())
+    }
+
+    fn find(&self, owner: usize) -> Option<&Guest> {
+        self.all().find(|guest| guest.owner.load(Ordering::Acquire) == owner)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Guest> {
+        let blocks = core::iter::successors(Some(&self.first), |block| block.next.get());
+        blocks.flat_map(|block| &block.guests)
+    }
+
+    /// Makes a guest ready for the child that the calling thread is about to
+    /// make.
+    pub(crate) fn invite(&self, cwd: &Cwd) {
+        let owner = privns_host::raw::thread_pointer();
+        let known = self.find(owner);
+        if known.is_none() || self.sharing.load(Ordering::Relaxed) == 0 {
+            // Not in a guest ourselves. Asked again each time: a process made
+            // by a raw clone(2) has run no handler of ours.
+            self.pid.store(Kernel.getpid(), Ordering::Relaxed);
+        }
+        if known.is_none() {
+            let guest = self.claim(owner);
+            guest.cwd.copy(cwd);
+            guest.notes.iter().for_each(|note| note.number.store(0, Ordering::Relaxed));
+            guest.blind.store(false, Ordering::Relaxed);
+        }
+        self.sharing.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn claim(&self, owner: usize) -> &Guest {
+        let mut block = &self.first;
+        loop {
+            for guest in &block.guests {
+                let free = guest.owner.load(Ordering::Relaxed) == 0;
+                let (acquire, relaxed) = (Ordering::Acquire, Ordering::Relaxed);
+                if free && guest.owner.compare_exchange(0, owner, acquire, relaxed).is_ok() {
+                    return guest;
+                }
+            }
+            block = block.next.get_or_init(|| Box::new(Block::new()));
+        }
+    }
+
+    /// The child has gone its way. `free` gets what it has left behind, as
+    /// [`Guest::keep`] was given it. A guest that has made one itself says
+    /// nothing.
+    pub(crate) fn dismiss(&self, free: &mut dyn FnMut(usize, usize)) {
+        self.sharing.fetch_sub(1, Ordering::AcqRel);
+        if Kernel.getpid() != self.pid.load(Ordering::Relaxed) {
+            return;
+        }
+        let Some(guest) = self.find(privns_host::raw::thread_pointer()) else { return };
+        for (at, len) in &guest.kept {
+            match at.swap(0, Ordering::Relaxed) {
+                0 => {}
+                at => free(at, len.load(Ordering::Relaxed)),
+            }
+        }
+        guest.owner.store(0, Ordering::Release);
+    }
+
+    /// For the child of a fork, which has a copy of all that was under way in
+    /// other threads.
+    pub(crate) fn forked(&self) {
+        self.pid.store(Kernel.getpid(), Ordering::Relaxed);
+        self.sharing.store(0, Ordering::Relaxed);
+        self.all().for_each(|guest| guest.owner.store(0, Ordering::Relaxed));
+    }
+}
+
+impl Block {
+    const fn new() -> Block {
+        Block { guests: [const { Guest::new() }; SLOTS], next: OnceBox::new() }
+    }
+}
+
+impl Guest {
+    const fn new() -> Guest {
+        Guest {
+            owner: AtomicUsize::new(0),
+            cwd: Cwd::new(),
+            notes: [const { Note { number: AtomicI32::new(0), value: AtomicU64::new(0) } }; NOTES],
+            blind: AtomicBool::new(false),
+            unknown: AtomicU64::new(0),
+            kept: [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; KEPT],
+        }
+    }
+
+    /// Remembers memory that exec still reads when the child is gone, for the
+    /// parent to free.
+    pub fn keep(&self, at: usize, len: usize) {
+        if let Some(kept) = self.kept.iter().find(|k| k.0.load(Ordering::Relaxed) == 0) {
+            kept.1.store(len, Ordering::Relaxed);
+            kept.0.store(at, Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets it again: exec has failed.
+    pub fn unkeep(&self) {
+        self.kept.iter().for_each(|kept| kept.0.store(0, Ordering::Relaxed));
+    }
+
+    /// What is noted of `fd`; `None`: what the parent knows holds.
+    pub(crate) fn note(&self, fd: i32) -> Option<&AtomicU64> {
+        if self.blind.load(Ordering::Relaxed) {
+            self.unknown.store(0, Ordering::Relaxed);
+            return Some(&self.unknown);
+        }
+        let mut notes = self.notes.iter();
+        notes.find(|note| note.number.load(Ordering::Relaxed) == fd + 1).map(|note| &note.value)
+    }
+
+    /// The place to note something of `fd`.
+    pub(crate) fn place(&self, fd: i32) -> &AtomicU64 {
+        if let Some(value) = self.note(fd) {
+            return value;
+        }
+        match self.notes.iter().find(|note| note.number.load(Ordering::Relaxed) == 0) {
+            Some(note) => {
+                note.number.store(fd + 1, Ordering::Relaxed);
+                &note.value
+            }
+            None => {
+                self.blind.store(true, Ordering::Relaxed);
+                &self.unknown
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parent_is_no_guest_and_a_guest_notes_for_itself() {
+        static GUESTS: Guests = Guests::new();
+        let cwd = Cwd::new();
+        assert!(GUESTS.guest().is_none());
+        GUESTS.invite(&cwd);
+        assert!(GUESTS.guest().is_none());
+        // As in a child: another process number, the same thread pointer.
+        let pid = GUESTS.pid.swap(-1, Ordering::Relaxed);
+        let guest = GUESTS.guest().unwrap();
+        assert!(guest.note(3).is_none());
+        guest.place(3).store(7, Ordering::Relaxed);
+        assert_eq!(guest.note(3).unwrap().load(Ordering::Relaxed), 7);
+        guest.keep(0x1000, 64);
+        GUESTS.pid.store(pid, Ordering::Relaxed);
+        let mut freed = std::vec::Vec::new();
+        GUESTS.dismiss(&mut |at, len| freed.push((at, len)));
+        assert_eq!(freed, [(0x1000, 64)]);
+        GUESTS.invite(&cwd);
+        GUESTS.pid.store(-1, Ordering::Relaxed);
+        assert!(GUESTS.guest().unwrap().note(3).is_none());
+    }
+
+    #[test]
+    fn threads_have_a_guest_each() {
+        static GUESTS: Guests = Guests::new();
+        let cwd = Cwd::new();
+        std::thread::scope(|scope| {
+            for _ in 0..20 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        GUESTS.invite(&cwd);
+                        assert!(GUESTS.find(privns_host::raw::thread_pointer()).is_some());
+                        GUESTS.dismiss(&mut |_, _| {});
+                    }
+                });
+            }
+        });
+        assert!(GUESTS.all().all(|guest| guest.owner.load(Ordering::Relaxed) == 0));
+    }
+
+    #[test]
+    fn a_guest_with_too_many_descriptors_knows_none() {
+        let guest = Guest::new();
+        for fd in 0..=NOTES as i32 {
+            guest.place(fd).store(1, Ordering::Relaxed);
+        }
+        assert_eq!(guest.note(0).unwrap().load(Ordering::Relaxed), 0);
+    }
+}

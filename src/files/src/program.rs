@@ -1,0 +1,370 @@
+//! What a program's file says about it (elf(5), execve(2)): whether the
+//! library can serve it, known before it is run.
+//!
+//! Nothing here allocates: exec is called in vfork's children and in signal
+//! handlers.
+
+use privns_abi::Result;
+use privns_host::Kernel;
+
+/// What the beginning of a file says it is.
+#[derive(Debug, Clone)]
+pub enum Header {
+    /// `#!` and a line.
+    Script(Script),
+    /// An ELF program.
+    Elf(Elf),
+    /// Something else; the kernel may know it (binfmt_misc).
+    Other,
+}
+
+/// The line of a script.
+#[derive(Debug, Clone)]
+pub struct Script {
+    line: Text,
+    /// Where the interpreter's name ends.
+    name_end: usize,
+    /// Where the argument begins; the line's end when there is none.
+    argument: usize,
+}
+
+/// An ELF program.
+#[derive(Debug, Clone)]
+pub struct Elf {
+    /// 64 or 32.
+    pub bits: u8,
+    /// `EM_*`.
+    pub machine: u16,
+    loader: Option<Text>,
+    sanitizer: Option<Text<SONAME_MAX>>,
+}
+
+/// A short text inside a value.
+#[derive(Debug, Clone)]
+struct Text<const MAX: usize = LINE_MAX> {
+    bytes: [u8; MAX],
+    len: usize,
+}
+
+const CLASS_64: u8 = 2;
+const LITTLE: u8 = 1;
+const PT_LOAD: u64 = 1;
+const PT_DYNAMIC: u64 = 2;
+const PT_INTERP: u64 = 3;
+const DT_NEEDED: u64 = 1;
+const DT_STRTAB: u64 = 5;
+/// What the kernel reads of a `#!` line (BINPRM_BUF_SIZE).
+const LINE_MAX: usize = 256;
+/// Longest name of a sanitizer's library that we look for.
+const SONAME_MAX: usize = 40;
+/// Most programs' headers and loader's name lie in these first bytes.
+const START: usize = 1024;
+/// Program headers looked at; linkers write about a dozen.
+const HEADERS_MAX: u64 = 64;
+
+/// This machine's `EM_*`.
+pub const MACHINE: u16 = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
+
+/// The file names of the loaders of the C library that we are built for.
+const LOADERS: &[&[u8]] = &[b"ld-linux-x86-64.so.2", b"ld-linux-aarch64.so.1", b"ld.so.1"];
+
+/// Libraries that refuse to start unless they come before all others.
+const SANITIZERS: &[&[u8]] = &[b"libasan.so", b"libtsan.so", b"libhwasan.so", b"liblsan.so"];
+
+impl Header {
+    /// Reads what `fd` is open on.
+    ///
+    /// # Errors
+    /// pread(2)'s.
+    pub fn of(fd: i32) -> Result<Header> {
+        Header::read(&|at, out: &mut [u8]| Kernel.pread(fd, out, at))
+    }
+
+    /// Reads a file through `read`, which fills a buffer from an offset as far
+    /// as the file goes.
+    ///
+    /// # Errors
+    /// What `read` returns.
+    pub fn read(read: &dyn Fn(u64, &mut [u8]) -> Result<usize>) -> Result<Header> {
+        let mut start = [0; START];
+        let len = read(0, &mut start)?;
+        let start = start.get(..len).unwrap_or_default();
+        if let Some(line) = start.strip_prefix(b"#!") {
+            return Ok(script(line).map_or(Header::Other, Header::Script));
+        }
+        let file = File { start, read, wide: false, little: true };
+        Ok(file.elf().map_or(Header::Other, Header::Elf))
+    }
+}
+
+impl Script {
+    /// The interpreter's name.
+    #[must_use]
+    pub fn interpreter(&self) -> &[u8] {
+        self.line.as_bytes().get(..self.name_end).unwrap_or_default()
+    }
+
+    /// All that follows it on the line, as one argument.
+    #[must_use]
+    pub fn argument(&self) -> Option<&[u8]> {
+        self.line.as_bytes().get(self.argument..).filter(|a| !a.is_empty())
+    }
+}
+
+impl Elf {
+    /// The dynamic loader that it names; `None` for a static program.
+    #[must_use]
+    pub fn loader(&self) -> Option<&[u8]> {
+        self.loader.as_ref().map(Text::as_bytes)
+    }
+
+    /// The library among those it needs that must be loaded before all others.
+    #[must_use]
+    pub fn sanitizer(&self) -> Option<&[u8]> {
+        self.sanitizer.as_ref().map(Text::as_bytes)
+    }
+
+    /// Why the library cannot serve the program, whose file is called `name`;
+    /// `None` when it can.
+    #[must_use]
+    pub fn unserved(&self, name: &[u8]) -> Option<&'static str> {
+        if self.machine != MACHINE || self.bits != 64 {
+            return Some("it is for another architecture");
+        }
+        match self.loader() {
+            Some(loader) if is_loader(loader) => None,
+            Some(_) => Some("it uses another C library"),
+            // The loader itself is run as a program too, and names none.
+            None if is_loader(name) => None,
+            None => Some("it is statically linked"),
+        }
+    }
+}
+
+/// Whether a path ends in the name of a loader of our C library: `ld-2.31.so`
+/// is what older systems call the file itself.
+fn is_loader(path: &[u8]) -> bool {
+    let name = privns_abi::path::file_name(path);
+    LOADERS.contains(&name) || name.starts_with(b"ld-2.") && name.ends_with(b".so")
+}
+
+impl<const MAX: usize> Text<MAX> {
+    fn new(bytes: &[u8]) -> Self {
+        let len = bytes.len().min(MAX);
+        let mut text = Text { bytes: [0; MAX], len };
+        text.bytes[..len].copy_from_slice(&bytes[..len]);
+        text
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// The line behind `#!` as the kernel takes it apart: only spaces and tabs
+/// separate, and a name that the kernel may have cut short is none.
+fn script(line: &[u8]) -> Option<Script> {
+    let blank = |b: &u8| matches!(b, b' ' | b'\t');
+    let line = line.get(..LINE_MAX - 3).unwrap_or(line);
+    let newline = line.iter().position(|b| *b == b'\n');
+    let ended = newline.is_some() || line.len() < LINE_MAX - 3;
+    let line = line.get(..newline.unwrap_or(line.len()))?;
+    let from = line.iter().position(|b| !blank(b))?;
+    let line = line.get(from..)?;
+    let name_end = line.iter().position(|b| blank(b) || *b == 0);
+    if name_end.is_none() && !ended {
+        return None;
+    }
+    let name_end = name_end.unwrap_or(line.len());
+    let rest = line.get(name_end..)?;
+    let rest = rest.get(..rest.iter().position(|b| *b == 0).unwrap_or(rest.len()))?;
+    let end = name_end + rest.iter().rposition(|b| !blank(b)).map_or(0, |at| at + 1);
+    let argument = rest.iter().position(|b| !blank(b)).map_or(end, |at| name_end + at);
+    (name_end > 0).then(|| Script { line: Text::new(&line[..end]), name_end, argument })
+}
+
+/// An ELF file being read.
+struct File<'a> {
+    start: &'a [u8],
+    read: &'a dyn Fn(u64, &mut [u8]) -> Result<usize>,
+    wide: bool,
+    little: bool,
+}
+
+/// A program header.
+#[derive(Clone, Copy)]
+struct Segment {
+    kind: u64,
+    offset: u64,
+    address: u64,
+    size: u64,
+}
+
+impl File<'_> {
+    fn elf(mut self) -> Option<Elf> {
+        let ident = self.start.get(..16)?.strip_prefix(b"\x7fELF")?;
+        self.wide = ident[0] == CLASS_64;
+        self.little = ident[1] == LITTLE;
+        let machine = self.number(18, 2)? as u16;
+        let mut elf =
+            Elf { bits: if self.wide { 64 } else { 32 }, machine, loader: None, sanitizer: None };
+        if let Some(loader) = self.segments()?.find(|s| s.kind == PT_INTERP) {
+            elf.loader = Some(self.text(loader.offset));
+            if self.wide && machine == MACHINE {
+                elf.sanitizer = self.sanitizer();
+            }
+        }
+        Some(elf)
+    }
+
+    fn segments(&self) -> Option<impl Iterator<Item = Segment> + '_> {
+        let (offset, size, count) = if self.wide {
+            (self.number(32, 8)?, self.number(54, 2)?, self.number(56, 2)?)
+        } else {
+            (self.number(28, 4)?, self.number(42, 2)?, self.number(44, 2)?)
+        };
+        Some((0..count.min(HEADERS_MAX)).map_while(move |i| {
+            let at = offset.checked_add(i.checked_mul(size)?)?;
+            let field = |wide: u64, narrow: u64| {
+                let (at, len) = if self.wide { (at + wide, 8) } else { (at + narrow, 4) };
+                self.number(at, len)
+            };
+            at.checked_add(64)?;
+            Some(Segment {
+                kind: self.number(at, 4)?,
+                offset: field(8, 4)?,
+                address: field(16, 8)?,
+                size: field(32, 16)?,
+            })
+        }))
+    }
+
+    /// The first of the needed libraries that is a sanitizer's: linkers put it
+    /// before all others.
+    fn sanitizer(&self) -> Option<Text<SONAME_MAX>> {
+        let dynamic = self.segments()?.find(|s| s.kind == PT_DYNAMIC)?;
+        let mut bytes = [0; 512];
+        let len = (self.read)(dynamic.offset, &mut bytes).ok()?;
+        let entries = bytes.get(..len)?.chunks_exact(16).map(|entry| {
+            let (tag, value) = entry.split_at(8);
+            (self.fold(tag), self.fold(value))
+        });
+        let entries = entries.take_while(|(tag, _)| *tag != 0);
+        let strings = entries.clone().find(|(tag, _)| *tag == DT_STRTAB)?.1;
+        let load = self.segments()?.find(|s| {
+            s.kind == PT_LOAD && (s.address..s.address.saturating_add(s.size)).contains(&strings)
+        })?;
+        let strings = strings - load.address + load.offset;
+        let mut needed = entries.filter(|(tag, _)| *tag == DT_NEEDED).take(2);
+        needed.find_map(|(_, at)| {
+            let name = self.text(strings.checked_add(at)?);
+            SANITIZERS.iter().any(|s| name.as_bytes().starts_with(s)).then_some(name)
+        })
+    }
+
+    /// The text at an offset, up to its NUL.
+    fn text<const MAX: usize>(&self, at: u64) -> Text<MAX> {
+        let mut bytes = [0; MAX];
+        let len = self.fill(at, &mut bytes).unwrap_or(0);
+        let text = bytes.get(..len).unwrap_or_default();
+        Text::new(text.split(|b| *b == 0).next().unwrap_or_default())
+    }
+
+    fn number(&self, at: u64, len: usize) -> Option<u64> {
+        let mut bytes = [0; 8];
+        let bytes = bytes.get_mut(..len)?;
+        (self.fill(at, bytes)? == len).then(|| self.fold(bytes))
+    }
+
+    fn fold(&self, bytes: &[u8]) -> u64 {
+        let fold = |n: u64, b: &u8| n << 8 | u64::from(*b);
+        if self.little { bytes.iter().rev().fold(0, fold) } else { bytes.iter().fold(0, fold) }
+    }
+
+    /// What the file has at an offset: from the bytes at hand where they go
+    /// that far.
+    fn fill(&self, at: u64, out: &mut [u8]) -> Option<usize> {
+        let near = usize::try_from(at).ok().and_then(|at| {
+            let end = at.checked_add(out.len())?;
+            self.start.get(at..end)
+        });
+        match near {
+            Some(bytes) => {
+                out.copy_from_slice(bytes);
+                Some(bytes.len())
+            }
+            None => (self.read)(at, out).ok(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    fn parse(bytes: &[u8]) -> Header {
+        let read = |at: u64, out: &mut [u8]| {
+            let from = bytes.get(at as usize..).unwrap_or_default();
+            let n = from.len().min(out.len());
+            out[..n].copy_from_slice(&from[..n]);
+            Ok(n)
+        };
+        Header::read(&read).unwrap()
+    }
+
+    #[test]
+    fn our_own_program_can_be_served() {
+        let own = std::fs::read("/proc/self/exe").unwrap();
+        let Header::Elf(elf) = parse(&own) else { panic!("no ELF") };
+        assert_eq!(elf.unserved(b"/x"), None);
+        assert_eq!((elf.bits, elf.machine), (64, MACHINE));
+        assert!(elf.sanitizer().is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_served_is_said() {
+        let mut elf = Elf { bits: 64, machine: MACHINE, loader: None, sanitizer: None };
+        assert_eq!(elf.unserved(b"/bin/x"), Some("it is statically linked"));
+        assert_eq!(elf.unserved(b"/lib64/ld-linux-x86-64.so.2"), None);
+        elf.loader = Some(Text::new(b"/lib/ld-musl-x86_64.so.1"));
+        assert_eq!(elf.unserved(b"/bin/x"), Some("it uses another C library"));
+        elf.bits = 32;
+        assert_eq!(elf.unserved(b"/bin/x"), Some("it is for another architecture"));
+    }
+
+    #[test]
+    fn a_script_names_its_interpreter_and_one_argument() {
+        let line = |bytes: &[u8]| match parse(bytes) {
+            Header::Script(s) => Some((s.interpreter().to_vec(), s.argument().map(<[u8]>::to_vec))),
+            _ => None,
+        };
+        let script = |i: &str, a: Option<&str>| Some((i.into(), a.map(Into::into)));
+        assert_eq!(line(b"#! /bin/sh\nx"), script("/bin/sh", None));
+        assert_eq!(line(b"#!/bin/sh"), script("/bin/sh", None));
+        assert_eq!(line(b"#!/usr/bin/env -S a b \n"), script("/usr/bin/env", Some("-S a b")));
+        // Only blanks are trimmed: a carriage return belongs to the name.
+        assert_eq!(line(b"#!/bin/sh\r\n"), script("/bin/sh\r", None));
+        assert_eq!(line(b"#!\n"), None);
+        assert_eq!(line(b"#!  \t\n/bin/sh"), None);
+        assert_eq!(line(b"echo"), None);
+        let mut long: Vec<u8> = b"#!/".to_vec();
+        long.resize(300, b'x');
+        assert_eq!(line(&long), None);
+        long[200] = b' ';
+        assert_eq!(line(&long).unwrap().0.len(), 198);
+    }
+
+    #[test]
+    fn any_damage_is_only_another_answer() {
+        let own = std::fs::read("/proc/self/exe").unwrap();
+        for at in 0..900 {
+            for value in [0, 0x7f, 0xff] {
+                let mut bad = own[..4096].to_vec();
+                bad[at] = value;
+                let _ = parse(&bad);
+            }
+            let _ = parse(&own[..at]);
+        }
+    }
+}

@@ -1,0 +1,457 @@
+//! exec: the program is found in the namespace, the library and the family's
+//! table go with it, and what cannot be served is known before it runs.
+//!
+//! A script's interpreter is the kernel's to find, which knows nothing of the
+//! namespace: where that makes a difference, we run the interpreter ourselves,
+//! with the arguments that the kernel would have given it.
+
+use crate::call::{Does, Named, Ret};
+use crate::handover::{self, Block, Next, Settings, Wanted};
+use crate::PROCESS;
+use core::ffi::{c_char, c_int, CStr};
+use core::sync::atomic::Ordering;
+use privns_abi::{path, Errno, Result};
+use privns_files::process::View;
+use privns_files::program::{Elf, Header, Script};
+use privns_files::Target;
+use privns_host::kernel::{decimal, OpenHow, RESOLVE_NO_SYMLINKS};
+use privns_host::{sys, Kernel};
+use privns_namespace::family::Counter;
+
+/// An array of C strings that ends with null.
+pub(crate) type Strings = *const *const c_char;
+
+/// Scripts that are run by scripts, as many as the kernel bears.
+const NESTED: usize = 5;
+
+pub(crate) unsafe fn execve(path: *const c_char, argv: Strings, env: Strings) -> c_int {
+    // SAFETY: passed on.
+    unsafe { exec_at(libc::AT_FDCWD, path, argv, env, 0) }.ret()
+}
+
+pub(crate) unsafe fn execveat(
+    dirfd: c_int,
+    path: *const c_char,
+    argv: Strings,
+    env: Strings,
+    flags: c_int,
+) -> c_int {
+    // SAFETY: passed on.
+    unsafe { exec_at(dirfd, path, argv, env, flags) }.ret()
+}
+
+pub(crate) unsafe fn fexecve(fd: c_int, argv: Strings, env: Strings) -> c_int {
+    if fd < 0 || argv.is_null() || env.is_null() {
+        return Err(Errno::EINVAL).ret();
+    }
+    // SAFETY: passed on.
+    unsafe { exec_at(fd, c"".as_ptr(), argv, env, libc::AT_EMPTY_PATH) }.ret()
+}
+
+/// execveat(2) in the namespace. Returns only when it has failed.
+///
+/// # Safety
+/// `path` is a C string, null, or what only the kernel can say EFAULT to; the
+/// arrays are null or as exec takes them.
+pub(crate) unsafe fn exec_at(
+    dirfd: c_int,
+    path: *const c_char,
+    argv: Strings,
+    env: Strings,
+    flags: c_int,
+) -> Result<usize> {
+    let named = if flags & libc::AT_SYMLINK_NOFOLLOW != 0 {
+        Named::no_follow(dirfd, path, Does::Read)
+    } else {
+        Named::follow(dirfd, path, Does::Read)
+    };
+    match PROCESS.view() {
+        // SAFETY: not null, and the program says that it is a string.
+        Some(view) if !path.is_null() => unsafe {
+            Exec { view, named, argv, env, flags, to: Target::new() }.run()
+        },
+        // SAFETY: the program's own arguments.
+        _ => unsafe { enter(dirfd, path, argv, env, flags) },
+    }
+}
+
+/// The system call.
+unsafe fn enter(
+    dirfd: c_int,
+    path: *const c_char,
+    argv: Strings,
+    env: Strings,
+    flags: c_int,
+) -> Result<usize> {
+    // SAFETY: the caller's arguments.
+    unsafe {
+        if dirfd == libc::AT_FDCWD && flags == 0 {
+            sys!(libc::SYS_execve, path, argv, env)
+        } else {
+            sys!(libc::SYS_execveat, dirfd, path, argv, env, flags)
+        }
+    }
+}
+
+/// One call of exec.
+struct Exec<'a> {
+    view: View<'a>,
+    named: Named,
+    argv: Strings,
+    env: Strings,
+    flags: c_int,
+    /// Where what is being looked at lies.
+    to: Target,
+}
+
+/// A file that is to be run.
+struct Found {
+    header: Header,
+    /// Device and number, where it could be opened.
+    file: Option<(u64, u64)>,
+    /// It takes other rights than its caller's.
+    secure: bool,
+}
+
+impl Exec<'_> {
+    unsafe fn run(mut self) -> Result<usize> {
+        let mut chain = Chain::default();
+        let by_fd = self.flags & libc::AT_EMPTY_PATH != 0 && is_empty(self.named.path);
+        // SAFETY: the caller's name.
+        let mut found = unsafe {
+            if by_fd {
+                self.open_at_fd()
+            } else {
+                self.find(self.named)
+            }
+        }?;
+        while let Header::Script(script) = &found.header {
+            let (name, by_fd) = match chain.depth {
+                0 => (self.named, by_fd),
+                _ => (chain.interpreter(), false),
+            };
+            self.may_run(&name, by_fd)?;
+            if by_fd && !handover::stays(self.named.dirfd) {
+                // The interpreter could not open it (execveat(2)).
+                return Err(Errno::ENOENT);
+            }
+            // SAFETY: C strings of the program's or ours.
+            chain.differs |= unsafe { self.differs(&name, &found) };
+            chain.add(script)?;
+            // SAFETY: as above.
+            found = unsafe { self.find(chain.interpreter()) }?;
+            if matches!(found.header, Header::Script(_)) {
+                continue;
+            }
+            // SAFETY: as above.
+            chain.differs |= unsafe { self.differs(&chain.interpreter(), &found) };
+        }
+        self.judge(&found)?;
+        // SAFETY: the program's own arrays.
+        unsafe { self.start(&chain, &found) }
+    }
+
+    /// Runs what has been found.
+    unsafe fn start(mut self, chain: &Chain, found: &Found) -> Result<usize> {
+        let wanted = Wanted {
+            first: match &found.header {
+                Header::Elf(elf) => elf.sanitizer(),
+                _ => None,
+            },
+            // SAFETY: the program's own name.
+            command: chain.differs.then(|| path::file_name(unsafe { name_of(&self.named) })),
+        };
+        let env = match found.secure {
+            true => None,
+            // SAFETY: the program's own array.
+            false => Some(unsafe { handover::environment(self.view, self.env, wanted) }?),
+        };
+        let mut go = Go { view: self.view, secure: found.secure, blocks: [None, None] };
+        let env = env.map_or(self.env, |env| go.keep(env));
+        if chain.differs {
+            // SAFETY: as above.
+            let argv = go.keep(unsafe { chain.arguments(&self.named, self.argv) }?);
+            // SAFETY: an array of at least one string.
+            let at = if self.to.as_given { unsafe { *argv } } else { self.to.name.as_ptr() };
+            // SAFETY: strings and arrays of the program's or ours.
+            return unsafe { go.enter(libc::AT_FDCWD, at, argv, env, 0) };
+        }
+        let Named { dirfd, path, .. } = self.named;
+        let (dirfd, at) = if chain.depth == 0 && !is_empty(path) {
+            self.named.args(&mut self.to)
+        } else {
+            (dirfd, path)
+        };
+        // SAFETY: as above.
+        unsafe { go.enter(dirfd, at, self.argv, env, self.flags) }
+    }
+
+    /// Finds a name and reads the header of what it leads to. A file that may
+    /// not be read, or is none, is left to the kernel.
+    unsafe fn find(&mut self, named: Named) -> Result<Found> {
+        // SAFETY: the caller's name.
+        let Some(fd) = (unsafe { self.open(named) })? else {
+            return Ok(Found { header: Header::Other, file: None, secure: false });
+        };
+        let found = look(fd);
+        let _ = Kernel.close(fd);
+        found
+    }
+
+    /// The file behind the descriptor that we were called with.
+    fn open_at_fd(&mut self) -> Result<Found> {
+        self.to.as_given = true;
+        match look(self.named.dirfd) {
+            // Open for naming only (O_PATH).
+            Err(Errno::EBADF) => {}
+            found => return found,
+        }
+        let fd = Kernel.reopen(self.named.dirfd, libc::O_RDONLY | libc::O_NONBLOCK);
+        let Ok(fd) = fd else {
+            return Ok(Found { header: Header::Other, file: None, secure: false });
+        };
+        let found = look(fd);
+        let _ = Kernel.close(fd);
+        found
+    }
+
+    unsafe fn open(&mut self, named: Named) -> Result<Option<c_int>> {
+        let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
+        // SAFETY: the caller's name.
+        let name = unsafe { CStr::from_ptr(named.path) };
+        self.to = Target::new();
+        if named.last.follow
+            && !self.view.process.no_openat2.load(Ordering::Relaxed)
+            && self.view.locate_unchecked(named.dirfd, name, &mut self.to)?
+        {
+            let how = OpenHow::new(flags, 0, RESOLVE_NO_SYMLINKS);
+            let (dirfd, at) = named.args(&mut self.to);
+            // SAFETY: a C string and an open_how of our own.
+            let opened = unsafe {
+                sys!(libc::SYS_openat2, dirfd, at, &how as *const OpenHow, size_of::<OpenHow>())
+            };
+            match opened {
+                Ok(fd) => return Ok(Some(fd as c_int)),
+                Err(error @ (Errno::ENOENT | Errno::ENOTDIR)) => return Err(error),
+                // A link on the way, or a file that may be run and not read.
+                Err(_) => {}
+            }
+        }
+        self.to = Target::new();
+        // SAFETY: the caller's name.
+        unsafe { named.locate(self.view, &mut self.to) }?;
+        let (dirfd, at) = named.args(&mut self.to);
+        let flags = if named.last.follow { flags } else { flags | libc::O_NOFOLLOW };
+        // SAFETY: a C string.
+        Ok(unsafe { sys!(libc::SYS_openat, dirfd, at, flags) }.ok().map(|fd| fd as c_int))
+    }
+
+    /// The kernel wants the right to run a script before it reads it.
+    fn may_run(&mut self, named: &Named, by_fd: bool) -> Result<()> {
+        let (dirfd, at) = if by_fd { (named.dirfd, named.path) } else { named.args(&mut self.to) };
+        let flags = libc::AT_EACCESS | if by_fd { libc::AT_EMPTY_PATH } else { 0 };
+        // SAFETY: a C string.
+        match unsafe { sys!(libc::SYS_faccessat2, dirfd, at, libc::X_OK, flags) } {
+            // Before Linux 5.8, or refused by a filter: the kernel will say.
+            Err(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL) | Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the host alone would find another file by this name.
+    unsafe fn differs(&self, named: &Named, found: &Found) -> bool {
+        if self.to.as_given {
+            return false;
+        }
+        // SAFETY: a C string.
+        let name = unsafe { CStr::from_ptr(named.path) };
+        if self.to.magic || self.to.name.as_bytes() == name.to_bytes() {
+            return false;
+        }
+        let host = Kernel.statat(named.dirfd, name, 0).map(|st| (st.dev, st.ino));
+        found.file.is_none() || host.ok() != found.file
+    }
+
+    /// Whether the library can come along, and what follows if not.
+    fn judge(&mut self, found: &Found) -> Result<()> {
+        let escapes = found.secure
+            || match &found.header {
+                Header::Elf(elf) => self.escapes(elf),
+                _ => false,
+            };
+        if !escapes {
+            return Ok(());
+        }
+        if Settings::get().is_some_and(|s| s.strict) || self.view.table()?.index().is_cleared() {
+            return Err(Errno::EACCES);
+        }
+        self.view.family.counter(Counter::Escaped).fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn escapes(&self, elf: &Elf) -> bool {
+        let name = if self.to.as_given { b"" } else { self.to.name.as_bytes() };
+        elf.unserved(name).is_some()
+    }
+}
+
+/// The name that a call was made with.
+unsafe fn name_of<'a>(named: &Named) -> &'a [u8] {
+    // SAFETY: the program's own string, for the length of the call.
+    unsafe { CStr::from_ptr(named.path) }.to_bytes()
+}
+
+/// Reads what a file is.
+fn look(fd: c_int) -> Result<Found> {
+    let st = Kernel.fstat(fd)?;
+    let mut found = Found { header: Header::Other, file: Some((st.dev, st.ino)), secure: false };
+    if st.mode & libc::S_IFMT == libc::S_IFREG {
+        found.header = Header::of(fd)?;
+        found.secure = is_secure(fd, &st);
+    }
+    Ok(found)
+}
+
+/// Whether a program is given rights that its caller has not (AT_SECURE of
+/// getauxval(3)): set-user-ID, set-group-ID or capabilities of its file.
+fn is_secure(fd: c_int, st: &privns_abi::Stat) -> bool {
+    let euid = Kernel.geteuid();
+    let mode = st.mode;
+    let sets_gid = mode & (libc::S_ISGID | libc::S_IXGRP) == libc::S_ISGID | libc::S_IXGRP;
+    // SAFETY: no memory is involved, and the call cannot fail.
+    let egid = || unsafe { sys!(libc::SYS_getegid) }.unwrap_or(0);
+    let sets = mode & libc::S_ISUID != 0 && st.uid != euid || sets_gid && st.gid as usize != egid();
+    // SAFETY: asks for the length only.
+    let capable =
+        || unsafe { sys!(libc::SYS_fgetxattr, fd, c"security.capability".as_ptr(), 0, 0).is_ok() };
+    // SAFETY: no memory is involved.
+    let may = || unsafe { sys!(libc::SYS_prctl, libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) } != Ok(1);
+    (sets || euid != 0 && capable()) && may()
+}
+
+/// The last steps, and what has to be undone when they fail.
+struct Go<'a> {
+    view: View<'a>,
+    secure: bool,
+    /// What exec reads of ours.
+    blocks: [Option<Next>; 2],
+}
+
+impl Go<'_> {
+    fn keep(&mut self, next: Next) -> Strings {
+        let at = next.as_ptr();
+        if let Some(place) = self.blocks.iter_mut().find(|b| b.is_none()) {
+            *place = Some(next);
+        }
+        at
+    }
+
+    unsafe fn enter(
+        self,
+        dirfd: c_int,
+        path: *const c_char,
+        argv: Strings,
+        env: Strings,
+        flags: c_int,
+    ) -> Result<usize> {
+        let guest = self.view.process.guest();
+        if let Some(guest) = guest {
+            let blocks = self.blocks.iter().flatten().filter_map(Next::block);
+            blocks.for_each(|(at, len)| guest.keep(at, len));
+        }
+        if self.secure {
+            // The table is not for a program that has more rights than we.
+            let _ = Kernel.set_cloexec(self.view.family.fd(), true);
+        }
+        // SAFETY: the caller's.
+        let failed = unsafe { enter(dirfd, path, argv, env, flags) };
+        if self.secure {
+            let _ = Kernel.set_cloexec(self.view.family.fd(), false);
+        }
+        if let Some(guest) = guest {
+            guest.unkeep();
+        }
+        failed
+    }
+}
+
+/// The interpreters and arguments that go before a script's name, as the
+/// kernel puts them.
+#[derive(Default)]
+struct Chain {
+    /// Of each level: interpreter, NUL, and perhaps argument, NUL.
+    text: Vec<u8>,
+    /// Where each level begins, and whether it has an argument.
+    levels: [(usize, bool); NESTED],
+    depth: usize,
+    /// The host alone would find something else.
+    differs: bool,
+}
+
+impl Chain {
+    fn add(&mut self, script: &Script) -> Result<()> {
+        let level = self.levels.get_mut(self.depth).ok_or(Errno::ELOOP)?;
+        *level = (self.text.len(), script.argument().is_some());
+        for piece in [Some(script.interpreter()), script.argument()].into_iter().flatten() {
+            self.text.try_reserve(piece.len() + 1).map_err(|_| Errno::ENOMEM)?;
+            self.text.extend_from_slice(piece);
+            self.text.push(0);
+        }
+        self.depth += 1;
+        Ok(())
+    }
+
+    /// The strings of a level.
+    fn pieces(&self, level: usize) -> impl Iterator<Item = &[u8]> {
+        let (at, argument) = self.levels.get(level).copied().unwrap_or_default();
+        let text = self.text.get(at..).unwrap_or_default();
+        text.split(|b| *b == 0).take(1 + usize::from(argument))
+    }
+
+    /// The innermost interpreter; only for a chain that has one.
+    fn interpreter(&self) -> Named {
+        let level = self.levels.get(self.depth.wrapping_sub(1)).map_or(0, |level| level.0);
+        let at = self.text.get(level..).unwrap_or(b"\0").as_ptr();
+        Named::follow(libc::AT_FDCWD, at.cast(), Does::Read)
+    }
+
+    /// The arguments for the innermost interpreter.
+    ///
+    /// # Safety
+    /// The name and the array are what exec was given.
+    unsafe fn arguments(&self, named: &Named, argv: Strings) -> Result<Next> {
+        let mut rest = argv;
+        let mut count = 0;
+        // SAFETY: not beyond the null at the end.
+        unsafe {
+            if !rest.is_null() && !(*rest).is_null() {
+                rest = rest.add(1);
+                while !(*rest.add(count)).is_null() {
+                    count += 1;
+                }
+            }
+        }
+        // A name for a descriptor, where there is no other (execveat(2)).
+        let mut digits = [0; 10];
+        // SAFETY: the caller's name.
+        let name = match unsafe { name_of(named) } {
+            b"" => [b"/dev/fd/", decimal(named.dirfd.unsigned_abs(), &mut digits)],
+            name => [name, b""],
+        };
+        let len = self.text.len() + name[0].len() + name[1].len() + 1;
+        let mut block = Block::new(count + 2 * self.depth + 2, len)?;
+        for level in (0..self.depth).rev() {
+            self.pieces(level).for_each(|piece| block.text(&[piece]));
+        }
+        block.text(&name);
+        for at in 0..count {
+            // SAFETY: as above.
+            block.word(unsafe { *rest.add(at) });
+        }
+        Ok(block.finish())
+    }
+}
+
+fn is_empty(path: *const c_char) -> bool {
+    crate::names::is_empty(path)
+}

@@ -1,0 +1,452 @@
+//! What a program hands to the next over exec: the library's place in
+//! LD_PRELOAD, the family's table, and what the host cannot tell about the
+//! working directory and the open files. An environment that has all of this
+//! is passed on untouched.
+
+use crate::start::Environment;
+use core::ffi::{c_char, c_int, c_void, CStr};
+use core::fmt::Write;
+use core::sync::atomic::{AtomicPtr, Ordering};
+use privns_abi::{Errno, Result};
+use privns_files::process::View;
+use privns_host::{sys, Name};
+use privns_namespace::family::Inherited;
+
+/// What does not change while the process lives.
+pub(crate) struct Settings {
+    /// The library's file, as the loader was given it.
+    library: Name,
+    /// Variables of ours that were in the environment, whole and with a NUL:
+    /// put back where they are missing.
+    kept: Vec<Name>,
+    /// What we cannot serve is refused (`--strict`).
+    pub(crate) strict: bool,
+}
+
+static SETTINGS: AtomicPtr<Settings> = AtomicPtr::new(core::ptr::null_mut());
+
+const VARIABLES: &[&[u8]] =
+    &[b"PRIVNS_NAMES", b"PRIVNS_INTERCEPT", b"PRIVNS_TRACE", b"PRIVNS_STRICT", b"PRIVNS_LOG"];
+const STRICT: &[u8] = b"PRIVNS_STRICT=";
+const PRELOAD: &[u8] = b"LD_PRELOAD=";
+const OURS: &[u8] = b"PRIVNS=";
+
+/// Descriptors told of; more than these are looked up by their host names.
+const TOLD: usize = 24;
+
+impl Settings {
+    pub(crate) fn get() -> Option<&'static Settings> {
+        // SAFETY: null, or a box that was leaked into it.
+        unsafe { SETTINGS.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// Notes them, in the constructor.
+    pub(crate) fn learn(env: &Environment) -> Result<()> {
+        let mut settings = Settings {
+            library: library()?,
+            kept: Vec::new(),
+            strict: env.get(b"PRIVNS_STRICT").is_some_and(|v| v.to_bytes() == b"1"),
+        };
+        for name in VARIABLES {
+            let Some(value) = env.get(name) else { continue };
+            let mut whole = Name::from(name)?;
+            whole.push(b"=")?;
+            whole.push(value.to_bytes())?;
+            settings.kept.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+            settings.kept.push(whole);
+        }
+        let settings = Box::into_raw(Box::new(settings));
+        SETTINGS.store(settings, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// The library's own file: absolute, since the next program may be started
+/// from another directory.
+fn library() -> Result<Name> {
+    let mut found: *const c_char = core::ptr::null();
+    // SAFETY: the callback gets the address of `found` and uses it so.
+    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut found).cast()) };
+    if found.is_null() {
+        return Err(Errno::ENOENT);
+    }
+    // SAFETY: the loader's own string, for the life of the process.
+    let file = unsafe { CStr::from_ptr(found) }.to_bytes();
+    let mut name = Name::new();
+    if file.first() != Some(&b'/') {
+        privns_host::Kernel.getcwd(&mut name)?;
+        name.push(b"/")?;
+    }
+    name.push(file)?;
+    Ok(name)
+}
+
+unsafe extern "C" fn look(
+    info: *mut libc::dl_phdr_info,
+    _size: usize,
+    found: *mut c_void,
+) -> c_int {
+    let us = look as *const () as usize;
+    // SAFETY: the loader's own data, for the length of this call.
+    unsafe {
+        let info = &*info;
+        let headers = core::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into());
+        let holds = |h: &libc::Elf64_Phdr| {
+            let from = info.dlpi_addr as usize + h.p_vaddr as usize;
+            h.p_type == libc::PT_LOAD && (from..from + h.p_memsz as usize).contains(&us)
+        };
+        if !headers.iter().any(holds) {
+            return 0;
+        }
+        *found.cast::<*const c_char>() = info.dlpi_name;
+    }
+    1
+}
+
+/// What `PRIVNS` may hold; only a very long root does not fit.
+const LONGEST: usize = 1024;
+
+/// A short text on the stack.
+struct Short {
+    bytes: [u8; LONGEST],
+    len: usize,
+    full: bool,
+}
+
+impl Write for Short {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        self.push(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl Short {
+    fn push(&mut self, text: &[u8]) {
+        if let Some(to) = self.bytes.get_mut(self.len..self.len + text.len()) {
+            to.copy_from_slice(text);
+            self.len += text.len();
+        } else {
+            self.full = true;
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// What the next program is to find in `PRIVNS`, with the variable's name.
+fn ours(view: View<'_>, command: Option<&[u8]>) -> Result<Short> {
+    let mut text = Short { bytes: [0; LONGEST], len: 0, full: false };
+    text.push(OURS);
+    let _ = write!(text, "1:{}:{:016x}", view.family.fd(), view.family.id());
+    let mut separator = ":";
+    let cwd = view.process.cwd_seq();
+    if cwd != 0 {
+        let _ = write!(text, "{separator}d{cwd}");
+        separator = ";";
+    }
+    for (fd, seq) in view.process.fds.served().filter(|(fd, _)| stays(*fd)).take(TOLD) {
+        let _ = write!(text, "{separator}f{fd}={seq}");
+        separator = ";";
+    }
+    if view.process.is_rooted() {
+        let root = view.root()?;
+        let _ = write!(text, "{separator}r{}=", root.as_bytes().len());
+        text.push(root.as_bytes());
+        separator = ";";
+    }
+    if let Some(command) = command {
+        text.push(separator.as_bytes());
+        text.push(b"n");
+        text.push(command.get(..15).unwrap_or(command));
+    }
+    if text.full {
+        return Err(Errno::E2BIG);
+    }
+    Ok(text)
+}
+
+/// Whether a descriptor is inherited.
+pub(crate) fn stays(fd: c_int) -> bool {
+    // SAFETY: no memory is involved.
+    unsafe { sys!(libc::SYS_fcntl, fd, libc::F_GETFD) }.is_ok_and(|flags| flags & 1 == 0)
+}
+
+/// Takes over what the last program has handed on behind the table's number.
+///
+/// # Errors
+/// ENOMEM: without its root the program is not to run.
+pub(crate) fn take(view: View<'_>, inherited: &Inherited<'_>) -> Result<()> {
+    let number = |text: &[u8]| core::str::from_utf8(text).ok().and_then(|n| n.parse().ok());
+    let mut rest = inherited.rest;
+    while let Some((kind, text)) = rest.split_first() {
+        let end = match kind {
+            b'n' => None,
+            b'r' => root_end(text),
+            _ => text.iter().position(|b| *b == b';'),
+        };
+        let (item, left) = text.split_at(end.unwrap_or(text.len()));
+        match kind {
+            b'd' => view.process.set_cwd(number(item).unwrap_or(0), false),
+            b'f' => {
+                let mut parts = item.splitn(2, |b| *b == b'=');
+                let fd = parts.next().and_then(number);
+                let seq = parts.next().and_then(number);
+                if let (Some(fd), Some(seq)) = (fd, seq) {
+                    view.process.fds.set_seq(fd as c_int, seq);
+                }
+            }
+            b'r' => {
+                let name = item.splitn(2, |b| *b == b'=').nth(1).unwrap_or_default();
+                view.process.set_root(name)?;
+            }
+            b'n' => name_command(item),
+            _ => {}
+        }
+        rest = left.strip_prefix(b";").unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// Where the root's item ends: its name is counted, for it may hold anything.
+fn root_end(text: &[u8]) -> Option<usize> {
+    let digits = text.iter().position(|b| *b == b'=')?;
+    let len: usize = core::str::from_utf8(text.get(..digits)?).ok()?.parse().ok()?;
+    digits.checked_add(1)?.checked_add(len).filter(|end| *end <= text.len())
+}
+
+/// A script is known by its own name, not by its interpreter's (pkill, ps).
+fn name_command(name: &[u8]) {
+    let mut text = [0u8; 16];
+    let len = name.len().min(15);
+    text[..len].copy_from_slice(&name[..len]);
+    // SAFETY: a C string of at most 16 bytes (prctl(2)).
+    let _ = unsafe { sys!(libc::SYS_prctl, libc::PR_SET_NAME, text.as_ptr()) };
+}
+
+/// How the next program is to be started.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Wanted<'a> {
+    /// A sanitizer's runtime, which must come first in LD_PRELOAD.
+    pub(crate) first: Option<&'a [u8]>,
+    /// The name of the script that it runs, where the kernel does not see it.
+    pub(crate) command: Option<&'a [u8]>,
+}
+
+/// An environment for the next program, and the memory that it lies in.
+pub(crate) struct Next {
+    at: *const *const c_char,
+    block: Vec<usize>,
+}
+
+impl Next {
+    pub(crate) fn as_ptr(&self) -> *const *const c_char {
+        self.at
+    }
+
+    /// The block's address and length in words; none for an environment that
+    /// was passed on as it is.
+    pub(crate) fn block(&self) -> Option<(usize, usize)> {
+        (self.block.capacity() > 0).then(|| (self.block.as_ptr() as usize, self.block.capacity()))
+    }
+}
+
+/// The environment that exec is to be given in place of `env`.
+///
+/// # Errors
+/// ENOMEM.
+///
+/// # Safety
+/// `env` is null or an array of C strings that ends with null.
+pub(crate) unsafe fn environment(
+    view: View<'_>,
+    env: *const *const c_char,
+    wanted: Wanted<'_>,
+) -> Result<Next> {
+    let untouched = Next { at: env, block: Vec::new() };
+    let Some(settings) = Settings::get() else { return Ok(untouched) };
+    let ours = ours(view, wanted.command)?;
+    // SAFETY: the caller's.
+    let given = || unsafe { strings(env) };
+    let mut seen = Seen::default();
+    given().for_each(|text| seen.look(text, settings, ours.as_bytes(), wanted.first));
+    if seen.is_right(settings) {
+        return Ok(untouched);
+    }
+    let Seen { all, preload, found, .. } = seen;
+    let words = all + 3 + settings.kept.len();
+    let kept_len: usize = settings.kept.iter().map(|k| k.as_bytes().len() + 1).sum();
+    let first = wanted.first.map_or(0, <[u8]>::len);
+    let bytes = PRELOAD.len()
+        + preload.len()
+        + first
+        + settings.library.as_bytes().len()
+        + 4
+        + ours.len
+        + 1
+        + kept_len;
+    let mut block = Block::new(words, bytes)?;
+    for text in given() {
+        let dropped = text.starts_with(PRELOAD)
+            || text.starts_with(OURS)
+            || settings.strict && text.starts_with(STRICT);
+        if !dropped {
+            block.word(text.as_ptr().cast());
+        }
+    }
+    block.text(&[ours.as_bytes()]);
+    for (at, kept) in settings.kept.iter().enumerate() {
+        let strict = settings.strict && kept.as_bytes().starts_with(STRICT);
+        if found >> at & 1 == 0 || strict {
+            block.text(&[kept.as_bytes()]);
+        }
+    }
+    block.preload(preload, settings.library.as_bytes(), wanted.first);
+    Ok(block.finish())
+}
+
+/// What an environment has of ours.
+#[derive(Default)]
+struct Seen<'a> {
+    all: usize,
+    /// The loader uses the last that it finds.
+    preload: &'a [u8],
+    preloads: usize,
+    tables: usize,
+    wrong: bool,
+    /// Which of [`Settings::kept`] are there, a bit each.
+    found: u32,
+}
+
+impl<'a> Seen<'a> {
+    fn look(&mut self, text: &'a [u8], settings: &Settings, ours: &[u8], first: Option<&[u8]>) {
+        self.all += 1;
+        if let Some(value) = text.strip_prefix(PRELOAD) {
+            self.preload = value;
+            self.preloads += 1;
+            self.wrong |= !is_right(value, settings.library.as_bytes(), first);
+        } else if text.starts_with(OURS) {
+            self.tables += 1;
+            self.wrong |= text != ours;
+        } else if text.starts_with(b"PRIVNS_") {
+            let kept = settings.kept.iter().position(|k| same_variable(k.as_bytes(), text));
+            self.found |= kept.map_or(0, |at| 1 << at);
+            self.wrong |= settings.strict && text.starts_with(STRICT) && !text.ends_with(b"=1");
+        }
+    }
+
+    fn is_right(&self, settings: &Settings) -> bool {
+        let once = self.preloads == 1 && self.tables == 1;
+        once && !self.wrong && self.found.count_ones() as usize == settings.kept.len()
+    }
+}
+
+fn same_variable(a: &[u8], b: &[u8]) -> bool {
+    let name = |text: &[u8]| text.iter().position(|b| *b == b'=');
+    name(a) == name(b) && name(a).is_some_and(|end| a.get(..end) == b.get(..end))
+}
+
+/// The strings of an environment.
+///
+/// # Safety
+/// As [`environment`].
+unsafe fn strings<'a>(mut at: *const *const c_char) -> impl Iterator<Item = &'a [u8]> {
+    core::iter::from_fn(move || {
+        // SAFETY: not beyond the null at the end.
+        unsafe {
+            if at.is_null() || (*at).is_null() {
+                return None;
+            }
+            let text = CStr::from_ptr(*at).to_bytes();
+            at = at.add(1);
+            Some(text)
+        }
+    })
+}
+
+fn libraries(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|b| matches!(b, b':' | b' ')).filter(|name| !name.is_empty())
+}
+
+/// Whether the library is there once and last, and a sanitizer before all.
+fn is_right(value: &[u8], library: &[u8], first: Option<&[u8]>) -> bool {
+    let names = || libraries(value);
+    names().next().filter(|name| is_sanitizer(name)) == first
+        && names().filter(|name| *name == library).count() == 1
+        && names().last() == Some(library)
+}
+
+/// A sanitizer that we have put there for the program before: its bare name.
+fn is_sanitizer(name: &[u8]) -> bool {
+    name.starts_with(b"lib") && name.windows(7).any(|w| w == b"san.so.") && !name.contains(&b'/')
+}
+
+/// An array of strings and the strings that we add to it, in one block: the
+/// child of a vfork leaves just that behind.
+pub(crate) struct Block {
+    words: Vec<usize>,
+    filled: usize,
+    /// Where the next byte goes, behind the words.
+    next: usize,
+}
+
+impl Block {
+    /// Room for `words` pointers, the last one's null among them, and `bytes`
+    /// of strings with their NULs.
+    pub(crate) fn new(words: usize, bytes: usize) -> Result<Block> {
+        let mut block = Vec::new();
+        let len = words + bytes.div_ceil(size_of::<usize>()) + 1;
+        block.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
+        block.resize(len, 0);
+        Ok(Block { words: block, filled: 0, next: words * size_of::<usize>() })
+    }
+
+    /// Adds a string that lies elsewhere.
+    pub(crate) fn word(&mut self, text: *const c_char) {
+        if let Some(word) = self.words.get_mut(self.filled) {
+            *word = text as usize;
+            self.filled += 1;
+        }
+    }
+
+    /// Adds a string of these pieces.
+    pub(crate) fn text(&mut self, pieces: &[&[u8]]) {
+        let start = self.next;
+        pieces.iter().for_each(|piece| self.bytes(piece));
+        self.bytes(b"\0");
+        self.word((self.words.as_ptr() as usize + start) as *const c_char);
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        let room = self.words.len() * size_of::<usize>();
+        if self.next + bytes.len() > room {
+            return;
+        }
+        // SAFETY: inside the block, as just checked.
+        unsafe {
+            let to = self.words.as_mut_ptr().cast::<u8>().add(self.next);
+            core::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
+        }
+        self.next += bytes.len();
+    }
+
+    fn preload(&mut self, old: &[u8], library: &[u8], first: Option<&[u8]>) {
+        let start = self.next;
+        self.bytes(PRELOAD);
+        for name in first
+            .into_iter()
+            .chain(libraries(old).filter(|name| *name != library && !is_sanitizer(name)))
+        {
+            self.bytes(name);
+            self.bytes(b":");
+        }
+        self.bytes(library);
+        self.bytes(b"\0");
+        self.word((self.words.as_ptr() as usize + start) as *const c_char);
+    }
+
+    pub(crate) fn finish(self) -> Next {
+        Next { at: self.words.as_ptr().cast(), block: self.words }
+    }
+}
