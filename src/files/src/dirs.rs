@@ -127,7 +127,7 @@ impl Dirs {
 
     /// The directory spelled `key`, if it is remembered: its host name is
     /// appended to `host`.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, base: u64, key: &[u8], now: &Now<'_>, host: &mut HotName) -> Option<Dir> {
         let hash = hash(base, key);
         let entry = &self.entries[hash as usize % ENTRIES];

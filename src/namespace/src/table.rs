@@ -141,6 +141,19 @@ impl Table {
         Table { next_seq: 1, ..Table::default() }
     }
 
+    /// Whether it could have been made here: from memory that others may have
+    /// damaged.
+    pub(crate) fn is_sound(&self) -> bool {
+        let ordered = |two: &[Mount]| order(&two[0].path, &two[1].path) == Ordering::Less;
+        let canonical = |name: &[u8]| {
+            let parts = name.split(|&b| b == b'/').skip(1);
+            let plain = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && !part.contains(&0);
+            name.is_empty() || (name[0] == b'/' && parts.into_iter().all(plain))
+        };
+        self.mounts.windows(2).all(ordered)
+            && self.mounts.iter().all(|m| canonical(&m.path) && !m.members.is_empty())
+    }
+
     /// The mount points in [`order`].
     #[must_use]
     pub fn mounts(&self) -> &[Mount] {

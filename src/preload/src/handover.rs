@@ -450,3 +450,9 @@ impl Block {
         Next { at: self.words.as_ptr().cast(), block: self.words }
     }
 }
+
+/// Frees a block that a guest has left behind: see [`Next::block`].
+pub(crate) fn free(at: usize, words: usize) {
+    // SAFETY: what `Next::block` said of a block whose owner is gone.
+    drop(unsafe { Vec::from_raw_parts(at as *mut usize, 0, words) });
+}

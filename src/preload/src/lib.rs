@@ -22,6 +22,7 @@ mod canonical;
 mod descriptors;
 mod dirs;
 mod exec;
+mod fork;
 mod handover;
 mod memory;
 mod mounts;
@@ -33,13 +34,16 @@ mod reveal;
 mod row;
 mod scan;
 mod search;
+mod shell;
 mod sockets;
+mod spawn;
 mod start;
 mod stat;
 mod streams;
 mod table;
 mod temp;
 mod walk;
+mod variadic;
 
 use privns_files::Process;
 

@@ -26,6 +26,7 @@ pub(crate) struct Row {
 /// Exports one name: redhook's symbol, whose body is the row's function.
 macro_rules! export {
     ($name:ident ($($arg:ident : $ty:ty),*) $ret:ty, $module:ident $func:ident) => {
+        #[allow(non_snake_case)]
         pub(crate) mod $name {
             #![allow(non_camel_case_types, non_snake_case, non_upper_case_globals, dead_code, static_mut_refs)]
             #![allow(missing_docs, unreachable_pub, unused_imports, clippy::all)]

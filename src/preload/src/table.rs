@@ -158,6 +158,24 @@ crate::row::rows! {
     Symbol execv: search::execv(path: *const c_char, argv: Strings) -> c_int;
     Symbol execvp: search::execvp(file: *const c_char, argv: Strings) -> c_int;
     Symbol execvpe: search::execvpe(file: *const c_char, argv: Strings, env: Strings) -> c_int;
+<<<<<<< HEAD
+=======
+    Symbol posix_spawn:
+        spawn::posix_spawn(pid: *mut c_int, path: *const c_char, actions: *const c_void, attr: *const c_void, argv: Strings, env: Strings) -> c_int;
+    Symbol posix_spawnp:
+        spawn::posix_spawnp(pid: *mut c_int, file: *const c_char, actions: *const c_void, attr: *const c_void, argv: Strings, env: Strings) -> c_int;
+    Symbol system: shell::system(command: *const c_char) -> c_int;
+    Symbol popen _IO_popen: shell::popen(command: *const c_char, mode: *const c_char) -> *mut c_void;
+    Symbol pclose: shell::pclose(stream: *mut c_void) -> c_int;
+    Symbol wordexp: shell::wordexp(words: *const c_char, out: *mut c_void, flags: c_int) -> c_int;
+    Symbol _Fork: fork::fork() -> c_int;
+    Symbol clone __clone:
+        fork::clone(run: usize, stack: *mut c_void, flags: c_int, arg: *mut c_void, parent: usize, tls: usize, child: usize) -> c_int;
+    Symbol daemon: fork::daemon(stay: c_int, open: c_int) -> c_int;
+    Symbol login_tty: fork::login_tty(fd: c_int) -> c_int;
+    Symbol forkpty:
+        fork::forkpty(main: *mut c_int, name: *mut c_char, termios: *const c_void, size: *const c_void) -> c_int;
+>>>>>>> main
 
     // Directories.
     Entry getdents64: dirs::getdents64(fd: c_int, buf: *mut c_void, size: size_t) -> ssize_t;
