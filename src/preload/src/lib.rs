@@ -42,8 +42,8 @@ mod stat;
 mod streams;
 mod table;
 mod temp;
-mod walk;
 mod variadic;
+mod walk;
 
 use privns_files::Process;
 

@@ -6,7 +6,6 @@ use crate::PROCESS;
 use core::ffi::{c_char, c_int, CStr};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use privns_abi::{Errno, Result};
-use privns_files::process::View;
 use privns_host::sys;
 use privns_namespace::family::{Family, Inherited};
 
@@ -65,17 +64,11 @@ unsafe extern "C" fn start(_argc: c_int, _argv: *const *const c_char, env: *cons
         PROCESS.exact.store(true, Ordering::Relaxed);
     }
     let symbols = env.get(b"PRIVNS_INTERCEPT").is_some_and(|v| v.to_bytes() == b"symbols");
-<<<<<<< HEAD
-    // SAFETY: one thread, and it is in our constructor.
-    let patch = |view: View<'_>| unsafe { crate::patch::patch(crate::table::ROWS, view.family) };
-    if symbols || PROCESS.view().is_some_and(|view| patch(view).is_err()) {
-=======
     let patched = PROCESS.view().filter(|_| !symbols).is_some_and(|view| {
         // SAFETY: one thread, and it is in our constructor.
         unsafe { crate::patch::patch(crate::table::ROWS, view.family) }.is_ok()
     });
     if !patched {
->>>>>>> main
         crate::real::set_alone();
     }
     // SAFETY: the handlers are ours and stay loaded.

@@ -158,8 +158,6 @@ crate::row::rows! {
     Symbol execv: search::execv(path: *const c_char, argv: Strings) -> c_int;
     Symbol execvp: search::execvp(file: *const c_char, argv: Strings) -> c_int;
     Symbol execvpe: search::execvpe(file: *const c_char, argv: Strings, env: Strings) -> c_int;
-<<<<<<< HEAD
-=======
     Symbol posix_spawn:
         spawn::posix_spawn(pid: *mut c_int, path: *const c_char, actions: *const c_void, attr: *const c_void, argv: Strings, env: Strings) -> c_int;
     Symbol posix_spawnp:
@@ -175,7 +173,6 @@ crate::row::rows! {
     Symbol login_tty: fork::login_tty(fd: c_int) -> c_int;
     Symbol forkpty:
         fork::forkpty(main: *mut c_int, name: *mut c_char, termios: *const c_void, size: *const c_void) -> c_int;
->>>>>>> main
 
     // Directories.
     Entry getdents64: dirs::getdents64(fd: c_int, buf: *mut c_void, size: size_t) -> ssize_t;
