@@ -17,7 +17,7 @@
 //! keeper waits for `LOCK_EX` on one of its own. Lock order: the record lock
 //! is the only lock that is held here, and nothing is waited for under it.
 
-use crate::{index, table::Table};
+use crate::{image, index, table::Table};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use once_cell::race::OnceBox;
@@ -56,7 +56,7 @@ const AT_SLOTS: usize = AT_EPOCHS + EPOCHS * 4;
 
 /// A slot: length of the image, length of the index, then both, each at a
 /// multiple of 8.
-const SLOT: usize = 8 << 20;
+const SLOT: usize = image::LIMIT;
 const SLOT_HEADER: usize = 16;
 const SIZE: usize = AT_SLOTS + 2 * SLOT;
 
@@ -169,7 +169,7 @@ impl Family {
         s.u64(AT_ID)?.store(id, Ordering::Relaxed);
         s.u32(AT_NAME_LEN)?.store(name.len() as u32, Ordering::Relaxed);
         s.write(AT_NAME, name)?;
-        write_slot(&s, 1, &image(table)?, &index::encode(table))?;
+        write_slot(&s, 1, &image::encode(table)?, &index::encode(table))?;
         s.u64(AT_GENERATION)?.store(1, Ordering::Release);
         s.u64(AT_MAGIC)?.store(MAGIC, Ordering::Release);
         Ok(s)
@@ -275,7 +275,7 @@ impl Family {
     pub fn read_table(&self) -> Result<Table> {
         let mut bytes = Vec::new();
         self.read(&mut bytes, |image, _| (SLOT_HEADER, image))?;
-        table(&bytes)
+        image::decode(&bytes)
     }
 
     fn read(&self, out: &mut Vec<u8>, part: fn(usize, usize) -> (usize, usize)) -> Result<u64> {
@@ -326,9 +326,9 @@ impl Family {
         let generation = self.generation();
         let mut before = Vec::new();
         self.copy(generation, &mut before, |image, _| (SLOT_HEADER, image))?;
-        let mut edited = table(&before)?;
+        let mut edited = image::decode(&before)?;
         let done = f(&mut edited)?;
-        let after = image(&edited)?;
+        let after = image::encode(&edited)?;
         if after != before {
             // Whoever reads a byte of what follows sees the generation that
             // took this slot out of use: see `read`.
@@ -464,12 +464,12 @@ impl Family {
     }
 
     /// Waits until the last member is gone and lets no other in: for the
-    /// keeper, on a description of its own.
+    /// keeper. `own` is a description of its own, by [`Family::own_description`].
     ///
     /// # Errors
     /// flock(2)'s.
-    pub fn outlive(&self) -> Result<()> {
-        Kernel.flock(self.fd, libc::LOCK_EX)?;
+    pub fn outlive(&self, own: i32) -> Result<()> {
+        Kernel.flock(own, libc::LOCK_EX)?;
         let shared = self.changing().ok_or(Errno::EROFS)?;
         shared.u32(AT_CLOSED)?.store(1, Ordering::Release);
         Ok(())
@@ -500,8 +500,17 @@ impl Family {
     /// # Errors
     /// openat(2)'s.
     pub fn reopen(&self) -> Result<Family> {
+        Family::attach(self.own_description()?)
+    }
+
+    /// A descriptor of the table on a description of its own, close-on-exec:
+    /// no member's.
+    ///
+    /// # Errors
+    /// openat(2)'s.
+    pub fn own_description(&self) -> Result<i32> {
         let flags = if self.is_writable() { libc::O_RDWR } else { libc::O_RDONLY };
-        Family::attach(Kernel.reopen(self.fd, flags)?)
+        Kernel.reopen(self.fd, flags)
     }
 
     /// Gives the mapping and the descriptor back.
@@ -692,16 +701,4 @@ fn sized(len: usize) -> Result<Vec<u8>> {
     bytes.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
     bytes.resize(len, 0);
     Ok(bytes)
-}
-
-fn image(table: &Table) -> Result<Vec<u8>> {
-    let config = bincode::config::standard().with_limit::<SLOT>();
-    bincode::serde::encode_to_vec(table, config).map_err(|_| Errno::ENOSPC)
-}
-
-fn table(image: &[u8]) -> Result<Table> {
-    let config = bincode::config::standard().with_limit::<SLOT>();
-    let (table, used) =
-        bincode::serde::decode_from_slice(image, config).map_err(|_| Errno::EBADMSG)?;
-    if used == image.len() { Ok(table) } else { Err(Errno::EBADMSG) }
 }

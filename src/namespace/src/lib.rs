@@ -2,9 +2,13 @@
 //!
 //! - [`table`]: the mount table as it is edited, stored and printed.
 //! - [`index`]: the same, laid out flat for lookups in place.
+//! - [`image`]: the same as bytes, in a family's memory ([`family`]).
 //! - [`trail`]: what a remembered answer depends on.
 //! - [`resolve`]: from a name to a host file, component by component, as the
 //!   kernel would in such a tree.
+//! - [`file`]: lines read and written; [`build`]: lines acted upon; [`print`]:
+//!   a table as lines; [`dump`]: lines on their way to another machine.
+//! - [`instance`]: what instances are called.
 //!
 //! A name in here is an absolute, canonical path of the namespace, as bytes:
 //! no `.`, no `..`, no empty component, no symbolic link. The root is the
@@ -20,9 +24,11 @@ extern crate alloc;
 extern crate std;
 
 pub mod build;
+pub mod dump;
 pub mod failure;
 pub mod family;
 pub mod file;
+pub mod image;
 pub mod index;
 pub mod instance;
 pub mod print;

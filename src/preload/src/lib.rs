@@ -18,6 +18,7 @@ extern crate alloc;
 
 mod admin;
 mod call;
+mod canonical;
 mod descriptors;
 mod dirs;
 mod exec;
@@ -31,6 +32,7 @@ mod patch;
 mod real;
 mod reveal;
 mod row;
+mod scan;
 mod search;
 mod shell;
 mod sockets;
@@ -38,8 +40,11 @@ mod spawn;
 mod start;
 mod stat;
 mod syscall;
+mod streams;
 mod table;
+mod temp;
 mod variadic;
+mod walk;
 
 use privns_files::Process;
 

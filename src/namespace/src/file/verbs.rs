@@ -272,11 +272,11 @@ pub(super) fn print(line: &Line) -> Vec<u8> {
         text.push(b' ');
         quote(arg, &mut text);
     }
-    if let Action::Mount { options, .. } = &line.action {
-        if !options.aname.is_empty() {
-            text.push(b' ');
-            quote(&options.aname, &mut text);
-        }
+    if let Action::Mount { options, .. } = &line.action
+        && !options.aname.is_empty()
+    {
+        text.push(b' ');
+        quote(&options.aname, &mut text);
     }
     text
 }
