@@ -38,6 +38,7 @@ mod spawn;
 mod start;
 mod stat;
 mod table;
+mod trace;
 mod variadic;
 
 use privns_files::Process;
