@@ -42,6 +42,8 @@ mod stat;
 mod streams;
 mod syscall;
 mod table;
+mod trace;
+
 mod temp;
 mod variadic;
 mod walk;
