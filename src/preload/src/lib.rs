@@ -17,6 +17,7 @@
 extern crate alloc;
 
 mod admin;
+mod ask;
 mod call;
 mod canonical;
 mod descriptors;
