@@ -136,7 +136,7 @@ impl Short {
 }
 
 /// What the next program is to find in `PRIVNS`, with the variable's name.
-fn ours(view: View<'_>, command: Option<&[u8]>) -> Result<Short> {
+fn ours(view: View<'_>, exe: u32, command: Option<&[u8]>) -> Result<Short> {
     let mut text = Short { bytes: [0; LONGEST], len: 0, full: false };
     text.push(OURS);
     let _ = write!(text, "1:{}:{:016x}", view.family.fd(), view.family.id());
@@ -144,6 +144,10 @@ fn ours(view: View<'_>, command: Option<&[u8]>) -> Result<Short> {
     let cwd = view.process.cwd_seq();
     if cwd != 0 {
         let _ = write!(text, "{separator}d{cwd}");
+        separator = ";";
+    }
+    if exe != 0 {
+        let _ = write!(text, "{separator}x{exe}");
         separator = ";";
     }
     for (fd, seq) in view.process.fds.served().filter(|(fd, _)| stays(*fd)).take(TOLD) {
@@ -189,6 +193,7 @@ pub(crate) fn take(view: View<'_>, inherited: &Inherited<'_>) -> Result<()> {
         let (item, left) = text.split_at(end.unwrap_or(text.len()));
         match kind {
             b'd' => view.process.set_cwd(number(item).unwrap_or(0), false),
+            b'x' => view.process.set_exe(number(item).unwrap_or(0)),
             b'f' => {
                 let mut parts = item.splitn(2, |b| *b == b'=');
                 let fd = parts.next().and_then(number);
@@ -228,6 +233,8 @@ fn name_command(name: &[u8]) {
 /// How the next program is to be started.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Wanted<'a> {
+    /// The member that serves the program's file.
+    pub(crate) exe: u32,
     /// A sanitizer's runtime, which must come first in LD_PRELOAD.
     pub(crate) first: Option<&'a [u8]>,
     /// The name of the script that it runs, where the kernel does not see it.
@@ -266,7 +273,7 @@ pub(crate) unsafe fn environment(
 ) -> Result<Next> {
     let untouched = Next { at: env, block: Vec::new() };
     let Some(settings) = Settings::get() else { return Ok(untouched) };
-    let ours = ours(view, wanted.command)?;
+    let ours = ours(view, wanted.exe, wanted.command)?;
     // SAFETY: the caller's.
     let given = || unsafe { strings(env) };
     let mut seen = Seen::default();
