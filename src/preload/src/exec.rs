@@ -159,6 +159,8 @@ impl Exec<'_> {
                 true => self.view.process.fds.seq(self.named.dirfd),
                 false => self.to.seq,
             },
+
+            exe: self.to.seq,
             first: match &found.header {
                 Header::Elf(elf) => elf.sanitizer(),
                 _ => None,
@@ -206,6 +208,7 @@ impl Exec<'_> {
     /// The file behind the descriptor that we were called with.
     fn open_at_fd(&mut self) -> Result<Found> {
         self.to.as_given = true;
+        self.to.seq = self.view.process.fds.seq(self.named.dirfd);
         match look(self.named.dirfd) {
             // Open for naming only (O_PATH).
             Err(Errno::EBADF) => {}
