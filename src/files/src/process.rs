@@ -34,8 +34,6 @@ pub struct Process {
     /// Changes of directory so far, those of guests too.
     serials: AtomicU64,
     root: Root,
-    /// The member that serves the program's own file.
-    exe: AtomicU32,
     /// Resolve every name exactly, remember no directory (`--names exact`).
     pub exact: AtomicBool,
     /// The host has refused openat2(2) to us: walk instead.
@@ -121,7 +119,6 @@ impl Process {
             serials: AtomicU64::new(0),
             exe: AtomicU32::new(0),
             listings: Listings::new(),
-            exe: AtomicU32::new(0),
             root: Root { moved: AtomicBool::new(false), name: Rcu::new() },
             exact: AtomicBool::new(false),
             no_openat2: AtomicBool::new(false),
@@ -172,17 +169,6 @@ impl Process {
     #[inline]
     fn cwd(&self) -> &Cwd {
         self.guest().map_or(&self.cwd, |guest| &guest.cwd)
-    }
-
-    /// The number of the member that serves the program's own file.
-    #[must_use]
-    pub fn exe_seq(&self) -> u32 {
-        self.exe.load(Ordering::Relaxed)
-    }
-
-    /// Notes it, as the last program has told it.
-    pub fn set_exe(&self, seq: u32) {
-        self.exe.store(seq, Ordering::Relaxed);
     }
 
     /// Makes a directory of the namespace the root (chroot(2)).

@@ -155,11 +155,6 @@ impl Exec<'_> {
     /// Runs what has been found.
     unsafe fn start(mut self, chain: &Chain, found: &Found) -> Result<usize> {
         let wanted = Wanted {
-            exe: match chain.depth == 0 && is_empty(self.named.path) {
-                true => self.view.process.fds.seq(self.named.dirfd),
-                false => self.to.seq,
-            },
-
             exe: self.to.seq,
             first: match &found.header {
                 Header::Elf(elf) => elf.sanitizer(),

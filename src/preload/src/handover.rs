@@ -136,8 +136,6 @@ impl Short {
 }
 
 /// What the next program is to find in `PRIVNS`, with the variable's name.
-fn ours(view: View<'_>, exe: u32, command: Option<&[u8]>) -> Result<Short> {
-
 fn ours(view: View<'_>, wanted: &Wanted<'_>) -> Result<Short> {
     let mut text = Short { bytes: [0; LONGEST], len: 0, full: false };
     text.push(OURS);
@@ -148,9 +146,6 @@ fn ours(view: View<'_>, wanted: &Wanted<'_>) -> Result<Short> {
         let _ = write!(text, "{separator}d{cwd}");
         separator = ";";
     }
-    if exe != 0 {
-        let _ = write!(text, "{separator}x{exe}");
-
     if wanted.exe != 0 {
         let _ = write!(text, "{separator}x{}", wanted.exe);
         separator = ";";
@@ -199,7 +194,6 @@ pub(crate) fn take(view: View<'_>, inherited: &Inherited<'_>) -> Result<()> {
         match kind {
             b'x' => view.process.set_exe(number(item).unwrap_or(0)),
             b'd' => view.process.set_cwd(number(item).unwrap_or(0), false),
-            b'x' => view.process.set_exe(number(item).unwrap_or(0)),
             b'f' => {
                 let mut parts = item.splitn(2, |b| *b == b'=');
                 let fd = parts.next().and_then(number);
@@ -239,8 +233,6 @@ fn name_command(name: &[u8]) {
 /// How the next program is to be started.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Wanted<'a> {
-    /// The member that serves the program's file.
-
     /// The member that serves its file.
     pub(crate) exe: u32,
     /// A sanitizer's runtime, which must come first in LD_PRELOAD.
@@ -281,8 +273,6 @@ pub(crate) unsafe fn environment(
 ) -> Result<Next> {
     let untouched = Next { at: env, block: Vec::new() };
     let Some(settings) = Settings::get() else { return Ok(untouched) };
-    let ours = ours(view, wanted.exe, wanted.command)?;
-
     let ours = ours(view, &wanted)?;
     // SAFETY: the caller's.
     let given = || unsafe { strings(env) };
