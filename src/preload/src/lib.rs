@@ -18,6 +18,7 @@ extern crate alloc;
 
 mod admin;
 mod ask;
+mod by_hand;
 mod call;
 mod canonical;
 mod descriptors;
@@ -25,6 +26,7 @@ mod dirs;
 mod exec;
 mod fork;
 mod handover;
+mod lost;
 mod memory;
 mod mounts;
 mod names;
