@@ -25,6 +25,7 @@ mod descriptors;
 mod dirs;
 mod exec;
 mod fork;
+mod fts;
 mod handover;
 mod lost;
 mod memory;
