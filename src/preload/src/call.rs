@@ -145,6 +145,9 @@ impl Named {
     /// Refuses what the kernel would on a mount point or a read-only mount.
     fn permit(self, view: View<'_>, to: &mut Target) -> Result<()> {
         let removes = matches!(self.does, Does::Remove | Does::Unlink | Does::Rmdir);
+        if removes {
+            self.removable()?;
+        }
         if removes && (to.at_mount || !to.plain) {
             return Err(match self.does {
                 Does::Rmdir if !to.at_mount => Errno::ENOTEMPTY,
@@ -170,17 +173,30 @@ impl Named {
         }
     }
 
-    /// The directory descriptor and name for the kernel, which is about to be
-    /// given them: counted, and traced.
+    /// Refuses the names that no entry of a directory has: `.`, `..` and the
+    /// root, each as the kernel does for the call.
+    fn removable(&self) -> Result<()> {
+        // SAFETY: a string, as `locate` was promised.
+        let name = unsafe { CStr::from_ptr(self.path) }.to_bytes();
+        let last = name.rsplit(|&b| b == b'/').find(|part| !part.is_empty());
+        Err(match (self.does, last) {
+            (_, Some(last)) if last != b"." && last != b".." => return Ok(()),
+            (Does::Rmdir, Some(b".")) => Errno::EINVAL,
+            (Does::Rmdir, Some(_)) => Errno::ENOTEMPTY,
+            (Does::Unlink, _) => Errno::EISDIR,
+            _ => Errno::EBUSY,
+        })
+    }
 
     fn is_dir(&self, to: &mut Target) -> bool {
-        let (dirfd, path) = self.args(to);
-        // SAFETY: `args` gives a C string.
+        let (dirfd, path) = self.place(to);
+        // SAFETY: `place` gives a C string.
         let mode = unsafe { lstat_mode(dirfd, path) };
         mode.is_ok_and(|mode| mode & libc::S_IFMT == libc::S_IFDIR)
     }
 
-    /// The directory descriptor and name for the kernel.
+    /// The directory descriptor and name for the kernel, which is about to be
+    /// given them: counted, and traced.
     #[inline]
     pub(crate) fn args(&self, to: &mut Target) -> (c_int, *const c_char) {
         let given = to.as_given || to.seq == 0;

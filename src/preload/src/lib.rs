@@ -17,6 +17,7 @@
 extern crate alloc;
 
 mod admin;
+mod ask;
 mod by_hand;
 mod call;
 mod canonical;
