@@ -27,6 +27,7 @@ mod dirs;
 mod exec;
 mod fork;
 mod handover;
+mod ipc;
 mod log;
 mod lost;
 mod memory;
@@ -48,6 +49,7 @@ mod streams;
 mod syscall;
 mod table;
 mod trace;
+mod tty;
 
 mod temp;
 mod variadic;
