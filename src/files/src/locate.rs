@@ -126,7 +126,7 @@ impl View<'_> {
     #[inline]
     pub fn locate(self, dirfd: i32, name: &CStr, last: Last, to: &mut Target) -> Result<()> {
         let bytes = name.to_bytes();
-        let Some(cut) = Cut::new(bytes) else { return self.locate_exact(dirfd, name, last, to) };
+        let Some(cut) = Cut::new(bytes) else { return self.locate_dots(dirfd, name, last, to) };
         if cut.last.len() > path::NAME_MAX || bytes.len() >= path::PATH_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
@@ -377,8 +377,31 @@ impl View<'_> {
     /// Those of the walk.
     #[cold]
     pub fn locate_exact(self, dirfd: i32, name: &CStr, last: Last, to: &mut Target) -> Result<()> {
-        let found = self.walk(dirfd, name.to_bytes(), last)?;
-        to.take(&found)
+        match self.walk(dirfd, name.to_bytes(), last) {
+            Ok(found) => to.take(&found),
+            // A directory without a name (removed, unmounted, or too deep for
+            // one) is the host's to search.
+            Err(Errno::ENOENT | Errno::ENAMETOOLONG | Errno::EBADF | Errno::ENOTDIR)
+                if !name.to_bytes().starts_with(b"/") && self.dir_name(dirfd).is_err() =>
+            {
+                to.given(self.shown(dirfd).seq, false);
+                to.exact = true;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A name without a last component of its own: `.` is where it is.
+    fn locate_dots(self, dirfd: i32, name: &CStr, last: Last, to: &mut Target) -> Result<()> {
+        let bytes = name.to_bytes();
+        if bytes.starts_with(b"/") || path::components(bytes).next().is_some() {
+            return self.locate_exact(dirfd, name, last, to);
+        }
+        let shown = self.shown(dirfd);
+        to.given(shown.seq, shown.read_only);
+        to.plain = shown.plain;
+        Ok(())
     }
 
     /// Moves a new name at the top of a union into member `seq`, so that a file

@@ -50,8 +50,12 @@ pub(crate) enum Does {
     Change,
     /// Makes it: EEXIST before EROFS.
     Make,
-    /// Removes it: EBUSY for a mount point.
-    Remove,
+    /// Changes its length: EISDIR before EROFS.
+    Truncate,
+    /// Removes it as a file (unlink).
+    Unlink,
+    /// Removes it as a directory.
+    Rmdir,
 }
 
 /// A call that names one file.
@@ -113,46 +117,69 @@ impl Named {
     /// `path` is a C string.
     #[inline]
     pub(crate) unsafe fn locate(self, view: View<'_>, to: &mut Target) -> Result<()> {
+        // SAFETY: passed on.
+        unsafe { self.find(view, to) }?;
+        if self.does == Does::Read {
+            Ok(())
+        } else {
+            self.permit(to)
+        }
+    }
+
+    /// Locates the name; a link at its end is followed when the call follows.
+    ///
+    /// # Safety
+    /// `path` is a C string.
+    #[inline]
+    pub(crate) unsafe fn find(self, view: View<'_>, to: &mut Target) -> Result<()> {
         // SAFETY: the caller's promise.
         let name = unsafe { CStr::from_ptr(self.path) };
         if name.is_empty() {
             return Err(Errno::ENOENT);
         }
         view.locate(self.dirfd, name, self.last, to)?;
-        if self.last.follow && !to.exact {
-            let (dirfd, path) = self.args(to);
-            // SAFETY: `args` gives a C string.
-            let found = unsafe { lstat_mode(dirfd, path) };
-            if found.is_ok_and(|mode| mode & libc::S_IFMT == libc::S_IFLNK) {
-                view.locate_exact(self.dirfd, name, self.last, to)?;
-            }
+        if self.last.follow && !to.exact && self.mode(to).is_ok_and(is_link) {
+            view.locate_exact(self.dirfd, name, self.last, to)?;
         }
-        if self.does == Does::Read {
-            return Ok(());
-        }
-        self.permit(view, to)
+        Ok(())
     }
 
-    /// Refuses what the kernel would on a mount point or a read-only mount.
-    fn permit(self, view: View<'_>, to: &mut Target) -> Result<()> {
-        if self.does == Does::Remove && (to.at_mount || !to.plain) {
-            return Err(Errno::EBUSY);
-        }
-        if self.does == Does::Make && to.at_mount {
-            return Err(Errno::EEXIST);
+    /// Refuses what the kernel would on a mount point or a read-only mount, in
+    /// the order in which it would.
+    fn permit(self, to: &mut Target) -> Result<()> {
+        if to.at_mount || !to.plain {
+            self.permit_mount_point(to)?;
         }
         if !to.read_only {
             return Ok(());
         }
-        let _ = view;
-        let (dirfd, path) = self.args(to);
-        // SAFETY: `args` gives a C string.
-        let there = unsafe { lstat_mode(dirfd, path) };
-        match (self.does, there) {
+        match (self.does, self.mode(to)) {
             (Does::Make, Ok(_)) => Err(Errno::EEXIST),
-            (Does::Make | Does::Remove, Err(Errno::ENOENT)) | (_, Ok(_)) => Err(Errno::EROFS),
+            (Does::Truncate, Ok(mode)) if is_dir(mode) => Err(Errno::EISDIR),
+            (Does::Make | Does::Unlink | Does::Rmdir, Err(Errno::ENOENT)) | (_, Ok(_)) => {
+                Err(Errno::EROFS)
+            }
             (_, Err(error)) => Err(error),
         }
+    }
+
+    fn permit_mount_point(self, to: &mut Target) -> Result<()> {
+        match self.does {
+            Does::Make if to.at_mount => Err(Errno::EEXIST),
+            Does::Unlink if self.mode(to).is_ok_and(is_dir) => Err(Errno::EISDIR),
+            Does::Rmdir if !self.mode(to).is_ok_and(is_dir) => Err(Errno::ENOTDIR),
+            Does::Unlink | Does::Rmdir if to.at_mount => Err(Errno::EBUSY),
+            // What is mounted below it is in it.
+            Does::Rmdir => Err(Errno::ENOTEMPTY),
+            _ => Ok(()),
+        }
+    }
+
+    /// The type and permission bits of the last component itself.
+    pub(crate) fn mode(self, to: &mut Target) -> Result<u32> {
+        let (dirfd, path) = self.args(to);
+        // SAFETY: `args` gives a C string.
+        unsafe { lstat_mode(dirfd, path) }
     }
 
     /// The directory descriptor and name for the kernel.
@@ -164,6 +191,16 @@ impl Named {
             (libc::AT_FDCWD, to.name.as_ptr())
         }
     }
+}
+
+/// Whether these mode bits are a symbolic link's.
+pub(crate) fn is_link(mode: u32) -> bool {
+    mode & libc::S_IFMT == libc::S_IFLNK
+}
+
+/// Whether these mode bits are a directory's.
+pub(crate) fn is_dir(mode: u32) -> bool {
+    mode & libc::S_IFMT == libc::S_IFDIR
 }
 
 /// The type and permission bits of the last component itself.
