@@ -28,8 +28,9 @@ pub struct Elf {
     pub loader: Option<Vec<u8>>,
 }
 
-/// As much of a file as is needed to tell.
-pub const ENOUGH: usize = 64 << 10;
+/// As much of a file as is needed to tell: linkers put the program headers and
+/// the loader's name right behind the file's header.
+pub const ENOUGH: usize = 4096;
 
 const CLASS_64: u8 = 2;
 const LITTLE: u8 = 1;
@@ -47,7 +48,10 @@ impl Elf {
     /// Why the library cannot serve the program; `None` when it can.
     #[must_use]
     pub fn unserved(&self) -> Option<&'static str> {
-        if self.machine != MACHINE || self.bits != 64 {
+        if self.bits != 64 {
+            return Some("it is a 32-bit program");
+        }
+        if self.machine != MACHINE {
             return Some("it is for another architecture");
         }
         let Some(loader) = &self.loader else { return Some("it is statically linked") };
@@ -97,28 +101,36 @@ fn elf(start: &[u8]) -> Option<Elf> {
         })
     };
     let machine = number(18, 2)? as u16;
+    let loader = loader(start, wide, &number);
+    Some(Elf { bits: if wide { 64 } else { 32 }, machine, loader })
+}
+
+/// The text of the program header that names a loader.
+fn loader(
+    start: &[u8],
+    wide: bool,
+    number: &dyn Fn(usize, usize) -> Option<u64>,
+) -> Option<Vec<u8>> {
     let (offset, size, count) = if wide {
         (number(32, 8)?, number(54, 2)?, number(56, 2)?)
     } else {
         (number(28, 4)?, number(42, 2)?, number(44, 2)?)
     };
-    let mut loader = None;
     for i in 0..count as usize {
         let at = (offset as usize).checked_add(i.checked_mul(size as usize)?)?;
         if number(at, 4) != Some(PT_INTERP) {
             continue;
         }
         let (from, len) = if wide {
-            (number(at + 8, 8)?, number(at + 32, 8)?)
+            (number(at.checked_add(8)?, 8)?, number(at.checked_add(32)?, 8)?)
         } else {
-            (number(at + 4, 4)?, number(at + 16, 4)?)
+            (number(at.checked_add(4)?, 4)?, number(at.checked_add(16)?, 4)?)
         };
         let text = start.get(from as usize..(from as usize).checked_add(len as usize)?);
         let text = text.unwrap_or_default();
-        loader = Some(text.strip_suffix(b"\0").unwrap_or(text).to_vec());
-        break;
+        return Some(text.strip_suffix(b"\0").unwrap_or(text).to_vec());
     }
-    Some(Elf { bits: if wide { 64 } else { 32 }, machine, loader })
+    None
 }
 
 #[cfg(test)]
@@ -139,8 +151,10 @@ mod tests {
         assert_eq!(elf.unserved(), Some("it is statically linked"));
         elf.loader = Some(b"/lib/ld-musl-x86_64.so.1".to_vec());
         assert_eq!(elf.unserved(), Some("it uses another C library"));
-        elf.bits = 32;
+        elf.machine = 3;
         assert_eq!(elf.unserved(), Some("it is for another architecture"));
+        elf.bits = 32;
+        assert_eq!(elf.unserved(), Some("it is a 32-bit program"));
     }
 
     #[test]

@@ -15,63 +15,76 @@ use privns_host::Kernel;
 use privns_host::process::Fork;
 use privns_namespace::Family;
 
+/// A keeper that is on its way: see [`Leaving::done`].
+pub struct Leaving {
+    middle: Option<i32>,
+    fd: i32,
+}
+
 /// Leaves a keeper behind, which runs `then` after the last member is gone.
-/// `keep` are the only descriptors that it keeps. Gives its process number and
-/// that of its descriptor of the table.
+/// `keep` are the only descriptors that it keeps.
 ///
 /// # Errors
 /// fork(2)'s.
-pub fn leave(family: &Family, keep: &[i32], then: impl FnOnce(&Family)) -> Result<(i32, i32)> {
-    let own = family.reopen()?;
-    let mut kept = keep.to_vec();
-    kept.push(own.fd());
+pub fn leave(family: &Family, keep: &[i32], then: impl FnOnce(&Family)) -> Result<Leaving> {
+    let fd = family.own_description()?;
     // Orphans of a reaper (process 1 of a container, say) become its children
     // again, and its program would wait for the keeper for ever. A direct
     // child that has no signal to send at its end is one that wait(2) does not
     // see.
     let twice = !Kernel.is_reaper();
-    let pid = match Kernel.fork(0)? {
-        Fork::Parent(pid) if !twice => pid,
-        Fork::Parent(middle) => {
-            Kernel.wait(middle)?;
-            family.keeper() as i32
+    match Kernel.fork(0)? {
+        Fork::Parent(middle) if twice => Ok(Leaving { middle: Some(middle), fd }),
+        Fork::Parent(pid) => {
+            family.set_keeper(pid as u32);
+            Ok(Leaving { middle: None, fd })
         }
         Fork::Child => {
             let _ = Kernel.setsid();
-            let pid = if twice { Kernel.fork(0) } else { Ok(Fork::Child) };
-            match pid {
+            match if twice { Kernel.fork(0) } else { Ok(Fork::Child) } {
                 Ok(Fork::Child) => {}
                 Ok(Fork::Parent(pid)) => {
-                    own.set_keeper(pid as u32);
+                    family.set_keeper(pid as u32);
                     Kernel.exit(0)
                 }
                 Err(_) => Kernel.exit(1),
             }
-            keep_watch(&own, kept);
-            then(&own);
+            keep_watch(family, fd, keep);
+            then(family);
             Kernel.exit(0)
         }
-    };
-    let fd = own.fd();
-    own.close();
-    if pid <= 0 {
-        return Err(Errno::EAGAIN);
     }
-    family.set_keeper(pid as u32);
-    Ok((pid, fd))
+}
+
+impl Leaving {
+    /// Waits until the keeper has come off; gives its process number and that
+    /// of its descriptor of the table.
+    ///
+    /// # Errors
+    /// EAGAIN when it could not be forked.
+    pub fn done(self, family: &Family) -> Result<(i32, i32)> {
+        if let Some(middle) = self.middle {
+            Kernel.wait(middle)?;
+        }
+        let _ = Kernel.close(self.fd);
+        match family.keeper() as i32 {
+            0 => Err(Errno::EAGAIN),
+            pid => Ok((pid, self.fd)),
+        }
+    }
 }
 
 /// Waits for the end of the last member.
-fn keep_watch(own: &Family, kept: Vec<i32>) {
+fn keep_watch(family: &Family, own: i32, keep: &[i32]) {
     Kernel.block_signals();
     Kernel.set_name(c"ns-keeper");
     let _ = rustix::process::chdir("/");
-    close_all_but(kept);
+    close_all_but(keep.iter().copied().chain([own]).collect());
     // Whatever is opened now must not land where messages go.
     for _ in 0..3 {
         let _ = Kernel.openat(libc::AT_FDCWD, c"/dev/null", libc::O_RDWR, 0);
     }
-    let _ = own.outlive();
+    let _ = family.outlive(own);
 }
 
 fn close_all_but(mut kept: Vec<i32>) {

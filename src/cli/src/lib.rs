@@ -2,6 +2,7 @@
 //!
 //! - [`spec`]: the outer face of a program, said once.
 //! - [`exec`]: builds a namespace and becomes a program in it.
+//! - [`ns`]: looks at a living family's namespace and changes it.
 //! - [`serve`]: the 9P servers.
 //! - [`runtime`], [`keeper`]: how families are found, and what outlives them.
 //! - [`world`]: the environment, users, jobs.
@@ -17,6 +18,7 @@ pub mod elf;
 pub mod exec;
 pub mod instance;
 pub mod keeper;
+pub mod ns;
 pub mod runtime;
 pub mod serve;
 pub mod spec;

@@ -122,6 +122,14 @@ impl Runtime {
         parse(&tree::read_link(&self.dir, &link(name)).ok()?)
     }
 
+    /// The host path of a family's skeleton, if its entry is here.
+    #[must_use]
+    pub fn skeleton_of(&self, id: u64) -> Option<Vec<u8>> {
+        let rest = [&number(id)[..], b"/skel"].concat();
+        rustix::fs::statat(&self.dir, &rest[..], AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        Some([&self.path[..], b"/", &rest].concat())
+    }
+
     /// The directory of an entry, living or not.
     ///
     /// # Errors
@@ -245,6 +253,14 @@ pub fn by_name(name: &[u8]) -> Result<Family> {
         }
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Finds a living family by its name, or by its number in hexadecimal.
+///
+/// # Errors
+/// ESRCH.
+pub fn by_name_or_id(name: &[u8]) -> Result<Family> {
+    by_name(name).or_else(|e| parse(name).map_or(Err(e), by_id))
 }
 
 /// Finds a living family by its number.

@@ -1,5 +1,6 @@
 //! What one process has of its family's namespace.
 
+use crate::counts::Counts;
 use crate::dirs::{Dirs, Now};
 use crate::fds::{Fds, Shown};
 use crate::guest::Guest;
@@ -23,6 +24,8 @@ pub struct Process {
     table: Rcu<Table>,
     /// What is known of each descriptor.
     pub fds: Fds,
+    /// What became of its calls.
+    pub counts: Counts,
     pub(crate) dirs: Dirs,
     pub(crate) listings: Listings,
     cwd: Cwd,
@@ -108,6 +111,7 @@ impl Process {
             family: OnceBox::new(),
             table: Rcu::new(),
             fds: Fds::new(),
+            counts: Counts::new(),
             dirs: Dirs::new(),
             cwd: Cwd::new(),
             serials: AtomicU64::new(0),
@@ -138,6 +142,7 @@ impl Process {
         self.fds.guests.forked();
         self.table.forked();
         self.root.name.forked();
+        self.counts.clear();
         self.dirs.clear();
     }
 

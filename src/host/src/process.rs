@@ -125,6 +125,15 @@ impl Kernel {
         unsafe { sys!(libc::SYS_prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }.map(drop)
     }
 
+    /// The version of Landlock that the kernel has, 0 for none.
+    #[must_use]
+    pub fn landlock_version(self) -> u32 {
+        const ASK_VERSION: usize = 1;
+        // SAFETY: with this flag the kernel takes no attributes.
+        let asked = unsafe { sys!(libc::SYS_landlock_create_ruleset, 0, 0, ASK_VERSION) };
+        asked.unwrap_or(0) as u32
+    }
+
     /// Whether memory that holds code could be made writable: asked of a page
     /// of our own, for reading, writing and executing at once.
     ///

@@ -464,12 +464,12 @@ impl Family {
     }
 
     /// Waits until the last member is gone and lets no other in: for the
-    /// keeper, on a description of its own.
+    /// keeper. `own` is a description of its own, by [`Family::own_description`].
     ///
     /// # Errors
     /// flock(2)'s.
-    pub fn outlive(&self) -> Result<()> {
-        Kernel.flock(self.fd, libc::LOCK_EX)?;
+    pub fn outlive(&self, own: i32) -> Result<()> {
+        Kernel.flock(own, libc::LOCK_EX)?;
         let shared = self.changing().ok_or(Errno::EROFS)?;
         shared.u32(AT_CLOSED)?.store(1, Ordering::Release);
         Ok(())
@@ -500,8 +500,17 @@ impl Family {
     /// # Errors
     /// openat(2)'s.
     pub fn reopen(&self) -> Result<Family> {
+        Family::attach(self.own_description()?)
+    }
+
+    /// A descriptor of the table on a description of its own, close-on-exec:
+    /// no member's.
+    ///
+    /// # Errors
+    /// openat(2)'s.
+    pub fn own_description(&self) -> Result<i32> {
         let flags = if self.is_writable() { libc::O_RDWR } else { libc::O_RDONLY };
-        Family::attach(Kernel.reopen(self.fd, flags)?)
+        Kernel.reopen(self.fd, flags)
     }
 
     /// Gives the mapping and the descriptor back.

@@ -319,6 +319,28 @@ impl Table {
         }
     }
 
+    /// Moves the skeleton to the host directory `to`: every member in it is
+    /// found there from now on. Gives what must be made there: file names, and
+    /// the text of those that are links.
+    pub fn move_skeleton(&mut self, to: &[u8]) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        let mut made = Vec::new();
+        let from = core::mem::replace(&mut self.skeleton, to.to_vec());
+        for member in self.mounts.iter_mut().flat_map(|mount| &mut mount.members) {
+            let Source::Host(host) = &mut member.source;
+            if from.is_empty() || path::parent(host) != from {
+                continue;
+            }
+            let name = path::file_name(host).to_vec();
+            *host = [to, b"/", &name].concat();
+            let target = match &member.rule.verb {
+                Verb::Symlink(target) => Some(target.clone()),
+                _ => None,
+            };
+            made.push((name, target));
+        }
+        made
+    }
+
     /// Empties the namespace; the global one is gone too.
     pub fn clear(&mut self) {
         self.mounts.clear();
@@ -402,6 +424,25 @@ mod tests {
         assert_eq!(table.host_of(b"/z/m/x").unwrap(), b"/s/x");
         assert_eq!(table.host_of(b"/a/bc").unwrap(), b"/t");
         assert_eq!(table.host_of(b"/a/b/m").unwrap(), b"/a/b/m");
+    }
+
+    #[test]
+    fn a_skeleton_moves_with_all_that_is_in_it() {
+        let mut table = Table::new();
+        table.skeleton = b"/k".to_vec();
+        let link = rule(Verb::Symlink(b"t".to_vec()));
+        for (name, host, rule) in [
+            ("/n", "/k/1", rule(Verb::Implied)),
+            ("/l", "/k/2", link),
+            ("/b", "/kx/3", rule(Verb::Bind)),
+        ] {
+            let member = table.member(Source::Host(host.as_bytes().to_vec()), rule);
+            table.place(name.as_bytes(), Kind::Dir, Order::Replace, member, None).unwrap();
+        }
+        let made = table.move_skeleton(b"/new");
+        assert_eq!(made, [(b"2".to_vec(), Some(b"t".to_vec())), (b"1".to_vec(), None)]);
+        assert_eq!(hosts(&table, "/n"), [b"/new/1"]);
+        assert_eq!(hosts(&table, "/b"), [b"/kx/3"]);
     }
 
     #[test]

@@ -252,7 +252,7 @@ fn the_keeper_outlives_the_last_member_and_then_lets_nobody_in() {
     family.enter().unwrap();
     let keeper = family.reopen().unwrap();
     let waits = std::thread::spawn(move || {
-        keeper.outlive().unwrap();
+        keeper.outlive(keeper.fd()).unwrap();
         keeper
     });
     std::thread::sleep(Duration::from_millis(50));

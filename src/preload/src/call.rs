@@ -1,12 +1,14 @@
 //! What every row needs: results as C has them, names located, and the call
 //! made once the name is right.
 
+use crate::trace;
 use core::ffi::{c_char, c_int, CStr};
 use libc::ssize_t;
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
 use privns_files::Target;
 use privns_host::sys;
+use privns_namespace::family::Counter;
 use privns_namespace::resolve::Last;
 
 /// Puts the error where the program looks for it.
@@ -50,6 +52,8 @@ pub(crate) enum Does {
     Change,
     /// Makes it: EEXIST before EROFS.
     Make,
+    /// Opens it for writing, or makes it.
+    Open,
     /// Changes its length: EISDIR before EROFS.
     Truncate,
     /// Removes it as a file (unlink).
@@ -137,9 +141,9 @@ impl Named {
         if name.is_empty() {
             return Err(Errno::ENOENT);
         }
-        view.locate(self.dirfd, name, self.last, to)?;
+        self.tell(view.locate(self.dirfd, name, self.last, to))?;
         if self.last.follow && !to.exact && self.mode(to).is_ok_and(is_link) {
-            view.locate_exact(self.dirfd, name, self.last, to)?;
+            self.tell(view.locate_exact(self.dirfd, name, self.last, to))?;
         }
         Ok(())
     }
@@ -150,15 +154,15 @@ impl Named {
         if to.at_mount || !to.plain {
             self.permit_mount_point(to)?;
         }
-        if !to.read_only {
+        // A name that ends in dots is refused for that.
+        if !to.read_only || self.does != Does::Change && ends_in_dots(self.path) {
             return Ok(());
         }
         match (self.does, self.mode(to)) {
             (Does::Make, Ok(_)) => Err(Errno::EEXIST),
             (Does::Truncate, Ok(mode)) if is_dir(mode) => Err(Errno::EISDIR),
-            (Does::Make | Does::Unlink | Does::Rmdir, Err(Errno::ENOENT)) | (_, Ok(_)) => {
-                Err(Errno::EROFS)
-            }
+            (Does::Change | Does::Truncate, Err(error)) => Err(error),
+            (_, Ok(_) | Err(Errno::ENOENT)) => Err(Errno::EROFS),
             (_, Err(error)) => Err(error),
         }
     }
@@ -177,20 +181,52 @@ impl Named {
 
     /// The type and permission bits of the last component itself.
     pub(crate) fn mode(self, to: &mut Target) -> Result<u32> {
-        let (dirfd, path) = self.args(to);
-        // SAFETY: `args` gives a C string.
+        let (dirfd, path) = self.place(to);
+        // SAFETY: `place` gives a C string.
         unsafe { lstat_mode(dirfd, path) }
     }
 
     /// The directory descriptor and name for the kernel.
     #[inline]
     pub(crate) fn args(&self, to: &mut Target) -> (c_int, *const c_char) {
+        let given = to.as_given || to.seq == 0;
+        trace::count(if given { Counter::Forwarded } else { Counter::Translated });
+        let args = self.place(to);
+        if trace::is_on() {
+            // SAFETY: the program says that its name is a string, and ours is.
+            unsafe { trace::note(self.path, args.1) };
+        }
+        args
+    }
+
+    /// Traces a name that leads nowhere.
+    #[inline]
+    pub(crate) fn tell<T>(&self, done: Result<T>) -> Result<T> {
+        if done.is_err() && trace::is_on() {
+            // SAFETY: as above.
+            unsafe { trace::note(self.path, core::ptr::null()) };
+        }
+        done
+    }
+
+    /// The directory descriptor and name for the kernel.
+    #[inline]
+    pub(crate) fn place(&self, to: &mut Target) -> (c_int, *const c_char) {
         if to.as_given {
             (self.dirfd, self.path)
         } else {
             (libc::AT_FDCWD, to.name.as_ptr())
         }
     }
+}
+
+/// Whether the last component is `.` or `..`: such a name can be used, and
+/// neither made nor removed.
+pub(crate) fn ends_in_dots(path: *const c_char) -> bool {
+    // SAFETY: located already as a C string.
+    let name = unsafe { CStr::from_ptr(path) }.to_bytes();
+    let last = name.rsplit(|&b| b == b'/').find(|part| !part.is_empty());
+    matches!(last, Some(b"." | b".."))
 }
 
 /// Whether these mode bits are a symbolic link's.

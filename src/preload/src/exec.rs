@@ -83,6 +83,7 @@ unsafe fn enter(
     env: Strings,
     flags: c_int,
 ) -> Result<usize> {
+    crate::trace::leaving("execve");
     // SAFETY: the caller's arguments.
     unsafe {
         if dirfd == libc::AT_FDCWD && flags == 0 {

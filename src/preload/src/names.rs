@@ -279,13 +279,13 @@ pub(crate) unsafe fn unlinkat(dirfd: c_int, path: *const c_char, flags: c_int) -
     let done = at!(Named::no_follow(dirfd, path, does), libc::SYS_unlinkat, flags);
     // `..` has become a name of its own, whose host name ends in `.`: the
     // kernel's answers to the two differ here alone.
-    if dir && matches!(done, Err(Errno::EINVAL)) && ends_in_dots(path) {
+    if dir && matches!(done, Err(Errno::EINVAL)) && ends_in_dot_dot(path) {
         return Err(Errno::ENOTEMPTY).ret();
     }
     told(done, path).ret()
 }
 
-fn ends_in_dots(path: *const c_char) -> bool {
+fn ends_in_dot_dot(path: *const c_char) -> bool {
     // SAFETY: the kernel has just read it as a C string.
     let name = unsafe { CStr::from_ptr(path) }.to_bytes();
     privns_abi::path::components(name).next_back() == Some(b"..")

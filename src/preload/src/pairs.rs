@@ -1,6 +1,6 @@
 //! rename and link: two names, and what is mounted at them or below.
 
-use crate::call::{is_dir, Does, Named, Ret};
+use crate::call::{ends_in_dots, is_dir, Does, Named, Ret};
 use crate::names::{is_empty, told};
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, CStr};
@@ -156,17 +156,27 @@ impl Pair {
                 return Err(Errno::EEXIST);
             }
         }
-        if from.seq != to.seq && !from.magic {
-            // SAFETY: located already as a C string.
-            let name = unsafe { CStr::from_ptr(new.path) };
-            if !view.stay_in_member(from.seq, new.dirfd, name, to)? {
-                return Err(Errno::EXDEV);
-            }
+        let apart = from.seq != to.seq && !from.magic;
+        // What is renamed is a mount point's name, in the directory that it is
+        // mounted in.
+        let renamed_apart = apart && how != How::Link && !from.at_mount && !to.at_mount;
+        // SAFETY: located already as a C string.
+        let name = unsafe { CStr::from_ptr(new.path) };
+        if renamed_apart && !view.stay_in_member(from.seq, new.dirfd, name, to)? {
+            return Err(Errno::EXDEV);
+        }
+        // A name that ends in dots is refused for that.
+        if ends_in_dots(new.path) || how != How::Link && ends_in_dots(old.path) {
+            return Ok(None);
         }
         if to.read_only || how != How::Link && from.read_only {
             return Err(Errno::EROFS);
         }
         match how {
+            // Linking is refused across mounts only when all else is well.
+            How::Link if apart && !view.stay_in_member(from.seq, new.dirfd, name, to)? => {
+                Err(Errno::EXDEV)
+            }
             How::Link => Ok(None),
             How::Rename(flags) => self.check_mounts(view, flags, from, to),
         }
@@ -186,7 +196,7 @@ impl Pair {
             return Err(Errno::EEXIST);
         }
         if from.at_mount || to.at_mount {
-            if same_file(old.args(from), new.args(to)) {
+            if same_file(old.place(from), new.place(to)) {
                 return Ok(Some(Check::Done));
             }
             return Err(match there {

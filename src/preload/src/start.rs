@@ -60,6 +60,9 @@ unsafe extern "C" fn start(_argc: c_int, _argv: *const *const c_char, env: *cons
     }
     // Without our own name exec hands on what it was given.
     let _ = Settings::learn(&env);
+    if let Some(sink) = env.get(b"PRIVNS_TRACE") {
+        crate::trace::start(sink.to_bytes());
+    }
     if env.get(b"PRIVNS_NAMES").is_some_and(|v| v.to_bytes() == b"exact") {
         PROCESS.exact.store(true, Ordering::Relaxed);
     }

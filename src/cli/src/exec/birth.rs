@@ -2,16 +2,18 @@
 //! its table, and the keeper that it leaves behind.
 
 use super::places;
-use super::request::Request;
+use super::request::{Dump, Request};
 use super::zero;
 use crate::failure::{Failure, shown};
 use crate::runtime::{self, Entry, Runtime};
 use crate::{instance, keeper};
 use privns_abi::Errno;
 use privns_host::Kernel;
-use privns_namespace::build::{Builder, Built, Places};
+use privns_namespace::build::{Builder, Built};
 use privns_namespace::family::{self, Flag, Inherited};
-use privns_namespace::{Family, Index, Source, Table, Verb, index};
+use privns_namespace::file::Line;
+use privns_namespace::{Family, Index, Source, Table, Verb, index, print};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 
 /// A family that is being made.
@@ -63,27 +65,29 @@ impl Birth {
         Ok(family)
     }
 
-    /// Leaves the keeper behind and lets the family be found.
+    /// Forks the keeper, which cleans up from here on.
     ///
     /// # Errors
-    /// fork(2)'s, symlinkat(2)'s.
-    pub fn leave_keeper(self, family: &Family) -> Result<(), Failure> {
-        let failure = |e| Failure::new("the family's keeper", e);
+    /// fork(2)'s.
+    pub fn leave_keeper(self, family: &Family) -> Result<Left, Failure> {
+        let table = family.read_table().map_err(no_keeper)?;
+        let held = instance::hold(&instances(&table));
         let mut keep = vec![self.entry.fd()];
+        keep.extend(held.iter().map(AsRawFd::as_raw_fd));
         // What a copied table shows belongs to the family that it was copied
         // from, which therefore must not end before this one.
         keep.extend(inherited().and_then(|v| Some(Inherited::parse(&v)?.fd)));
         let entry = &self.entry;
-        let (pid, fd) = keeper::leave(family, &keep, |own| {
+        let leaving = keeper::leave(family, &keep, |own| {
             let table = own.read_table().unwrap_or_default();
             instance::remove_all(self.id, &instances(&table));
             entry.remove();
             for runtime in Runtime::all() {
                 runtime.sweep();
             }
-        })
-        .map_err(failure)?;
-        self.entry.publish(pid, fd).map_err(failure)
+        });
+        let leaving = leaving.map_err(no_keeper)?;
+        Ok(Left { leaving, entry: self.entry })
     }
 
     /// Takes back what has been made.
@@ -91,6 +95,27 @@ impl Birth {
         instance::remove_all(self.id, &[]);
         self.entry.remove();
     }
+}
+
+/// A family whose keeper has been forked.
+pub struct Left {
+    leaving: keeper::Leaving,
+    entry: Entry,
+}
+
+impl Left {
+    /// Lets the family be found, by way of its keeper.
+    ///
+    /// # Errors
+    /// The keeper did not come off; symlinkat(2)'s.
+    pub fn publish(self, family: &Family) -> Result<(), Failure> {
+        let (pid, fd) = self.leaving.done(family).map_err(no_keeper)?;
+        self.entry.publish(pid, fd).map_err(no_keeper)
+    }
+}
+
+fn no_keeper(e: Errno) -> Failure {
+    Failure::new("the family's keeper", e)
 }
 
 /// The host paths of the instances that a table shows.
@@ -110,20 +135,26 @@ pub fn instances(table: &Table) -> Vec<Vec<u8>> {
 ///
 /// # Errors
 /// As building it.
-pub fn dump(request: &Request) -> Result<(), Failure> {
+pub fn dump(request: &Request, how: Dump) -> Result<(), Failure> {
     let birth = Birth::begin(b"")?;
     let mut places = places::Host::dry(birth.id, birth.entry.skeleton());
-    let text = build(request, &mut places).and_then(|built| printed(&built.table));
+    let text = build(request, &mut places).and_then(|built| {
+        let lines = print::print(&Kernel, &built.table, built.start.as_deref());
+        printed(&lines, how)
+    });
     birth.entry.remove();
     crate::print(&text?)
 }
 
-fn printed(_table: &Table) -> Result<Vec<u8>, Failure> {
-    Err(Failure::new("--dump", "not built yet"))
+fn printed(lines: &[Line], how: Dump) -> Result<Vec<u8>, Failure> {
+    match how {
+        Dump::Text => Ok(print::to_text(lines)),
+        Dump::Token | Dump::Json => Err(Failure::new("--dump", "only text is built yet")),
+    }
 }
 
-fn build(request: &Request, places: &mut dyn Places) -> Result<Built, Failure> {
-    let base = base()?;
+fn build(request: &Request, places: &mut places::Host) -> Result<Built, Failure> {
+    let base = base(places)?;
     let cwd = super::environment::here().unwrap_or_default();
     let mut builder = Builder::new(&Kernel, places, &base, &cwd);
     builder.skip_missing = request.skip_missing;
@@ -136,19 +167,14 @@ fn build(request: &Request, places: &mut dyn Places) -> Result<Built, Failure> {
     builder.run(&zero::lines(|name| view.host(name).ok()))
 }
 
-/// The namespace to begin from: inside a family, a copy of that family's.
-fn base() -> Result<Table, Failure> {
-    match (outer_family(), inherited()) {
-        (Some(family), _) => {
-            let table = family.read_table();
-            let mut table = table.map_err(|e| Failure::new("the table of this family", e))?;
-            // What is added gets a skeleton of its own.
-            table.skeleton = Vec::new();
-            Ok(table)
-        }
-        // The table of another user is left alone: see su(1) in the manual.
-        (None, _) => Ok(Table::new()),
-    }
+/// The namespace to begin from: inside a family, a copy of that family's, with
+/// a skeleton of its own. The table of another user is left alone.
+fn base(places: &mut places::Host) -> Result<Table, Failure> {
+    let Some(family) = outer_family() else { return Ok(Table::new()) };
+    let failure = |e| Failure::new("the table of this family", e);
+    let mut table = family.read_table().map_err(failure)?;
+    places.adopt(&mut table).map_err(failure)?;
+    Ok(table)
 }
 
 /// The family that this process is in, as its environment says.

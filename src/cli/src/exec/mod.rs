@@ -6,6 +6,7 @@
 //! keeper, `ns reap` or whoever meets it when we are killed.
 
 pub mod birth;
+pub mod enforce;
 pub mod environment;
 mod manual;
 mod options;
@@ -20,6 +21,7 @@ use crate::failure::{Failure, shown};
 use crate::spec::Parsed;
 use crate::{runtime, tree};
 use birth::Birth;
+use enforce::Confinement;
 use environment::Variables;
 use privns_abi::Errno;
 use privns_host::{Kernel, startup};
@@ -71,8 +73,8 @@ pub fn main(args: Vec<OsString>) -> i32 {
 
 fn run(request: Request) -> Result<i32, Stop> {
     check(&request)?;
-    if request.dump.is_some() {
-        return birth::dump(&request).map(|()| 0).map_err(Stop::from);
+    if let Some(how) = request.dump {
+        return birth::dump(&request, how).map(|()| 0).map_err(Stop::from);
     }
     let library = environment::library()?;
     match &request.naming {
@@ -142,7 +144,7 @@ fn join(request: &Request, found: Family, library: &[u8]) -> Result<i32, Stop> {
     }
     family.enter().map_err(failure)?;
     let table = family.read_table().map_err(failure)?;
-    start(request, &family, &table, None, library)
+    prepare(request, &family, &table, None, library)?.become_program(&family)
 }
 
 fn create(request: &Request, name: &[u8], library: &[u8]) -> Result<i32, Stop> {
@@ -153,10 +155,11 @@ fn create(request: &Request, name: &[u8], library: &[u8]) -> Result<i32, Stop> {
     });
     match made {
         Ok((family, built)) => {
-            let left = birth.leave_keeper(&family);
-            // From here on the keeper cleans up.
-            left?;
-            start(request, &family, &built.table, built.start, library)
+            let left = birth.leave_keeper(&family)?;
+            // The keeper comes off while we go on.
+            let ready = prepare(request, &family, &built.table, built.start, library);
+            left.publish(&family)?;
+            ready?.become_program(&family)
         }
         Err(failure) => {
             birth.abandon();
@@ -165,14 +168,21 @@ fn create(request: &Request, name: &[u8], library: &[u8]) -> Result<i32, Stop> {
     }
 }
 
-/// Becomes the program.
-fn start(
+/// All that is needed to become the program.
+struct Ready {
+    command: Command,
+    environment: Vec<CString>,
+    /// What the kernel is to refuse.
+    confinement: Option<Confinement>,
+}
+
+fn prepare(
     request: &Request,
     family: &Family,
     table: &Table,
     chosen: Option<Vec<u8>>,
     library: &[u8],
-) -> Result<i32, Stop> {
+) -> Result<Ready, Stop> {
     let mut variables = Variables::edited(&request.edits);
     let bytes = index::encode(table);
     let index = Index::parse(&bytes).map_err(|e| Failure::new("the table", e))?;
@@ -183,7 +193,11 @@ fn start(
     variables.preload(library);
     let inherited = Inherited { fd: family.fd(), id: family.id(), rest: b"" };
     variables.set(b"PRIVNS", inherited.format());
-    become_program(&command, family, &variables.to_exec()?, outer())
+    let confinement = match family.has(Flag::Enforced) {
+        true => Some(Confinement::of(family, table, library)?),
+        false => None,
+    };
+    Ok(Ready { command, environment: variables.to_exec()?, confinement })
 }
 
 /// The working directory is kept by name; where the namespace has no such
@@ -238,27 +252,25 @@ fn outer() -> Option<i32> {
     Some(Inherited::parse(&birth::inherited()?)?.fd)
 }
 
-fn become_program(
-    command: &Command,
-    family: &Family,
-    environment: &[CString],
-    outer: Option<i32>,
-) -> Result<i32, Stop> {
-    if command.unserved.is_some() {
-        family.counter(Counter::Escaped).fetch_add(1, Ordering::Relaxed);
+impl Ready {
+    fn become_program(self, family: &Family) -> Result<i32, Stop> {
+        let Ready { command, environment, confinement } = self;
+        if command.unserved.is_some() {
+            family.counter(Counter::Escaped).fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(confinement) = confinement {
+            confinement.enter()?;
+        }
+        if let Some(fd) = outer().filter(|&fd| fd != family.fd()) {
+            let _ = Kernel.close(fd);
+        }
+        startup::restore();
+        let mut error = Kernel.execve(&command.path, &command.argv, &environment);
+        if let (Errno::ENOEXEC, Some((path, argv))) = (error, &command.shell) {
+            // As execvp(3): a file without a header is a script of sh(1).
+            error = Kernel.execve(path, argv, &environment);
+        }
+        let status = if error == Errno::ENOENT { 127 } else { 126 };
+        Err(Stop { status, failure: Failure::new(shown(command.path.as_bytes()), error) })
     }
-    if let Some(fd) = outer.filter(|&fd| fd != family.fd()) {
-        let _ = Kernel.close(fd);
-    }
-    startup::restore();
-    let mut error = Kernel.execve(&command.path, &command.argv, environment);
-    if error == Errno::ENOEXEC {
-        // As execvp(3): a file without a header is a script of sh(1).
-        error = match &command.shell {
-            Some((path, argv)) => Kernel.execve(path, argv, environment),
-            None => error,
-        };
-    }
-    let status = if error == Errno::ENOENT { 127 } else { 126 };
-    Err(Stop { status, failure: Failure::new(shown(command.path.as_bytes()), error) })
 }

@@ -2,8 +2,9 @@
 
 use crate::failure::{Failure, shown};
 use crate::tree::{self, errno};
+use privns_namespace::Table;
 use privns_namespace::build::Places;
-use rustix::fs::Mode;
+use rustix::fs::{AtFlags, Mode};
 use std::os::fd::OwnedFd;
 
 /// Makes things on the host, for one family.
@@ -13,6 +14,7 @@ pub struct Host {
     /// Only to be printed: an instance is an empty directory of the skeleton.
     dry: bool,
     instances: u32,
+    made: Vec<Vec<u8>>,
 }
 
 impl Host {
@@ -20,7 +22,7 @@ impl Host {
     /// that is there.
     #[must_use]
     pub fn new(family: u64, skeleton: Vec<u8>) -> Host {
-        Host { skeleton, family, dry: false, instances: 0 }
+        Host { skeleton, family, dry: false, instances: 0, made: Vec::new() }
     }
 
     /// The same for a namespace that is printed and not used: nothing is made
@@ -28,6 +30,28 @@ impl Host {
     #[must_use]
     pub fn dry(family: u64, skeleton: Vec<u8>) -> Host {
         Host { dry: true, ..Host::new(family, skeleton) }
+    }
+
+    /// Gives a copied table a skeleton of its own.
+    ///
+    /// # Errors
+    /// What making its directories and links says.
+    pub fn adopt(&self, table: &mut Table) -> privns_abi::Result<()> {
+        let dir = tree::open_path(&self.skeleton)?;
+        for (name, target) in table.move_skeleton(&self.skeleton) {
+            match target {
+                Some(target) => rustix::fs::symlinkat(&target[..], &dir, &name[..]),
+                None => make_dir(&dir, &name),
+            }
+            .map_err(errno)?;
+        }
+        Ok(())
+    }
+
+    /// Takes back the instances that a change made which then failed. What it
+    /// put into the skeleton does no harm and is used again.
+    pub fn undo(&self) {
+        crate::instance::remove_all(self.family, &self.made);
     }
 
     fn skeleton(&self) -> Result<OwnedFd, Failure> {
@@ -43,16 +67,7 @@ impl Host {
 impl Places for Host {
     fn dir(&mut self, at: &[u8], number: u32) -> Result<Vec<u8>, Failure> {
         let dir = self.skeleton()?;
-        let made = replace(&dir, number, |name| {
-            rustix::fs::mkdirat(&dir, name, Mode::from_raw_mode(0o755))?;
-            // Whatever the umask: it stands for a directory like /mnt.
-            rustix::fs::chmodat(
-                &dir,
-                name,
-                Mode::from_raw_mode(0o755),
-                rustix::fs::AtFlags::empty(),
-            )
-        });
+        let made = replace(&dir, number, |name| make_dir(&dir, name.as_bytes()));
         made.map_err(|e| Failure::new(format!("making {}", shown(at)), e))?;
         Ok(self.path(number))
     }
@@ -70,8 +85,17 @@ impl Places for Host {
             self.instances += 1;
             return self.dir(at, u32::MAX - self.instances);
         }
-        crate::instance::make(self.family, original)
+        let made = crate::instance::make(self.family, original)?;
+        self.made.push(made.clone());
+        Ok(made)
     }
+}
+
+fn make_dir(dir: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
+    // Whatever the umask: it stands for a directory like /mnt.
+    let mode = Mode::from_raw_mode(0o755);
+    rustix::fs::mkdirat(dir, name, mode)?;
+    rustix::fs::chmodat(dir, name, mode, AtFlags::empty())
 }
 
 /// Makes a file whose name a change that failed may have used.

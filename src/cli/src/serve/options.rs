@@ -128,6 +128,7 @@ static VERBS: &[Verb<Request>] = &[
     Verb {
         name: "dir",
         usage: "PATH",
+        raw: false,
         args: &[Arg("PATH", Offer::Dir)],
         help: "A directory of this host.",
         apply: |r, v| match <[Vec<u8>; 1]>::try_from(v) {
@@ -138,6 +139,7 @@ static VERBS: &[Verb<Request>] = &[
     Verb {
         name: "mem",
         usage: "",
+        raw: false,
         args: &[],
         help: "A tree in memory, empty at first.",
         apply: |r, v| match v.is_empty() {

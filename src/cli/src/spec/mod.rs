@@ -65,6 +65,8 @@ pub struct Verb<R: 'static> {
     pub usage: &'static str,
     /// What completions offer for its arguments.
     pub args: &'static [Arg],
+    /// What follows is not looked at for options: it has flags of its own.
+    pub raw: bool,
     /// One sentence or two.
     pub help: &'static str,
     /// Takes it into account.

@@ -14,6 +14,13 @@ pub enum Parsed {
     Print(String),
 }
 
+/// What comes after options.
+enum Next {
+    Word(Vec<u8>),
+    Print(String),
+    End,
+}
+
 impl<R> Program<R> {
     /// Reads the arguments (without the program's name) into `request`.
     /// Operands end the options; they are given to `operands`.
@@ -27,53 +34,65 @@ impl<R> Program<R> {
         operands: fn(&mut R, Vec<Vec<u8>>),
     ) -> Result<Parsed, Failure> {
         let mut parser = Parser::from_args(args);
+        let word = match self.options(&mut parser, request)? {
+            Next::Print(text) => return Ok(Parsed::Print(text)),
+            Next::End => return Ok(Parsed::Run),
+            Next::Word(word) => word,
+        };
+        if self.verbs.is_empty() {
+            // A word ends the options, so what follows it is taken as it is.
+            let mut words = vec![word];
+            words.extend(rest(&mut parser));
+            operands(request, words);
+            return Ok(Parsed::Run);
+        }
+        let verb = self.verb(&word)?;
+        let mut words = Vec::new();
+        if verb.raw {
+            words = rest(&mut parser);
+        }
         loop {
-            // A word ends the options, so what follows it is looked at raw.
+            match self.options(&mut parser, request)? {
+                Next::Print(text) => return Ok(Parsed::Print(text)),
+                Next::Word(word) => words.push(word),
+                Next::End => break,
+            }
+        }
+        let at = |f: Failure| f.at(verb.name.as_bytes());
+        (verb.apply)(request, words).map_err(at).map(|()| Parsed::Run)
+    }
+
+    /// Takes options until something else comes.
+    fn options(&self, parser: &mut Parser, request: &mut R) -> Result<Next, Failure> {
+        loop {
             let next = parser.next().map_err(|e| Failure::new("arguments", e.to_string()))?;
             let option = match next {
-                None => return Ok(Parsed::Run),
-                Some(Lexed::Value(word)) => {
-                    let mut words = vec![word.into_vec()];
-                    words.extend(rest(&mut parser));
-                    return self.words(words, request, operands).map(|()| Parsed::Run);
+                None => return Ok(Next::End),
+                Some(Lexed::Value(word)) => return Ok(Next::Word(word.into_vec())),
+                Some(Lexed::Long("help") | Lexed::Short('h')) => {
+                    return Ok(Next::Print(self.help()));
                 }
-                Some(Lexed::Long("help")) | Some(Lexed::Short('h')) => {
-                    return Ok(Parsed::Print(self.help()));
-                }
-                Some(Lexed::Long("version")) | Some(Lexed::Short('V')) => {
-                    return Ok(Parsed::Print(self.version()));
+                Some(Lexed::Long("version") | Lexed::Short('V')) => {
+                    return Ok(Next::Print(self.version()));
                 }
                 Some(Lexed::Long("generate")) => {
-                    return self.generate(&values(&mut parser, "--generate", 1)?[0]);
+                    let what = values(parser, "--generate", 1)?;
+                    return self.generate(&what[0]).map(Next::Print);
                 }
                 Some(Lexed::Long(name)) => self.find(|o| o.long == name, &format!("--{name}"))?,
                 Some(Lexed::Short(c)) => self.find(|o| o.short == Some(c), &format!("-{c}"))?,
             };
-            let given = self.arguments(option, &mut parser)?;
+            let given = self.arguments(option, parser)?;
             (option.apply)(request, given).map_err(|f| f.at(option.long_dashed().as_bytes()))?;
         }
     }
 
-    fn words(
-        &self,
-        words: Vec<Vec<u8>>,
-        request: &mut R,
-        operands: fn(&mut R, Vec<Vec<u8>>),
-    ) -> Result<(), Failure> {
-        if self.verbs.is_empty() {
-            operands(request, words);
-            return Ok(());
-        }
-        let mut words = words.into_iter();
-        let name = words.next().unwrap_or_default();
-        let verb = self.verbs.iter().find(|v| v.name.as_bytes() == name);
-        let verb: &Verb<R> = verb.ok_or_else(|| {
+    fn verb(&self, name: &[u8]) -> Result<&Verb<R>, Failure> {
+        self.verbs.iter().find(|v| v.name.as_bytes() == name).ok_or_else(|| {
             let names: Vec<&str> = self.verbs.iter().map(|v| v.name).collect();
-            Failure::new(shown(&name), "no such verb")
-                .fix(format!("there are {}", names.join(", ")))
-        })?;
-        let at = |f: Failure| f.at(verb.name.as_bytes());
-        (verb.apply)(request, words.collect()).map_err(at)
+            let fix = format!("there are {}", names.join(", "));
+            Failure::new(shown(name), "no such verb").fix(fix)
+        })
     }
 
     fn find(&self, is: impl Fn(&Opt<R>) -> bool, as_given: &str) -> Result<&Opt<R>, Failure> {
@@ -90,7 +109,7 @@ impl<R> Program<R> {
             .map_err(|f| f.fix(format!("{} takes {}", option.long_dashed(), option.usage())))
     }
 
-    fn generate(&self, what: &[u8]) -> Result<Parsed, Failure> {
+    fn generate(&self, what: &[u8]) -> Result<String, Failure> {
         let text = match what {
             b"man" => self.man(),
             b"bash" => self.completions(super::Shell::Bash),
@@ -98,7 +117,7 @@ impl<R> Program<R> {
             b"fish" => self.completions(super::Shell::Fish),
             _ => return Err(Failure::new("--generate", "man, bash, zsh or fish")),
         };
-        Ok(Parsed::Print(text))
+        Ok(text)
     }
 
     fn version(&self) -> String {

@@ -1,0 +1,7 @@
+//! `ns`: see its manual page.
+#![forbid(unsafe_code)]
+
+fn main() {
+    let args = std::env::args_os().skip(1).collect();
+    std::process::exit(privns_cli::ns::main(args));
+}

@@ -1,0 +1,206 @@
+//! What `ns` accepts.
+
+use super::{Request, Task, manual};
+use crate::failure::{Failure, shown};
+use crate::spec::{Apply, Arg, Offer, Opt, Program, Verb};
+use privns_namespace::file;
+
+const WHICH: &str = "Which family (default: the one that ns runs in)";
+const OUTPUT: &str = "Output";
+
+/// `ns`.
+pub static PROGRAM: Program<Request> = Program {
+    name: "ns",
+    about: "look at the namespace of a living family and change it",
+    synopsis: &["[--pid P|--family F] [--json]", "[--pid P|--family F] VERB [ARG...]"],
+    description: manual::DESCRIPTION,
+    options: OPTIONS,
+    verbs: VERBS,
+    operands: &[],
+    sections: manual::SECTIONS,
+    examples: manual::EXAMPLES,
+    see_also: &["ns-exec(1)", "ns-serve(1)"],
+};
+
+static OPTIONS: &[Opt<Request>] = &[
+    option("pid", &[Arg("P", Offer::Text)], WHICH, "The family of process P.", |r, v| {
+        let pid = std::str::from_utf8(&v[0]).ok().and_then(|p| p.parse().ok()).filter(|&p| p > 0);
+        r.pid = Some(pid.ok_or_else(|| Failure::new(shown(&v[0]), "not a process number"))?);
+        Ok(())
+    }),
+    option(
+        "family",
+        &[Arg("F", Offer::Family)],
+        WHICH,
+        "The family of this name or number.",
+        |r, v| {
+            r.family = v.into_iter().next();
+            Ok(())
+        },
+    ),
+    option("json", &[], OUTPUT, "Prints JSON.", |r, _| {
+        r.json = true;
+        Ok(())
+    }),
+    option("self-test", &[], OUTPUT, "With doctor: runs a round of checks here.", |r, _| {
+        r.self_test = true;
+        Ok(())
+    }),
+    option("names", &[], "", "", |r, _| {
+        r.names = true;
+        Ok(())
+    }),
+];
+
+static VERBS: &[Verb<Request>] = &[
+    line(
+        "bind",
+        "[-bacrq] SRC DST",
+        &[Arg("SRC", Offer::File)],
+        "DST shows SRC instead; -b and -a make a union of DST.",
+        |r, v| edit(r, "bind", v),
+    ),
+    line(
+        "mount",
+        "[-bacrq] [-o KEY=VALUE,...] ADDR DST [ANAME]",
+        &[Arg("ADDR", Offer::Text)],
+        "DST shows the tree of a 9P server. Not built yet.",
+        |r, v| edit(r, "mount", v),
+    ),
+    line(
+        "unmount",
+        "[-q] [SRC] DST",
+        &[Arg("DST", Offer::File)],
+        "Takes away what is mounted on DST.",
+        |r, v| edit(r, "unmount", v),
+    ),
+    line(
+        "private",
+        "[-q] DIR",
+        &[Arg("DIR", Offer::Dir)],
+        "DIR becomes a fresh directory of the family's own.",
+        |r, v| edit(r, "private", v),
+    ),
+    line(
+        "poly",
+        "[-q] FILE",
+        &[Arg("FILE", Offer::File)],
+        "Private directories by the rules of namespace.conf(5). Not built yet.",
+        |r, v| edit(r, "poly", v),
+    ),
+    line(
+        "dir",
+        "[-q] DST",
+        &[Arg("DST", Offer::File)],
+        "An empty directory to mount on.",
+        |r, v| edit(r, "dir", v),
+    ),
+    line(
+        "symlink",
+        "[-q] TARGET DST",
+        &[Arg("TARGET", Offer::File)],
+        "A symbolic link.",
+        |r, v| edit(r, "symlink", v),
+    ),
+    line("clear", "", &[], "Empties the namespace.", |r, v| edit(r, "clear", v)),
+    line(
+        ".",
+        "FILE",
+        &[Arg("FILE", Offer::File)],
+        "Runs a namespace file, wholly or not at all.",
+        |r, v| {
+            r.task = Task::File(one(v, "it takes a file")?);
+            Ok(())
+        },
+    ),
+    verb(
+        "why",
+        "PATH",
+        &[Arg("PATH", Offer::File)],
+        "Says which member serves PATH, and by which line.",
+        |r, v| {
+            r.task = Task::Why(one(v, "it takes a path")?);
+            Ok(())
+        },
+    ),
+    verb("families", "", &[], "Lists the user's living families.", |r, v| {
+        r.task = Task::Families;
+        none(&v)
+    }),
+    verb("ps", "", &[], "Lists the members of the family.", |r, v| {
+        r.task = Task::Ps;
+        none(&v)
+    }),
+    verb(
+        "stat",
+        "",
+        &[],
+        "The generation and how many calls were translated, forwarded, served and escaped.",
+        |r, v| {
+            r.task = Task::Stat;
+            none(&v)
+        },
+    ),
+    verb(
+        "doctor",
+        "[PROGRAM]",
+        &[Arg("PROGRAM", Offer::Command)],
+        "Says what this host allows, or what will happen to PROGRAM before it is run.",
+        |r, mut v| {
+            let program = v.pop();
+            r.task = Task::Doctor(program);
+            none(&v)
+        },
+    ),
+];
+
+const fn option(
+    long: &'static str,
+    args: &'static [Arg],
+    group: &'static str,
+    help: &'static str,
+    apply: Apply<Request>,
+) -> Opt<Request> {
+    Opt { long, short: None, args, optional: false, group, help, apply }
+}
+
+const fn verb(
+    name: &'static str,
+    usage: &'static str,
+    args: &'static [Arg],
+    help: &'static str,
+    apply: Apply<Request>,
+) -> Verb<Request> {
+    Verb { name, usage, args, raw: false, help, apply }
+}
+
+/// A verb of the namespace file, with its flags.
+const fn line(
+    name: &'static str,
+    usage: &'static str,
+    args: &'static [Arg],
+    help: &'static str,
+    apply: Apply<Request>,
+) -> Verb<Request> {
+    Verb { raw: true, ..verb(name, usage, args, help, apply) }
+}
+
+fn edit(request: &mut Request, verb: &str, words: Vec<Vec<u8>>) -> Result<(), Failure> {
+    let words: Vec<Vec<u8>> = [verb.as_bytes().to_vec()].into_iter().chain(words).collect();
+    let origin = format!("ns {verb}");
+    request.task = Task::Edit(vec![file::parse_words(&words, origin.as_bytes())?]);
+    Ok(())
+}
+
+fn one(words: Vec<Vec<u8>>, usage: &str) -> Result<Vec<u8>, Failure> {
+    let [word] = <[Vec<u8>; 1]>::try_from(words)
+        .map_err(|words| Failure::new(format!("{} arguments", words.len()), usage))?;
+    Ok(word)
+}
+
+fn none(words: &[Vec<u8>]) -> Result<(), Failure> {
+    match words.first() {
+        None => Ok(()),
+        Some(word) => Err(Failure::new(shown(word), "it takes no argument")),
+    }
+}

@@ -1,0 +1,154 @@
+//! What a namespace is, and why a name shows what it shows.
+
+use super::table::{name, plain, print_json, rooted};
+use crate::exec::environment::here;
+use crate::exec::program::View;
+use crate::failure::{Failure, shown};
+use crate::tree::errno;
+use privns_host::Kernel;
+use privns_namespace::file::{Action, Line};
+use privns_namespace::resolve::ByText;
+use privns_namespace::{
+    Family, Index, Last, Located, Member, Mount, Source, Start, Table, Verb, index,
+    print as printer, walk,
+};
+use rustix::fs::{AtFlags, CWD};
+use serde_json::{Value, json};
+
+/// Prints the lines that build the namespace again.
+///
+/// # Errors
+/// A damaged table.
+pub(crate) fn print(family: &Family, as_json: bool) -> Result<(), Failure> {
+    let table = family.read_table().map_err(|e| Failure::new("the family's table", e))?;
+    let lines = printer::print(&Kernel, &table, None);
+    if !as_json {
+        return crate::print(&printer::to_text(&lines));
+    }
+    let family_name = family.name().unwrap_or_default();
+    print_json(json!({
+        "family": name(&family_name),
+        "id": format!("{:016x}", family.id()),
+        "generation": family.generation(),
+        "lines": lines.iter().map(|l| name(&l.to_text())).collect::<Vec<_>>(),
+        "mounts": table.mounts().iter().map(mount).collect::<Vec<_>>(),
+        "cleared": table.cleared,
+    }))
+}
+
+fn mount(mount: &Mount) -> Value {
+    json!({
+        "path": name(rooted(&mount.path)),
+        "members": mount.members.iter().map(member).collect::<Vec<_>>(),
+    })
+}
+
+fn member(member: &Member) -> Value {
+    json!({
+        "host": name(rooted(host(member))),
+        "read_only": member.read_only,
+        "create": member.create,
+        "by": verb(member),
+        "origin": name(&member.rule.origin),
+    })
+}
+
+fn host(member: &Member) -> &[u8] {
+    let Source::Host(host) = &member.source;
+    host
+}
+
+fn verb(member: &Member) -> &'static str {
+    match member.rule.verb {
+        Verb::Bind => "bind",
+        Verb::Private => "private",
+        Verb::Dir => "dir",
+        Verb::Symlink(_) => "symlink",
+        Verb::Implied => "implied",
+        _ => "derived",
+    }
+}
+
+/// Says which member serves a name and which line made it one.
+///
+/// # Errors
+/// The name leads nowhere.
+pub(crate) fn why(family: &Family, path: &[u8], as_json: bool) -> Result<(), Failure> {
+    let failure = |e| Failure::new(format!("why {}", shown(path)), e);
+    let table = family.read_table().map_err(failure)?;
+    let bytes = index::encode(&table);
+    let index = Index::parse(&bytes).map_err(failure)?;
+    let cwd = here().unwrap_or_default();
+    let view = View { index, cwd: &cwd };
+    let located = look(&view, path).map_err(failure)?;
+    let host = located.host.as_bytes();
+    rustix::fs::statat(CWD, host, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| failure(errno(e)))?;
+    let found = serving(&table, located.seq);
+    if as_json {
+        return print_json(json!({
+            "path": name(path),
+            "name": name(rooted(located.ns.as_bytes())),
+            "host": name(host),
+            "read_only": located.read_only,
+            "mount": found.map(|(m, _)| name(rooted(&m.path))),
+            "member": found.map(|(_, at)| member(at)),
+            "line": found.map(|(m, at)| name(&line(m, at).to_text())),
+        }));
+    }
+    let mut text = format!("{} is {} of the host\n", plain(located.ns.as_bytes()), shown(host));
+    match found {
+        None => text.push_str("  no member: the global namespace serves it\n"),
+        Some((mount, at)) => text.push_str(&told(mount, at)),
+    }
+    crate::print(text.as_bytes())
+}
+
+fn look(view: &View<'_>, path: &[u8]) -> privns_abi::Result<Located> {
+    let start = Start { ns: view.cwd, seq: 0 };
+    walk(&Kernel, view.index, &ByText(view.index), start, path, Last::FOLLOW)
+}
+
+fn serving(table: &Table, seq: u32) -> Option<(&Mount, &Member)> {
+    let members = |mount| {
+        let mount: &Mount = mount;
+        mount.members.iter().map(move |member| (mount, member))
+    };
+    table.mounts().iter().flat_map(members).find(|(_, member)| member.seq == seq)
+}
+
+fn told(mount: &Mount, member: &Member) -> String {
+    let at = mount.members.iter().position(|m| m.seq == member.seq).unwrap_or(0) + 1;
+    let of = mount.members.len();
+    let mut text = String::new();
+    let which = if of > 1 { format!(", member {at} of {of} of a union") } else { String::new() };
+    let what = match member.rule.verb {
+        Verb::Bind | Verb::Private | Verb::Dir | Verb::Symlink(_) => {
+            shown(&line(mount, member).to_text())
+        }
+        Verb::Implied => "there for what is mounted below it".into(),
+        _ => "came along with a bind, or stood there first".into(),
+    };
+    text.push_str(&format!("  mounted on {}{which}\n", plain(&mount.path)));
+    text.push_str(&format!("  from {}\n  by {what}\n", plain(host(member))));
+    if !member.rule.origin.is_empty() {
+        text.push_str(&format!("  given by {}\n", shown(&member.rule.origin)));
+    }
+    if member.read_only {
+        text.push_str("  read-only\n");
+    }
+    text
+}
+
+/// A line that would make the member.
+fn line(mount: &Mount, member: &Member) -> Line {
+    let dst = rooted(&mount.path).to_vec();
+    let src = rooted(host(member)).to_vec();
+    let action = match &member.rule.verb {
+        Verb::Private => Action::Private(dst),
+        Verb::Dir | Verb::Implied => Action::Dir(dst),
+        Verb::Symlink(target) => Action::Symlink { target: target.clone(), dst },
+        _ => Action::Bind { src, dst },
+    };
+    let made = Line::new(action, &member.rule.origin);
+    Line { read_only: member.read_only, create: member.create, ..made }
+}
