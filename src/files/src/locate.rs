@@ -11,7 +11,7 @@
 //! and a last component that nobody has looked at: what follows links asks
 //! [`View::locate_exact`] when it meets one.
 
-use crate::dirs::{self, Dir, Now};
+use crate::dirs::{self, Dir, Now, Passed};
 use crate::process::View;
 use core::ffi::CStr;
 use core::sync::atomic::Ordering;
@@ -19,7 +19,6 @@ use privns_abi::{Errno, Result, path};
 use privns_host::kernel::{OpenHow, RESOLVE_NO_SYMLINKS};
 use privns_host::{Host, HotName, Kernel, Name};
 use privns_namespace::resolve::{Last, Located};
-use privns_namespace::trail::Trail;
 
 /// What to give the kernel in place of a name.
 pub struct Target {
@@ -175,10 +174,10 @@ impl View<'_> {
         host: &[u8],
         known: Dir,
         now: &Now<'_>,
-        (trail, sum): (&Trail, u32),
+        passed: &Passed<'_>,
     ) {
         if !self.process.exact.load(Ordering::Relaxed) {
-            self.process.dirs.put(base, dir, host, known, now, trail, sum);
+            self.process.dirs.put(base, dir, host, known, now, passed);
         }
     }
 
@@ -255,14 +254,21 @@ impl View<'_> {
                     canonical: false,
                     as_given: true,
                 };
-                self.remember(base, dir, b"", known, &now, (&trail, sum));
+                self.remember(base, dir, b"", known, &now, &Passed { trail: &trail, epochs: sum });
                 return Ok(Some(known));
             }
         } else if base == 0 && !goes_up(dir) {
             let trail = dirs::trail_of(dir)?;
             let sum = dirs::epochs_of(&trail, &epochs);
             if let Some(known) = self.lexical(dir, to)? {
-                self.remember(0, dir, to.name.as_bytes(), known, &now, (&trail, sum));
+                self.remember(
+                    0,
+                    dir,
+                    to.name.as_bytes(),
+                    known,
+                    &now,
+                    &Passed { trail: &trail, epochs: sum },
+                );
                 return Ok(Some(known));
             }
         }
@@ -340,7 +346,14 @@ impl View<'_> {
         };
         // /proc/self means something else in every process, and after a fork.
         if !host.starts_with(b"/proc") {
-            self.remember(base, dir, host, known, &now, (&found.trail, sum));
+            self.remember(
+                base,
+                dir,
+                host,
+                known,
+                &now,
+                &Passed { trail: &found.trail, epochs: sum },
+            );
         }
         Ok(Some(known))
     }

@@ -29,6 +29,8 @@ pub struct Process {
     pub(crate) dirs: Dirs,
     pub(crate) listings: Listings,
     cwd: Cwd,
+    /// The member that served our program's file.
+    exe: AtomicU32,
     /// Changes of directory so far, those of guests too.
     serials: AtomicU64,
     root: Root,
@@ -115,6 +117,7 @@ impl Process {
             dirs: Dirs::new(),
             cwd: Cwd::new(),
             serials: AtomicU64::new(0),
+            exe: AtomicU32::new(0),
             listings: Listings::new(),
             root: Root { moved: AtomicBool::new(false), name: Rcu::new() },
             exact: AtomicBool::new(false),
@@ -187,6 +190,17 @@ impl Process {
     #[inline]
     pub fn is_rooted(&self) -> bool {
         self.root.moved.load(Ordering::Acquire)
+    }
+
+    /// The number of the member that our program's file was reached through.
+    #[must_use]
+    pub fn exe_seq(&self) -> u32 {
+        self.exe.load(Ordering::Relaxed)
+    }
+
+    /// Notes it, when the program begins.
+    pub fn set_exe(&self, seq: u32) {
+        self.exe.store(seq, Ordering::Relaxed);
     }
 
     /// The number of the member that the working directory was reached

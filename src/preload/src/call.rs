@@ -186,7 +186,8 @@ impl Named {
         unsafe { lstat_mode(dirfd, path) }
     }
 
-    /// The directory descriptor and name for the kernel.
+    /// The directory descriptor and name for the kernel, which is about to be
+    /// given them: counted, and traced.
     #[inline]
     pub(crate) fn args(&self, to: &mut Target) -> (c_int, *const c_char) {
         let given = to.as_given || to.seq == 0;

@@ -17,6 +17,8 @@
 extern crate alloc;
 
 mod admin;
+mod ask;
+mod by_hand;
 mod call;
 mod canonical;
 mod descriptors;
@@ -24,6 +26,7 @@ mod dirs;
 mod exec;
 mod fork;
 mod handover;
+mod lost;
 mod memory;
 mod mounts;
 mod names;

@@ -22,6 +22,7 @@ pub(crate) mod types {
     pub(crate) type Stat = libc::stat;
     pub(crate) type Statx = libc::statx;
     pub(crate) type Statfs = libc::statfs;
+    pub(crate) type Statvfs = libc::statvfs;
 }
 
 crate::row::rows! {
@@ -207,6 +208,11 @@ crate::row::rows! {
         streams::freopen(path: *const c_char, mode: *const c_char, file: *mut FILE) -> *mut FILE;
     Symbol setmntent __setmntent: streams::setmntent(path: *const c_char, mode: *const c_char) -> *mut FILE;
     Symbol tmpfile tmpfile64: streams::tmpfile() -> *mut FILE;
+
+    // What libc asks of a name in several calls.
+    Symbol statvfs statvfs64: ask::statvfs(path: *const c_char, buf: *mut Statvfs) -> c_int;
+    Symbol pathconf: ask::pathconf(path: *const c_char, name: c_int) -> c_long;
+    Symbol ftok: ask::ftok(path: *const c_char, project: c_int) -> c_int;
 
     // Temporary names.
     Symbol mkstemp mkstemp64: temp::mkstemp(name: *mut c_char) -> c_int;
