@@ -1,7 +1,7 @@
 //! What every row needs: results as C has them, names located, and the call
 //! made once the name is right.
 
-use crate::trace;
+use crate::{count, trace};
 use core::ffi::{c_char, c_int, CStr};
 use libc::ssize_t;
 use privns_abi::{Errno, Result};
@@ -191,7 +191,7 @@ impl Named {
     #[inline]
     pub(crate) fn args(&self, to: &mut Target) -> (c_int, *const c_char) {
         let given = to.as_given || to.seq == 0;
-        trace::count(if given { Counter::Forwarded } else { Counter::Translated });
+        count::one(if given { Counter::Forwarded } else { Counter::Translated });
         let args = self.place(to);
         if trace::is_on() {
             // SAFETY: the program says that its name is a string, and ours is.

@@ -104,7 +104,7 @@ crate::row::rows! {
     Entry fchdir: reveal::fchdir(fd: c_int) -> c_int;
 
     // Ending.
-    Symbol _exit _Exit: trace::exit_now(status: c_int) -> ();
+    Symbol _exit _Exit: count::exit_now(status: c_int) -> ();
 
     // The administrator's.
     Symbol mount:
