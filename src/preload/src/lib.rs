@@ -34,6 +34,7 @@ mod memory;
 mod mounts;
 mod names;
 mod open;
+mod pairs;
 mod patch;
 mod real;
 mod reveal;

@@ -85,13 +85,13 @@ crate::row::rows! {
     Entry unlinkat: names::unlinkat(dirfd: c_int, path: *const c_char, flags: c_int) -> c_int;
     Entry rmdir: names::rmdir(path: *const c_char) -> c_int;
     Symbol remove: names::remove(path: *const c_char) -> c_int;
-    Symbol rename: names::rename(from: *const c_char, to: *const c_char) -> c_int;
-    Symbol renameat: names::renameat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char) -> c_int;
+    Symbol rename: pairs::rename(from: *const c_char, to: *const c_char) -> c_int;
+    Symbol renameat: pairs::renameat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char) -> c_int;
     Symbol renameat2:
-        names::renameat2(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_uint) -> c_int;
-    Entry link: names::link(from: *const c_char, to: *const c_char) -> c_int;
+        pairs::renameat2(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_uint) -> c_int;
+    Entry link: pairs::link(from: *const c_char, to: *const c_char) -> c_int;
     Symbol linkat:
-        names::linkat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_int) -> c_int;
+        pairs::linkat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_int) -> c_int;
     Entry symlink: names::symlink(text: *const c_char, path: *const c_char) -> c_int;
     Symbol symlinkat: names::symlinkat(text: *const c_char, dirfd: c_int, path: *const c_char) -> c_int;
 
