@@ -26,6 +26,7 @@ mod dirs;
 mod exec;
 mod fork;
 mod handover;
+mod loader;
 mod lost;
 mod memory;
 mod mounts;
