@@ -145,18 +145,12 @@ fn p4_the_table_of_another_user() {
     needs!("p4", "root", "setpriv");
     let site = Site::new();
     site.write("i/inner", "");
-    let keep =
-        "tr '\\0' '\\n' </proc/self/environ | grep -a -E '^(PRIVNS|LD_PRELOAD)' >$T/env; sleep 2";
+    let keep = "env | grep -E '^(PRIVNS|LD_PRELOAD)' >$T/part; mv $T/part $T/env; sleep 2";
     let member = site
         .as_user(USER, "ns-exec")
         .args(["--family", site.family(), "--bind", &site.at("i"), "/tmp", "--", "sh", "-c", keep])
         .start();
-    let start = Instant::now();
-    while std::fs::read(site.path("env")).map_or(true, |e| e.is_empty()) {
-        assert!(start.elapsed() < Duration::from_secs(5), "the member did not start");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    std::thread::sleep(Duration::from_millis(50));
+    site.until("env");
     let handed = std::fs::read_to_string(site.path("env")).expect("its variables");
     let mut other = site.as_user(12345, "ls").arg("/tmp/inner");
     for line in handed.lines() {

@@ -7,6 +7,7 @@
 
 use crate::call::{Does, Named, Ret};
 use crate::handover::{self, Block, Next, Wanted};
+use crate::log::{self, Level};
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, CStr};
 use core::sync::atomic::Ordering;
@@ -313,9 +314,13 @@ impl Exec<'_> {
         if !escapes {
             return Ok(());
         }
+        // SAFETY: the program's own name.
+        let name = unsafe { name_of(&self.named) };
         if self.view.family.has(Flag::Strict) || self.view.table()?.index().is_cleared() {
+            log::say(Level::Error, &[name, b": refused: the library cannot serve it"]);
             return Err(Errno::EACCES);
         }
+        log::say(Level::Info, &[name, b": runs outside: the library cannot serve it"]);
         self.view.family.counter(Counter::Escaped).fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
