@@ -28,6 +28,7 @@ mod exec;
 mod fork;
 mod handover;
 mod ipc;
+mod loader;
 mod log;
 mod lost;
 mod memory;
