@@ -29,6 +29,7 @@ mod fork;
 mod fts;
 mod handover;
 mod ipc;
+mod loader;
 mod log;
 mod lost;
 mod memory;
