@@ -241,10 +241,13 @@ fn name_of<'r>(records: &'r [u8], starts: &[u32], n: usize) -> &'r [u8] {
 /// Which names are listed: an open hash table of entry numbers.
 #[derive(Default)]
 struct Names {
-    /// The number plus one; 0: free. A power of two of them, or none.
-    places: Vec<u32>,
+    /// The upper half of the name's hash, and the number plus one; 0: free. A
+    /// power of two of them, or none.
+    places: Vec<u64>,
     used: usize,
 }
+
+const NUMBER: u64 = u32::MAX as u64;
 
 impl Names {
     /// The number of the entry called `name`; `None`, and it is taken to be
@@ -257,44 +260,49 @@ impl Names {
         if self.used * 2 >= self.places.len() {
             self.grow(&name_of)?;
         }
-        let mask = self.places.len() - 1;
-        let mut at = hash(name) & mask;
-        while let Some(n) = (self.places[at] as usize).checked_sub(1) {
-            if name_of(n) == name {
+        let (hash, mask) = (hash(name), self.places.len() - 1);
+        let mut at = hash as usize & mask;
+        while self.places[at] != 0 {
+            let n = (self.places[at] & NUMBER) as usize - 1;
+            if self.places[at] & !NUMBER == hash & !NUMBER && name_of(n) == name {
                 return Ok(Some(n));
             }
             at = (at + 1) & mask;
         }
         self.used += 1;
-        self.places[at] = u32::try_from(self.used).map_err(|_| Errno::ENOMEM)?;
+        let number = u32::try_from(self.used).map_err(|_| Errno::ENOMEM)?;
+        self.places[at] = hash & !NUMBER | u64::from(number);
         Ok(None)
     }
 
     fn grow<'r>(&mut self, name_of: &impl Fn(usize) -> &'r [u8]) -> Result<()> {
-        let len = (self.places.len() * 4).max(256);
+        let len = (self.places.len() * 4).max(64);
         let mut places = Vec::new();
         places.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
-        places.resize(len, 0u32);
+        places.resize(len, 0);
         for n in 0..self.used {
-            let mut at = hash(name_of(n)) & (len - 1);
+            let hash = hash(name_of(n));
+            let mut at = hash as usize & (len - 1);
             while places[at] != 0 {
                 at = (at + 1) & (len - 1);
             }
-            places[at] = n as u32 + 1;
+            places[at] = hash & !NUMBER | (n as u64 + 1);
         }
         self.places = places;
         Ok(())
     }
 }
 
-fn hash(name: &[u8]) -> usize {
-    let mixed = name.chunks(8).fold(name.len() as u64, |h, part| {
+/// Every bit of the name counts in every bit of the hash: both halves of each
+/// product go on.
+fn hash(name: &[u8]) -> u64 {
+    name.chunks(8).fold(name.len() as u64, |h, part| {
         let mut word = [0; 8];
         word[..part.len()].copy_from_slice(part);
-        (h.rotate_left(5) ^ u64::from_ne_bytes(word)).wrapping_mul(0x517c_c1b7_2722_0a95)
-    });
-    // The low bits of a product know only the low bits of its factors.
-    (mixed >> 32 ^ mixed) as usize
+        let mixed = h ^ u64::from_ne_bytes(word) ^ 0x9e37_79b9_7f4a_7c15;
+        let product = u128::from(mixed) * 0xd6e8_feb8_6659_fd93_u128;
+        product as u64 ^ (product >> 64) as u64
+    })
 }
 
 #[cfg(test)]

@@ -24,6 +24,17 @@ pub struct Extent {
     pub uid: u32,
 }
 
+/// The link that leads to the file behind `fd`, in this process only.
+///
+/// # Errors
+/// ENOMEM.
+pub fn link(fd: i32) -> Result<Name> {
+    let mut link = Name::from(b"/proc/self/fd/")?;
+    let mut digits = [0u8; 10];
+    link.push(decimal(fd.unsigned_abs(), &mut digits))?;
+    Ok(link)
+}
+
 impl Kernel {
     /// memfd_create(2), close-on-exec, with sealing allowed.
     ///
@@ -164,10 +175,7 @@ impl Kernel {
     /// The kernel's: EACCES where the file's mode refuses it, ENOENT without
     /// `/proc`.
     pub fn reopen(self, fd: i32, flags: i32) -> Result<i32> {
-        let mut link = Name::from(b"/proc/self/fd/")?;
-        let mut digits = [0u8; 10];
-        link.push(decimal(fd.unsigned_abs(), &mut digits))?;
-        self.openat(libc::AT_FDCWD, link.as_cstr()?, flags | libc::O_CLOEXEC, 0)
+        self.openat(libc::AT_FDCWD, link(fd)?.as_cstr()?, flags | libc::O_CLOEXEC, 0)
     }
 
     /// Reads at an offset until `out` is full or the file ends (pread(2)).

@@ -141,10 +141,7 @@ impl Kernel {
     /// # Errors
     /// The kernel's: ENOENT for a descriptor that is not open, or no `/proc`.
     pub fn fd_path(self, fd: i32, out: &mut Name) -> Result<()> {
-        let mut link = Name::from(b"/proc/self/fd/")?;
-        let mut digits = [0u8; 10];
-        link.push(decimal(fd.unsigned_abs(), &mut digits))?;
-        self.readlinkat(libc::AT_FDCWD, link.as_cstr()?, out)
+        self.readlinkat(libc::AT_FDCWD, crate::fd::link(fd)?.as_cstr()?, out)
     }
 
     /// getcwd(2), without the libc's fallbacks.

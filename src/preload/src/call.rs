@@ -50,8 +50,15 @@ pub(crate) enum Does {
     Change,
     /// Makes it: EEXIST before EROFS.
     Make,
-    /// Removes it: EBUSY for a mount point.
+    /// Opens it for writing, or makes it.
+    Open,
+    /// Gives its name up, or to another (rename): EBUSY for a mount point, and
+    /// for a directory with mount points below, which are keyed by their names.
     Remove,
+    /// unlink(2): a directory is EISDIR before anything else.
+    Unlink,
+    /// rmdir(2): a directory is not empty when mount points lie below it.
+    Rmdir,
 }
 
 /// A call that names one file.
@@ -135,8 +142,13 @@ impl Named {
 
     /// Refuses what the kernel would on a mount point or a read-only mount.
     fn permit(self, view: View<'_>, to: &mut Target) -> Result<()> {
-        if self.does == Does::Remove && (to.at_mount || !to.plain) {
-            return Err(Errno::EBUSY);
+        let removes = matches!(self.does, Does::Remove | Does::Unlink | Does::Rmdir);
+        if removes && (to.at_mount || !to.plain) {
+            return Err(match self.does {
+                Does::Rmdir if !to.at_mount => Errno::ENOTEMPTY,
+                Does::Unlink if self.is_dir(to) => Errno::EISDIR,
+                _ => Errno::EBUSY,
+            });
         }
         if self.does == Does::Make && to.at_mount {
             return Err(Errno::EEXIST);
@@ -150,9 +162,17 @@ impl Named {
         let there = unsafe { lstat_mode(dirfd, path) };
         match (self.does, there) {
             (Does::Make, Ok(_)) => Err(Errno::EEXIST),
-            (Does::Make | Does::Remove, Err(Errno::ENOENT)) | (_, Ok(_)) => Err(Errno::EROFS),
+            (_, Err(Errno::ENOENT)) if self.does != Does::Change => Err(Errno::EROFS),
+            (_, Ok(_)) => Err(Errno::EROFS),
             (_, Err(error)) => Err(error),
         }
+    }
+
+    fn is_dir(&self, to: &mut Target) -> bool {
+        let (dirfd, path) = self.args(to);
+        // SAFETY: `args` gives a C string.
+        let mode = unsafe { lstat_mode(dirfd, path) };
+        mode.is_ok_and(|mode| mode & libc::S_IFMT == libc::S_IFDIR)
     }
 
     /// The directory descriptor and name for the kernel.

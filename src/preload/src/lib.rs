@@ -18,6 +18,7 @@ extern crate alloc;
 
 mod admin;
 mod call;
+mod canonical;
 mod descriptors;
 mod dirs;
 mod exec;
@@ -31,14 +32,19 @@ mod patch;
 mod real;
 mod reveal;
 mod row;
+mod scan;
 mod search;
 mod shell;
 mod sockets;
 mod spawn;
 mod start;
 mod stat;
+mod streams;
+mod syscall;
 mod table;
+mod temp;
 mod variadic;
+mod walk;
 
 use privns_files::Process;
 

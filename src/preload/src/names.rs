@@ -273,7 +273,8 @@ pub(crate) unsafe fn rmdir(path: *const c_char) -> c_int {
 }
 
 pub(crate) unsafe fn unlinkat(dirfd: c_int, path: *const c_char, flags: c_int) -> c_int {
-    let done = at!(Named::no_follow(dirfd, path, Does::Remove), libc::SYS_unlinkat, flags);
+    let does = if flags & libc::AT_REMOVEDIR != 0 { Does::Rmdir } else { Does::Unlink };
+    let done = at!(Named::no_follow(dirfd, path, does), libc::SYS_unlinkat, flags);
     told(done, path).ret()
 }
 

@@ -8,12 +8,15 @@
 
 /// The C types of the signatures.
 pub(crate) mod types {
-    pub(crate) use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
+    pub(crate) use crate::scan::{Compare, OnError, Select};
+    pub(crate) use crate::walk::{Visit, VisitPlace};
+    pub(crate) use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 
     pub(crate) use crate::exec::Strings;
     pub(crate) use libc::{
         dev_t, gid_t, mode_t, off_t, size_t, ssize_t, timespec, timeval, uid_t, utimbuf,
     };
+    pub(crate) use libc::{dirent, glob_t, DIR, FILE};
     pub(crate) use libc::{mmsghdr, msghdr, sockaddr, socklen_t};
     /// libc's structures that share a name with a call.
     pub(crate) type Stat = libc::stat;
@@ -173,4 +176,58 @@ crate::row::rows! {
 
     // Directories.
     Entry getdents64: dirs::getdents64(fd: c_int, buf: *mut c_void, size: size_t) -> ssize_t;
+    Symbol getdirentries getdirentries64:
+        dirs::getdirentries(fd: c_int, buf: *mut c_char, size: size_t, base: *mut off_t) -> ssize_t;
+    Symbol opendir: dirs::opendir(path: *const c_char) -> *mut DIR;
+    Symbol fdopendir: dirs::fdopendir(fd: c_int) -> *mut DIR;
+    Symbol readdir readdir64: dirs::readdir(dir: *mut DIR) -> *mut dirent;
+    Symbol readdir_r readdir64_r:
+        dirs::readdir_r(dir: *mut DIR, entry: *mut dirent, result: *mut *mut dirent) -> c_int;
+    Symbol closedir: dirs::closedir(dir: *mut DIR) -> c_int;
+    Symbol dirfd: dirs::dirfd(dir: *mut DIR) -> c_int;
+    Symbol telldir: dirs::telldir(dir: *mut DIR) -> c_long;
+    Symbol seekdir: dirs::seekdir(dir: *mut DIR, to: c_long) -> ();
+    Symbol rewinddir: dirs::rewinddir(dir: *mut DIR) -> ();
+    Symbol scandir scandir64:
+        scan::scandir(path: *const c_char, list: *mut *mut *mut dirent, select: Select, compare: Compare) -> c_int;
+    Symbol scandirat scandirat64:
+        scan::scandirat(dirfd: c_int, path: *const c_char, list: *mut *mut *mut dirent, select: Select, compare: Compare)
+            -> c_int;
+    Symbol glob glob64:
+        scan::glob(pattern: *const c_char, flags: c_int, on_error: OnError, into: *mut glob_t) -> c_int;
+    Symbol ftw ftw64: walk::ftw(dir: *const c_char, visit: Visit, fds: c_int) -> c_int;
+    Symbol nftw nftw64: walk::nftw(dir: *const c_char, visit: VisitPlace, fds: c_int, flags: c_int) -> c_int;
+
+    // Streams.
+    Symbol fopen fopen64 _IO_fopen: streams::fopen(path: *const c_char, mode: *const c_char) -> *mut FILE;
+    Symbol freopen freopen64:
+        streams::freopen(path: *const c_char, mode: *const c_char, file: *mut FILE) -> *mut FILE;
+    Symbol setmntent __setmntent: streams::setmntent(path: *const c_char, mode: *const c_char) -> *mut FILE;
+    Symbol tmpfile tmpfile64: streams::tmpfile() -> *mut FILE;
+
+    // Temporary names.
+    Symbol mkstemp mkstemp64: temp::mkstemp(name: *mut c_char) -> c_int;
+    Symbol mkostemp mkostemp64: temp::mkostemp(name: *mut c_char, flags: c_int) -> c_int;
+    Symbol mkstemps mkstemps64: temp::mkstemps(name: *mut c_char, suffix: c_int) -> c_int;
+    Symbol mkostemps mkostemps64: temp::mkostemps(name: *mut c_char, suffix: c_int, flags: c_int) -> c_int;
+    Symbol mkdtemp: temp::mkdtemp(name: *mut c_char) -> *mut c_char;
+    Symbol mktemp: temp::mktemp(name: *mut c_char) -> *mut c_char;
+    Symbol tmpnam: temp::tmpnam(buf: *mut c_char) -> *mut c_char;
+    Symbol tmpnam_r: temp::tmpnam_r(buf: *mut c_char) -> *mut c_char;
+    Symbol tempnam: temp::tempnam(dir: *const c_char, prefix: *const c_char) -> *mut c_char;
+
+    // Canonical names.
+    Symbol realpath: canonical::realpath(path: *const c_char, buf: *mut c_char) -> *mut c_char;
+    Symbol __realpath_chk:
+        canonical::realpath_chk(path: *const c_char, buf: *mut c_char, room: size_t) -> *mut c_char;
+    Symbol canonicalize_file_name: canonical::canonicalize_file_name(path: *const c_char) -> *mut c_char;
+    Symbol getwd: canonical::getwd(buf: *mut c_char) -> *mut c_char;
+    Symbol __getwd_chk: canonical::getwd_chk(buf: *mut c_char, room: size_t) -> *mut c_char;
+    Symbol __getcwd_chk: canonical::getcwd_chk(buf: *mut c_char, size: size_t, room: size_t) -> *mut c_char;
+    Symbol get_current_dir_name: canonical::get_current_dir_name() -> *mut c_char;
+    Symbol __readlink_chk:
+        canonical::readlink_chk(path: *const c_char, buf: *mut c_char, size: size_t, room: size_t) -> ssize_t;
+    Symbol __readlinkat_chk:
+        canonical::readlinkat_chk(dirfd: c_int, path: *const c_char, buf: *mut c_char, size: size_t, room: size_t)
+            -> ssize_t;
 }

@@ -167,7 +167,8 @@ fn random_bytes_harm_nobody() {
             let mut raw = Raw::attached(&rig);
             for _ in 0..20 {
                 let n = 7 + random() as usize % 60;
-                let small = |r: u64| if r % 3 == 0 { (r >> 8) as u8 } else { (r >> 8) as u8 % 3 };
+                let small =
+                    |r: u64| if r.is_multiple_of(3) { (r >> 8) as u8 } else { (r >> 8) as u8 % 3 };
                 let mut frame: Vec<u8> = (0..n).map(|_| small(random())).collect();
                 frame[..4].copy_from_slice(&(n as u32).to_le_bytes());
                 frame[4] = [

@@ -102,10 +102,17 @@ fn work(c: &HostedClient, root: &Fid) {
     assert!(c.contents(&dir, b"f").unwrap() == data);
     assert_eq!(c.contents(&dir, b"nothing").unwrap_err(), Errno::ENOENT);
     assert!(c.walk(root, &[b"work", b"nothing", b"x"]).is_err());
-    c.symlink(&dir, b"l", b"f", 0).unwrap();
-    let (link, _) = c.walk(&dir, &[b"l"]).unwrap();
-    assert_eq!(c.readlink(&link).unwrap(), b"f");
-    c.clunk(link);
+    match c.symlink(&dir, b"l", b"f", 0) {
+        // unpfs has none.
+        Err(Errno::EOPNOTSUPP) => {}
+        made => {
+            made.unwrap();
+            let (link, _) = c.walk(&dir, &[b"l"]).unwrap();
+            assert_eq!(c.readlink(&link).unwrap(), b"f");
+            c.clunk(link);
+            c.unlink(&dir, b"l", false).unwrap();
+        }
+    }
     let (f, _) = c.walk(&dir, &[b"f"]).unwrap();
     c.setattr(&f, &SetAttr { valid: set::MODE, mode: 0o600, ..SetAttr::default() }).unwrap();
     c.setattr(&f, &SetAttr { valid: set::SIZE, size: 10, ..SetAttr::default() }).unwrap();
@@ -122,7 +129,6 @@ fn work(c: &HostedClient, root: &Fid) {
     let names: BTreeSet<Vec<u8>> =
         (0..300).map(|i| format!("entry-{i:0100}").into_bytes()).collect();
     names.iter().for_each(|name| c.make(&dir, name, b""));
-    c.unlink(&dir, b"l", false).unwrap();
     assert_eq!(c.names(&dir).into_iter().collect::<BTreeSet<_>>(), names);
     names.iter().for_each(|name| c.unlink(&dir, name, false).unwrap());
     c.clunk(dir);

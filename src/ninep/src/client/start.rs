@@ -79,22 +79,27 @@ impl<T: Transport> Negotiation<'_, T> {
 
     /// The best dialect that both have.
     fn settle(&mut self, offers: &[&[u8]]) -> Result<Agreed> {
-        let mut base = None;
+        // The offer to which the server said 9P2000, and what the last offer,
+        // which is the one that counts, has come to.
+        let (mut base, mut last) = (None, None);
         for &offer in offers {
             // A server that strips extensions says 9P2000 to an offer of .L;
             // it may still have .u, for which it is asked by name.
             if base.is_some() && offer != Dialect::Unix.version() {
                 continue;
             }
-            match self.offer(offer)? {
+            last = self.offer(offer)?;
+            match last {
                 Some(agreed) if agreed.dialect == Dialect::Base => base = Some(offer),
                 Some(agreed) => return Ok(agreed),
                 None => {}
             }
         }
-        // The last Tversion counts, and it may have been refused.
-        let base = base.ok_or(Errno::EPROTONOSUPPORT)?;
-        self.offer(base)?.ok_or(Errno::EPROTO)
+        match (last, base) {
+            (Some(agreed), _) => Ok(agreed),
+            (None, Some(base)) => self.offer(base)?.ok_or(Errno::EPROTO),
+            (None, None) => Err(Errno::EPROTONOSUPPORT),
+        }
     }
 }
 

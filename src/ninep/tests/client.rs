@@ -1,0 +1,624 @@
+//! The client against servers that answer as the test says: late, out of
+//! order, wrongly, or not at all.
+
+use privns_ninep::attr::{Attr, Entry, Qid, qt};
+use privns_ninep::client::{Client, Fid, Opened, Options, Ready, State, Transport, flags};
+use privns_ninep::dialect::OFFERS;
+use privns_ninep::hosted::{HostedClient, Shared, Stream};
+use privns_ninep::message::{
+    Body, Rattach, Rclunk, Request, Rerror, Rflush, Rgetattr, Rlerror, Rlopen, Ropen, Rread,
+    Rreaddir, Rversion, Rwalk, split,
+};
+use privns_ninep::name::Name;
+use privns_ninep::wire::{Data, Few, Unix, Writer};
+use privns_ninep::{Dialect, Errno, NONUM, NOTAG, Result};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+const L: &[&[u8]] = &[b"9P2000.L"];
+const DIR: Qid = Qid { kind: qt::DIR, version: 0, path: 1 };
+
+/// The server's end.
+struct Server {
+    socket: UnixStream,
+    dialect: Dialect,
+}
+
+impl Server {
+    fn frame(&mut self) -> Option<Vec<u8>> {
+        let mut head = [0; 4];
+        self.socket.read_exact(&mut head).ok()?;
+        let mut frame = vec![0; u32::from_le_bytes(head) as usize];
+        frame[..4].copy_from_slice(&head);
+        self.socket.read_exact(&mut frame[4..]).ok()?;
+        Some(frame)
+    }
+
+    /// The next request: its name, its tag, and what `see` sees in it.
+    fn next<R>(&mut self, see: impl FnOnce(&Request<'_>) -> R) -> (&'static str, u16, R) {
+        let frame = self.frame().expect("a request");
+        let (kind, tag, body) = split(&frame).unwrap();
+        let request = Request::decode(kind, body, self.dialect).unwrap();
+        (request.name(), tag, see(&request))
+    }
+
+    /// The next request, which has to be of this name: its tag.
+    fn expect(&mut self, name: &str) -> u16 {
+        let (got, tag, ()) = self.next(|_| ());
+        assert_eq!(got, name);
+        tag
+    }
+
+    /// A Twalk: its tag and the new fid.
+    fn walk(&mut self) -> (u16, u32) {
+        let (_, tag, newfid) = self.next(|r| match r {
+            Request::Twalk(m) => m.newfid,
+            other => panic!("{other:?}"),
+        });
+        (tag, newfid)
+    }
+
+    /// A Tclunk: its tag and the fid.
+    fn clunk(&mut self) -> (u16, u32) {
+        let (_, tag, fid) = self.next(|r| match r {
+            Request::Tclunk(m) => m.fid,
+            other => panic!("{other:?}"),
+        });
+        (tag, fid)
+    }
+
+    /// The flush of `old`: its tag.
+    fn flush_of(&mut self, old: u16) -> u16 {
+        let (_, tag, oldtag) = self.next(|r| match r {
+            Request::Tflush(m) => m.oldtag,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(oldtag, old);
+        assert_ne!(tag, old);
+        tag
+    }
+
+    fn reply<'b>(&mut self, tag: u16, body: &impl Body<'b>) {
+        let mut frame = Vec::new();
+        body.frame(tag, self.dialect, 0, &mut frame).unwrap();
+        self.raw(&frame);
+    }
+
+    fn attributes(&mut self, tag: u16) {
+        self.reply(tag, &Rgetattr { attr: Attr::default() });
+    }
+
+    fn raw(&mut self, bytes: &[u8]) {
+        // The client may have hung up, which is what some tests are about.
+        let _ = self.socket.write_all(bytes);
+    }
+
+    /// Nothing comes for a while.
+    fn assert_silent(&mut self) {
+        self.socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        assert_eq!(self.frame(), None);
+        self.socket.set_read_timeout(None).unwrap();
+    }
+
+    /// Answers version and attach of 9P2000.L.
+    fn welcome(&mut self, version: &[u8]) {
+        let tag = self.expect("Tversion");
+        self.reply(tag, &Rversion { msize: 65_536, version });
+        self.dialect = Dialect::Linux;
+        let tag = self.expect("Tattach");
+        self.reply(tag, &Rattach { qid: DIR });
+    }
+}
+
+fn pair() -> (Stream, Server) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let server = Server { socket: theirs, dialect: Dialect::Base };
+    (Stream::new(ours.into(), None).unwrap(), server)
+}
+
+fn options<'a>(offers: &'a [&'a [u8]]) -> Options<'a> {
+    Options { msize: 65_536, offers, timeout: Duration::from_secs(10), ..Options::default() }
+}
+
+/// Runs `script` as the server of `test`, and both to their end.
+fn play(script: impl FnOnce(Server) + Send, test: impl FnOnce(Stream)) {
+    let (stream, server) = pair();
+    std::thread::scope(|scope| {
+        scope.spawn(|| script(server));
+        test(stream);
+    });
+}
+
+/// A client attached to a scripted server of 9P2000.L.
+fn attached(stream: Stream) -> (HostedClient, Fid) {
+    let client = stream.client(&options(L)).unwrap();
+    let (root, _) = client.attach(b"me", NONUM, b"").unwrap();
+    (client, root)
+}
+
+fn open_of(fid: Fid) -> Opened {
+    Opened { fid, qid: DIR, iounit: 8192, attr: None, first: None }
+}
+
+fn walk_reply(n: usize) -> Rwalk {
+    let mut qids = Few::default();
+    (0..n).for_each(|i| assert!(qids.push(Qid { path: i as u64 + 2, ..Qid::default() })));
+    Rwalk { qids }
+}
+
+/// What a server says to an offer; nothing: an error.
+type Answer = fn(&[u8]) -> Option<&'static [u8]>;
+
+/// Answers offers; errors come in the form `refusal`, 0: as "unknown".
+fn negotiate(mut server: Server, answer: Answer, refusal: u8) {
+    while let Some(frame) = server.frame() {
+        let (_, tag, body) = split(&frame).unwrap();
+        assert_eq!(tag, NOTAG);
+        match answer(&body[6..]) {
+            Some(version) => server.reply(tag, &Rversion { msize: 8192, version }),
+            None if refusal == 0 => {
+                server.reply(tag, &Rversion { msize: 8192, version: b"unknown" })
+            }
+            // An error number under either type: diod and ganesha.
+            None => server.raw(&[11, 0, 0, 0, refusal, 0xff, 0xff, 5, 0, 0, 0]),
+        }
+    }
+}
+
+#[test]
+fn dialects_are_offered_from_the_best_down() {
+    let cases: [(Answer, Option<(Dialect, bool)>); 7] = [
+        (|v| (v == OFFERS[0]).then_some(b"9P2000.L.ordered"), Some((Dialect::Linux, true))),
+        (|v| (v == OFFERS[1]).then_some(b"9P2000.L"), Some((Dialect::Linux, false))),
+        (|v| (v == OFFERS[2]).then_some(b"9P2000.u"), Some((Dialect::Unix, false))),
+        (|v| (v == OFFERS[3]).then_some(b"9P2000"), Some((Dialect::Base, false))),
+        // One that strips extensions and has .u when asked for it by name.
+        (
+            |v| Some(if v == OFFERS[2] { b"9P2000.u" } else { b"9P2000" }),
+            Some((Dialect::Unix, false)),
+        ),
+        (|_| Some(b"9P2000"), Some((Dialect::Base, false))),
+        (|_| None, None),
+    ];
+    for (i, (answer, expected)) in cases.into_iter().enumerate() {
+        for refusal in [0, 7, 107] {
+            let script = move |server: Server| negotiate(server, answer, refusal);
+            play(script, |stream| match (stream.client(&options(&OFFERS)), expected) {
+                (Ok(client), Some(expected)) => {
+                    let agreed = client.agreed();
+                    assert_eq!((agreed.dialect, agreed.ours), expected, "case {i}");
+                    assert_eq!(agreed.msize, 8192);
+                }
+                (got, expected) => {
+                    assert!(expected.is_none(), "case {i}");
+                    assert_eq!(got.unwrap_err(), Errno::EPROTONOSUPPORT);
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn a_bad_version_is_refused() {
+    let replies: [&[u8]; 5] = [
+        // More than was asked; less than can be worked with; another tag;
+        // another type; a size that lies.
+        &[21, 0, 0, 0, 101, 0xff, 0xff, 0, 0, 2, 0, 8, 0, 57, 80, 50, 48, 48, 48, 46, 76],
+        &[21, 0, 0, 0, 101, 0xff, 0xff, 9, 0, 0, 0, 8, 0, 57, 80, 50, 48, 48, 48, 46, 76],
+        &[21, 0, 0, 0, 101, 1, 0, 0, 32, 0, 0, 8, 0, 57, 80, 50, 48, 48, 48, 46, 76],
+        &[9, 0, 0, 0, 111, 0xff, 0xff, 0, 0],
+        &[0xff, 0xff, 0xff, 0x7f, 101, 0xff, 0xff],
+    ];
+    for reply in replies {
+        let script = |mut server: Server| {
+            server.expect("Tversion");
+            server.raw(reply);
+        };
+        play(script, |stream| {
+            let e = stream.client(&options(L)).unwrap_err();
+            assert!(matches!(e, Errno::EPROTO | Errno::EIO), "{e:?}");
+        });
+    }
+    play(drop, |stream| assert!(stream.client(&options(L)).is_err()));
+}
+
+#[test]
+fn replies_in_any_order_reach_their_callers() {
+    let script = |mut server: Server| {
+        server.welcome(b"9P2000.L");
+        let mut asked = Vec::new();
+        for _ in 0..4 {
+            let (_, tag, count) = server.next(|r| match r {
+                Request::Tread(m) => m.count,
+                other => panic!("{other:?}"),
+            });
+            asked.push((tag, count));
+        }
+        for (tag, count) in asked.into_iter().rev() {
+            server.reply(tag, &Rread { data: Data(&vec![count as u8; count as usize]) });
+        }
+    };
+    play(script, |stream| {
+        let (client, fid) = attached(stream);
+        let open = open_of(fid);
+        std::thread::scope(|scope| {
+            for count in 1..=4usize {
+                let (client, open) = (&client, &open);
+                scope.spawn(move || {
+                    let mut buf = vec![0; count];
+                    assert_eq!(client.read(open, 0, &mut buf), Ok(count));
+                    assert!(buf.iter().all(|b| usize::from(*b) == count));
+                });
+            }
+        });
+        assert_eq!(client.counters().in_flight, 0);
+    });
+}
+
+#[test]
+fn a_short_walk_clunks_what_the_server_may_have_bound() {
+    let script = |mut server: Server| {
+        server.welcome(b"9P2000.L");
+        let (tag, newfid) = server.walk();
+        server.reply(tag, &walk_reply(1));
+        let (clunk, clunked) = server.clunk();
+        assert_eq!(clunked, newfid);
+        let (tag, second) = server.walk();
+        assert_ne!(second, newfid, "its clunk is still under way");
+        server.reply(clunk, &Rlerror { code: 9 });
+        server.reply(tag, &walk_reply(1));
+        let (tag, third) = server.walk();
+        assert_eq!(third, newfid, "its clunk was answered, if with an error");
+        server.reply(tag, &walk_reply(1));
+    };
+    play(script, |stream| {
+        let (client, root) = attached(stream);
+        assert_eq!(client.walk(&root, &[b"a", b"b"]).unwrap_err(), Errno::ENOENT);
+        let (second, _) = client.walk(&root, &[b"a"]).unwrap();
+        let (third, _) = client.walk(&root, &[b"a"]).unwrap();
+        assert!(third.number() < second.number());
+    });
+}
+
+#[test]
+fn errors_of_type_107_with_a_number_are_understood() {
+    let script = |mut server: Server| {
+        server.welcome(b"9P2000.L");
+        let tag = server.expect("Twalk");
+        server.raw(&[11, 0, 0, 0, 107, tag as u8, 0, 13, 0, 0, 0]);
+        let tag = server.expect("Twalk");
+        server.raw(&[7, 0, 0, 0, 107, tag as u8, 0]);
+    };
+    play(script, |stream| {
+        let (client, root) = attached(stream);
+        assert_eq!(client.walk(&root, &[b"a"]).unwrap_err(), Errno::EACCES);
+        assert_eq!(client.walk(&root, &[b"a"]).unwrap_err(), Errno::EIO);
+        assert_eq!(client.counters().fids, 1);
+    });
+}
+
+#[test]
+fn a_bad_reply_ends_the_connection_with_eio() {
+    let long = vec![1; 200];
+    let (mut slash, mut endless) = (Vec::new(), Vec::new());
+    let entry = |name, cookie| Entry { name: Name::new(name), cookie, ..Entry::default() };
+    Writer::new(&mut slash, Dialect::Linux).put(&entry(b"../x", 1));
+    Writer::new(&mut endless, Dialect::Linux).put(&entry(b"x", 77));
+    type Spoil<'a> = Box<dyn Fn(&mut Server, u16) + Send + Sync + 'a>;
+    type Ask = fn(&HostedClient, Fid) -> Errno;
+    let read: Ask = |c, fid| c.read(&open_of(fid), 0, &mut [0; 100]).unwrap_err();
+    let walk: Ask = |c, fid| c.walk(&fid, &[b"a"]).unwrap_err();
+    let list: Ask = |c, fid| c.readdir(&open_of(fid), 77, |_| ()).unwrap_err();
+    let cases: Vec<(Ask, Spoil<'_>)> = vec![
+        (read, Box::new(|s, tag| s.reply(tag, &Rread { data: Data(&long) }))),
+        (read, Box::new(|s, tag| s.reply(tag + 1, &Rread { data: Data(b"x") }))),
+        (read, Box::new(|s, tag| s.reply(tag, &Rclunk {}))),
+        (read, Box::new(|s, tag| s.raw(&[11, 0, 0, 0, 117, tag as u8, 0, 255, 255, 255, 255]))),
+        (read, Box::new(|s, _| s.raw(&[0, 0, 0, 0]))),
+        (read, Box::new(|s, _| s.raw(&[255, 255, 255, 255]))),
+        (read, Box::new(|s, tag| s.raw(&[11, 0, 0, 0, 117, tag as u8]))),
+        (walk, Box::new(|s, tag| s.reply(tag, &walk_reply(2)))),
+        (walk, Box::new(|s, tag| s.raw(&[9, 0, 0, 0, 111, tag as u8, 0, 255, 255]))),
+        (list, Box::new(|s, tag| s.reply(tag, &Rreaddir { data: Data(&slash) }))),
+        (list, Box::new(|s, tag| s.reply(tag, &Rreaddir { data: Data(&slash[..9]) }))),
+        (list, Box::new(|s, tag| s.reply(tag, &Rreaddir { data: Data(&endless) }))),
+    ];
+    for (i, (ask, spoil)) in cases.into_iter().enumerate() {
+        let script = |mut server: Server| {
+            server.welcome(b"9P2000.L");
+            let (_, tag, ()) = server.next(|_| ());
+            spoil(&mut server, tag);
+        };
+        play(script, |stream| {
+            let (client, root) = attached(stream);
+            assert_eq!(ask(&client, root), Errno::EIO, "case {i}");
+            assert_eq!(client.attach(b"me", NONUM, b"").unwrap_err(), Errno::EIO, "case {i}");
+        });
+    }
+}
+
+#[test]
+fn all_who_wait_learn_that_the_server_is_gone() {
+    let script = |mut server: Server| {
+        server.welcome(b"9P2000.L");
+        (0..5).for_each(|_| assert!(server.expect("Tgetattr") < 5));
+    };
+    play(script, |stream| {
+        let (client, root) = attached(stream);
+        std::thread::scope(|scope| {
+            for _ in 0..5 {
+                scope.spawn(|| assert_eq!(client.getattr(&root).unwrap_err(), Errno::EIO));
+            }
+        });
+    });
+}
+
+#[test]
+fn requests_leave_together_where_order_is_promised() {
+    const TOGETHER: [&str; 4] = ["Twalk", "Tlopen", "Tgetattr", "Tread"];
+    let script = |mut server: Server| {
+        server.welcome(b"9P2000.L.ordered");
+        // All four are here before the first is answered.
+        let tags = TOGETHER.map(|name| server.expect(name));
+        server.reply(tags[0], &walk_reply(1));
+        server.reply(tags[1], &Rlopen { qid: Qid::default(), iounit: 0 });
+        server.reply(tags[2], &Rgetattr { attr: Attr::of(5, 0o100_644, 4) });
+        server.reply(tags[3], &Rread { data: Data(b"text") });
+        let tags = TOGETHER.map(|name| server.expect(name));
+        for (i, tag) in tags.into_iter().enumerate() {
+            server.reply(tag, &Rlerror { code: if i == 0 { 2 } else { 9 } });
+        }
+    };
+    play(script, |stream| {
+        let client = stream.client(&options(&OFFERS[..1])).unwrap();
+        let (root, _) = client.attach(b"me", NONUM, b"").unwrap();
+        let mut buf = [0; 10];
+        let open = client.open_at(&root, &[b"f"], 0, &mut buf).unwrap();
+        assert_eq!((open.first, &buf[..4]), (Some(4), &b"text"[..]));
+        assert_eq!(open.attr.unwrap().size, 4);
+        assert_eq!(client.open_at(&root, &[b"g"], 0, &mut buf).unwrap_err(), Errno::ENOENT);
+        assert_eq!(client.counters().fids, 2);
+    });
+}
+
+#[test]
+fn requests_leave_one_by_one_elsewhere() {
+    let script = |mut server: Server| {
+        server.welcome(b"9P2000.L");
+        let (tag, _) = server.walk();
+        server.assert_silent();
+        server.reply(tag, &walk_reply(1));
+        let tag = server.expect("Tlopen");
+        server.assert_silent();
+        server.reply(tag, &Rlerror { code: 13 });
+        let (tag, _) = server.clunk();
+        server.reply(tag, &Rclunk {});
+    };
+    play(script, |stream| {
+        let (client, root) = attached(stream);
+        assert_eq!(client.open_at(&root, &[b"f"], 0, &mut [0; 9]).unwrap_err(), Errno::EACCES);
+    });
+}
+
+/// A stream on which a signal can be caught.
+struct Interruptible {
+    stream: Stream,
+    signal: Arc<AtomicBool>,
+}
+
+impl Transport for Interruptible {
+    fn send(&self, parts: &[&[u8]]) -> Result<usize> {
+        self.stream.send(parts)
+    }
+    fn recv(&self, buf: &mut [u8]) -> Result<usize> {
+        self.stream.recv(buf)
+    }
+    fn wait(&self, want: Ready, timeout: Duration) -> Result<Ready> {
+        let end = Instant::now() + timeout;
+        loop {
+            if self.signal.swap(false, Relaxed) {
+                return Err(Errno::EINTR);
+            }
+            match self.stream.wait(want, Duration::from_millis(2)) {
+                Err(Errno::ETIMEDOUT) if Instant::now() < end => {}
+                other => return other,
+            }
+        }
+    }
+    fn now(&self) -> Duration {
+        self.stream.now()
+    }
+}
+
+type Interrupted = Client<Interruptible, Shared<State>>;
+
+/// A client whose waits end when the server says so.
+fn play_interrupted(
+    script: impl FnOnce(Server, &AtomicBool) + Send,
+    test: impl FnOnce(Interrupted, Fid),
+) {
+    let (stream, server) = pair();
+    let signal = Arc::new(AtomicBool::new(false));
+    let theirs = signal.clone();
+    std::thread::scope(|scope| {
+        scope.spawn(move || script(server, &theirs));
+        let options = Options { grace: Duration::from_millis(300), ..options(L) };
+        let transport = Interruptible { stream, signal };
+        let client = Client::start(transport, &options, Shared::new).unwrap();
+        let (root, _) = client.attach(b"me", NONUM, b"").unwrap();
+        test(client, root);
+    });
+}
+
+#[test]
+fn a_signal_flushes_and_the_request_never_was() {
+    let script = |mut server: Server, signal: &AtomicBool| {
+        server.welcome(b"9P2000.L");
+        let old = server.expect("Twalk");
+        signal.store(true, Relaxed);
+        let flush = server.flush_of(old);
+        server.reply(flush, &Rflush {});
+        assert_eq!(server.expect("Tgetattr"), old, "the tag is free again");
+        server.attributes(old);
+    };
+    play_interrupted(script, |client, root| {
+        assert_eq!(client.walk(&root, &[b"slow"]).unwrap_err(), Errno::EINTR);
+        assert_eq!(client.counters().fids, 1);
+        client.getattr(&root).unwrap();
+    });
+}
+
+#[test]
+fn a_reply_that_overtakes_the_flush_counts() {
+    let script = |mut server: Server, signal: &AtomicBool| {
+        server.welcome(b"9P2000.L");
+        let old = server.expect("Twalk");
+        signal.store(true, Relaxed);
+        let flush = server.flush_of(old);
+        server.reply(old, &walk_reply(1));
+        let tag = server.expect("Tgetattr");
+        assert!(tag != old && tag != flush, "neither tag is free before Rflush");
+        server.reply(flush, &Rflush {});
+        server.attributes(tag);
+    };
+    play_interrupted(script, |client, root| {
+        let (fid, _) = client.walk(&root, &[b"slow"]).unwrap();
+        client.getattr(&fid).unwrap();
+        assert_eq!(client.counters().in_flight, 0);
+    });
+}
+
+#[test]
+fn a_server_that_hangs_holds_nobody_and_is_tidied_up_after() {
+    let script = |mut server: Server, signal: &AtomicBool| {
+        server.welcome(b"9P2000.L");
+        let (old, newfid) = server.walk();
+        signal.store(true, Relaxed);
+        let flush = server.flush_of(old);
+        // When the next request is here, nobody waits for the first any more.
+        let other = server.expect("Tgetattr");
+        assert!(other != old && other != flush);
+        server.reply(old, &walk_reply(1));
+        server.reply(flush, &Rflush {});
+        server.attributes(other);
+        let (tag, clunked) = server.clunk();
+        assert_eq!(clunked, newfid, "the fid that nobody got");
+        server.reply(tag, &Rclunk {});
+        let tag = server.expect("Tgetattr");
+        server.attributes(tag);
+    };
+    play_interrupted(script, |client, root| {
+        let began = Instant::now();
+        assert_eq!(client.walk(&root, &[b"slow"]).unwrap_err(), Errno::EINTR);
+        assert!(began.elapsed() < Duration::from_secs(5));
+        assert_eq!(client.counters().in_flight, 2);
+        client.getattr(&root).unwrap();
+        client.getattr(&root).unwrap();
+        let counters = client.counters();
+        assert_eq!((counters.in_flight, counters.fids), (0, 1));
+    });
+}
+
+#[test]
+fn a_request_that_takes_too_long_ends_in_time() {
+    let script = |mut server: Server| {
+        server.welcome(b"9P2000.L");
+        let old = server.expect("Tgetattr");
+        let flush = server.flush_of(old);
+        let tag = server.expect("Tgetattr");
+        server.reply(flush, &Rflush {});
+        server.attributes(tag);
+    };
+    play(script, |stream| {
+        let timeout = Duration::from_millis(100);
+        let client = stream.client(&Options { timeout, ..options(L) }).unwrap();
+        let (root, _) = client.attach(b"me", NONUM, b"").unwrap();
+        let began = Instant::now();
+        assert_eq!(client.getattr(&root).unwrap_err(), Errno::ETIMEDOUT);
+        assert!((timeout..Duration::from_secs(5)).contains(&began.elapsed()));
+        client.getattr(&root).unwrap();
+        assert_eq!(client.counters().in_flight, 0);
+    });
+}
+
+#[test]
+fn an_interrupted_write_leaves_whole_frames_behind() {
+    let script = |mut server: Server, signal: &AtomicBool| {
+        server.welcome(b"9P2000.L");
+        // Nothing is read until the socket is full in the middle of a frame.
+        std::thread::sleep(Duration::from_millis(100));
+        signal.store(true, Relaxed);
+        std::thread::sleep(Duration::from_millis(100));
+        let mut writes = 0;
+        loop {
+            let (name, tag, ()) = server.next(|_| ());
+            match name {
+                "Twrite" => writes += 1,
+                "Tflush" => server.reply(tag, &Rflush {}),
+                "Tgetattr" => return server.attributes(tag),
+                other => panic!("{other} after {writes} writes"),
+            }
+        }
+    };
+    play_interrupted(script, |client, root| {
+        let file = Opened { iounit: 65_000, ..open_of(root) };
+        let data = vec![7; 65_000];
+        let mut begun = Vec::new();
+        let e = loop {
+            match client.begin_write(&file, 0, &data) {
+                Ok((_, pending)) => begun.push(pending),
+                Err(e) => break e,
+            }
+        };
+        assert_eq!(e, Errno::EINTR);
+        assert!(!begun.is_empty());
+        begun.into_iter().for_each(|pending| client.abandon(pending));
+        client.getattr(&file.fid).unwrap();
+    });
+}
+
+#[test]
+fn text_errors_of_the_old_dialects_become_numbers() {
+    for (dialect, offers) in [(Dialect::Base, &OFFERS[3..]), (Dialect::Unix, &OFFERS[2..3])] {
+        let script = |mut server: Server| {
+            let tag = server.expect("Tversion");
+            server.reply(tag, &Rversion { msize: 8192, version: dialect.version() });
+            server.dialect = dialect;
+            let tag = server.expect("Tattach");
+            server.reply(tag, &Rerror { text: b"u9fs: unknown attach name", code: Unix(0) });
+            let tag = server.expect("Tattach");
+            server.reply(tag, &Rerror { text: b"file is a directory", code: Unix(13) });
+        };
+        play(script, |stream| {
+            let client = stream.client(&options(offers)).unwrap();
+            assert_eq!(client.attach(b"me", 7, b"x").unwrap_err(), Errno::ENOENT);
+            let numeric = if dialect == Dialect::Unix { Errno::EACCES } else { Errno::EISDIR };
+            assert_eq!(client.attach(b"me", 7, b"x").unwrap_err(), numeric);
+        });
+    }
+}
+
+#[test]
+fn open_flags_of_linux_are_told_in_plan_9s_words() {
+    let script = |mut server: Server| {
+        let tag = server.expect("Tversion");
+        server.reply(tag, &Rversion { msize: 8192, version: b"9P2000" });
+        let tag = server.expect("Tattach");
+        server.reply(tag, &Rattach { qid: DIR });
+        let (_, tag, mode) = server.next(|r| match r {
+            Request::Topen(m) => m.mode,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(mode, 2 | 0x10);
+        server.reply(tag, &Ropen { qid: DIR, iounit: 100 });
+    };
+    play(script, |stream| {
+        let client = stream.client(&options(&OFFERS[3..])).unwrap();
+        let (root, _) = client.attach(b"me", NONUM, b"").unwrap();
+        let open = client.open(root, flags::RDWR | flags::TRUNC).unwrap();
+        assert_eq!(open.iounit, 100);
+    });
+}
