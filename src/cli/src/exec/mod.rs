@@ -6,6 +6,7 @@
 //! keeper, `ns reap` or whoever meets it when we are killed.
 
 pub mod birth;
+pub mod dumps;
 pub mod enforce;
 pub mod environment;
 mod manual;
