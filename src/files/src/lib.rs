@@ -3,6 +3,7 @@
 //!
 //! - [`Process`]: all of that together, and [`Process::locate`], which every
 //!   call that takes a name goes through.
+//! - [`counts`]: what became of its calls.
 //! - [`fds`]: what each descriptor shows.
 //! - [`dirs`]: directories known to be free of symbolic links.
 //! - [`guest`]: children that share our memory, and what they must not change.
@@ -21,6 +22,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod counts;
 pub mod dirs;
 pub mod fds;
 pub mod guest;

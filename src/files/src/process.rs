@@ -1,5 +1,6 @@
 //! What one process has of its family's namespace.
 
+use crate::counts::Counts;
 use crate::dirs::{Dirs, Now};
 use crate::fds::{Fds, Shown};
 use crate::guest::Guest;
@@ -23,9 +24,13 @@ pub struct Process {
     table: Rcu<Table>,
     /// What is known of each descriptor.
     pub fds: Fds,
+    /// What became of its calls.
+    pub counts: Counts,
     pub(crate) dirs: Dirs,
     pub(crate) listings: Listings,
     cwd: Cwd,
+    /// The member that served our program's file.
+    exe: AtomicU32,
     /// Changes of directory so far, those of guests too.
     serials: AtomicU64,
     root: Root,
@@ -108,9 +113,11 @@ impl Process {
             family: OnceBox::new(),
             table: Rcu::new(),
             fds: Fds::new(),
+            counts: Counts::new(),
             dirs: Dirs::new(),
             cwd: Cwd::new(),
             serials: AtomicU64::new(0),
+            exe: AtomicU32::new(0),
             listings: Listings::new(),
             root: Root { moved: AtomicBool::new(false), name: Rcu::new() },
             exact: AtomicBool::new(false),
@@ -138,6 +145,7 @@ impl Process {
         self.fds.guests.forked();
         self.table.forked();
         self.root.name.forked();
+        self.counts.clear();
         self.dirs.clear();
     }
 
@@ -182,6 +190,17 @@ impl Process {
     #[inline]
     pub fn is_rooted(&self) -> bool {
         self.root.moved.load(Ordering::Acquire)
+    }
+
+    /// The number of the member that our program's file was reached through.
+    #[must_use]
+    pub fn exe_seq(&self) -> u32 {
+        self.exe.load(Ordering::Relaxed)
+    }
+
+    /// Notes it, when the program begins.
+    pub fn set_exe(&self, seq: u32) {
+        self.exe.store(seq, Ordering::Relaxed);
     }
 
     /// The number of the member that the working directory was reached

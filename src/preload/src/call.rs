@@ -1,12 +1,14 @@
 //! What every row needs: results as C has them, names located, and the call
 //! made once the name is right.
 
+use crate::trace;
 use core::ffi::{c_char, c_int, CStr};
 use libc::ssize_t;
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
 use privns_files::Target;
 use privns_host::sys;
+use privns_namespace::family::Counter;
 use privns_namespace::resolve::Last;
 
 /// Puts the error where the program looks for it.
@@ -125,19 +127,19 @@ impl Named {
         if name.is_empty() {
             return Err(Errno::ENOENT);
         }
-        view.locate(self.dirfd, name, self.last, to)?;
+        self.tell(view.locate(self.dirfd, name, self.last, to))?;
         if self.last.follow && !to.exact {
-            let (dirfd, path) = self.args(to);
-            // SAFETY: `args` gives a C string.
+            let (dirfd, path) = self.place(to);
+            // SAFETY: `place` gives a C string.
             let found = unsafe { lstat_mode(dirfd, path) };
             if found.is_ok_and(|mode| mode & libc::S_IFMT == libc::S_IFLNK) {
-                view.locate_exact(self.dirfd, name, self.last, to)?;
+                self.tell(view.locate_exact(self.dirfd, name, self.last, to))?;
             }
         }
         if self.does == Does::Read {
             return Ok(());
         }
-        self.permit(view, to)
+        self.tell(self.permit(view, to))
     }
 
     /// Refuses what the kernel would on a mount point or a read-only mount.
@@ -157,8 +159,8 @@ impl Named {
             return Ok(());
         }
         let _ = view;
-        let (dirfd, path) = self.args(to);
-        // SAFETY: `args` gives a C string.
+        let (dirfd, path) = self.place(to);
+        // SAFETY: `place` gives a C string.
         let there = unsafe { lstat_mode(dirfd, path) };
         match (self.does, there) {
             (Does::Make, Ok(_)) => Err(Errno::EEXIST),
@@ -167,6 +169,9 @@ impl Named {
             (_, Err(error)) => Err(error),
         }
     }
+
+    /// The directory descriptor and name for the kernel, which is about to be
+    /// given them: counted, and traced.
 
     fn is_dir(&self, to: &mut Target) -> bool {
         let (dirfd, path) = self.args(to);
@@ -178,6 +183,29 @@ impl Named {
     /// The directory descriptor and name for the kernel.
     #[inline]
     pub(crate) fn args(&self, to: &mut Target) -> (c_int, *const c_char) {
+        let given = to.as_given || to.seq == 0;
+        trace::count(if given { Counter::Forwarded } else { Counter::Translated });
+        let args = self.place(to);
+        if trace::is_on() {
+            // SAFETY: the program says that its name is a string, and ours is.
+            unsafe { trace::note(self.path, args.1) };
+        }
+        args
+    }
+
+    /// Traces a name that leads nowhere.
+    #[inline]
+    pub(crate) fn tell<T>(&self, done: Result<T>) -> Result<T> {
+        if done.is_err() && trace::is_on() {
+            // SAFETY: as above.
+            unsafe { trace::note(self.path, core::ptr::null()) };
+        }
+        done
+    }
+
+    /// The directory descriptor and name for the kernel.
+    #[inline]
+    pub(crate) fn place(&self, to: &mut Target) -> (c_int, *const c_char) {
         if to.as_given {
             (self.dirfd, self.path)
         } else {

@@ -83,6 +83,7 @@ unsafe fn enter(
     env: Strings,
     flags: c_int,
 ) -> Result<usize> {
+    crate::trace::leaving("execve");
     // SAFETY: the caller's arguments.
     unsafe {
         if dirfd == libc::AT_FDCWD && flags == 0 {
@@ -154,6 +155,7 @@ impl Exec<'_> {
     /// Runs what has been found.
     unsafe fn start(mut self, chain: &Chain, found: &Found) -> Result<usize> {
         let wanted = Wanted {
+            exe: self.to.seq,
             first: match &found.header {
                 Header::Elf(elf) => elf.sanitizer(),
                 _ => None,
@@ -201,6 +203,7 @@ impl Exec<'_> {
     /// The file behind the descriptor that we were called with.
     fn open_at_fd(&mut self) -> Result<Found> {
         self.to.as_given = true;
+        self.to.seq = self.view.process.fds.seq(self.named.dirfd);
         match look(self.named.dirfd) {
             // Open for naming only (O_PATH).
             Err(Errno::EBADF) => {}

@@ -63,7 +63,7 @@ impl Settings {
 
 /// The library's own file: absolute, since the next program may be started
 /// from another directory.
-fn library() -> Result<Name> {
+pub(crate) fn library() -> Result<Name> {
     let mut found: *const c_char = core::ptr::null();
     // SAFETY: the callback gets the address of `found` and uses it so.
     unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut found).cast()) };
@@ -136,7 +136,7 @@ impl Short {
 }
 
 /// What the next program is to find in `PRIVNS`, with the variable's name.
-fn ours(view: View<'_>, command: Option<&[u8]>) -> Result<Short> {
+fn ours(view: View<'_>, wanted: &Wanted<'_>) -> Result<Short> {
     let mut text = Short { bytes: [0; LONGEST], len: 0, full: false };
     text.push(OURS);
     let _ = write!(text, "1:{}:{:016x}", view.family.fd(), view.family.id());
@@ -144,6 +144,10 @@ fn ours(view: View<'_>, command: Option<&[u8]>) -> Result<Short> {
     let cwd = view.process.cwd_seq();
     if cwd != 0 {
         let _ = write!(text, "{separator}d{cwd}");
+        separator = ";";
+    }
+    if wanted.exe != 0 {
+        let _ = write!(text, "{separator}x{}", wanted.exe);
         separator = ";";
     }
     for (fd, seq) in view.process.fds.served().filter(|(fd, _)| stays(*fd)).take(TOLD) {
@@ -156,7 +160,7 @@ fn ours(view: View<'_>, command: Option<&[u8]>) -> Result<Short> {
         text.push(root.as_bytes());
         separator = ";";
     }
-    if let Some(command) = command {
+    if let Some(command) = wanted.command {
         text.push(separator.as_bytes());
         text.push(b"n");
         text.push(command.get(..15).unwrap_or(command));
@@ -178,7 +182,7 @@ pub(crate) fn stays(fd: c_int) -> bool {
 /// # Errors
 /// ENOMEM: without its root the program is not to run.
 pub(crate) fn take(view: View<'_>, inherited: &Inherited<'_>) -> Result<()> {
-    let number = |text: &[u8]| core::str::from_utf8(text).ok().and_then(|n| n.parse().ok());
+    let number = |text: &[u8]| core::str::from_utf8(text).ok().and_then(|n| n.parse::<u32>().ok());
     let mut rest = inherited.rest;
     while let Some((kind, text)) = rest.split_first() {
         let end = match kind {
@@ -188,6 +192,7 @@ pub(crate) fn take(view: View<'_>, inherited: &Inherited<'_>) -> Result<()> {
         };
         let (item, left) = text.split_at(end.unwrap_or(text.len()));
         match kind {
+            b'x' => view.process.set_exe(number(item).unwrap_or(0)),
             b'd' => view.process.set_cwd(number(item).unwrap_or(0), false),
             b'f' => {
                 let mut parts = item.splitn(2, |b| *b == b'=');
@@ -228,6 +233,8 @@ fn name_command(name: &[u8]) {
 /// How the next program is to be started.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Wanted<'a> {
+    /// The member that serves its file.
+    pub(crate) exe: u32,
     /// A sanitizer's runtime, which must come first in LD_PRELOAD.
     pub(crate) first: Option<&'a [u8]>,
     /// The name of the script that it runs, where the kernel does not see it.
@@ -266,7 +273,7 @@ pub(crate) unsafe fn environment(
 ) -> Result<Next> {
     let untouched = Next { at: env, block: Vec::new() };
     let Some(settings) = Settings::get() else { return Ok(untouched) };
-    let ours = ours(view, wanted.command)?;
+    let ours = ours(view, &wanted)?;
     // SAFETY: the caller's.
     let given = || unsafe { strings(env) };
     let mut seen = Seen::default();
@@ -412,10 +419,15 @@ impl Block {
 
     /// Adds a string of these pieces.
     pub(crate) fn text(&mut self, pieces: &[&[u8]]) {
-        let start = self.next;
+        self.begin(b"");
         pieces.iter().for_each(|piece| self.bytes(piece));
         self.bytes(b"\0");
-        self.word((self.words.as_ptr() as usize + start) as *const c_char);
+    }
+
+    /// Adds a string that begins so and goes on with the bytes that follow.
+    fn begin(&mut self, bytes: &[u8]) {
+        self.word((self.words.as_ptr() as usize + self.next) as *const c_char);
+        self.bytes(bytes);
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
@@ -432,23 +444,50 @@ impl Block {
     }
 
     fn preload(&mut self, old: &[u8], library: &[u8], first: Option<&[u8]>) {
-        let start = self.next;
-        self.bytes(PRELOAD);
-        for name in first
-            .into_iter()
-            .chain(libraries(old).filter(|name| *name != library && !is_sanitizer(name)))
-        {
+        self.begin(PRELOAD);
+        let others = libraries(old).filter(|name| *name != library && !is_sanitizer(name));
+        for name in first.into_iter().chain(others) {
             self.bytes(name);
             self.bytes(b":");
         }
         self.bytes(library);
         self.bytes(b"\0");
-        self.word((self.words.as_ptr() as usize + start) as *const c_char);
     }
 
     pub(crate) fn finish(self) -> Next {
         Next { at: self.words.as_ptr().cast(), block: self.words }
     }
+}
+
+/// An environment without the library, for what is not to run under it.
+///
+/// # Errors
+/// ENOMEM.
+///
+/// # Safety
+/// As [`environment`].
+pub(crate) unsafe fn without(env: *const *const c_char, library: &[u8]) -> Result<Next> {
+    // SAFETY: the caller's.
+    let given = || unsafe { strings(env) };
+    let len: usize = given().filter(|t| t.starts_with(PRELOAD)).map(|t| t.len() + 2).sum();
+    let mut block = Block::new(given().count() + 1, len)?;
+    for text in given() {
+        match text.strip_prefix(PRELOAD) {
+            None => block.word(text.as_ptr().cast()),
+            Some(value) => {
+                let others = || libraries(value).filter(|name| *name != library);
+                if others().next().is_some() {
+                    block.begin(PRELOAD);
+                    others().for_each(|name| {
+                        block.bytes(name);
+                        block.bytes(b":");
+                    });
+                    block.bytes(b"\0");
+                }
+            }
+        }
+    }
+    Ok(block.finish())
 }
 
 /// Frees a block that a guest has left behind: see [`Next::block`].

@@ -17,6 +17,7 @@
 extern crate alloc;
 
 mod admin;
+mod by_hand;
 mod call;
 mod canonical;
 mod descriptors;
@@ -24,6 +25,7 @@ mod dirs;
 mod exec;
 mod fork;
 mod handover;
+mod lost;
 mod memory;
 mod mounts;
 mod names;
@@ -42,6 +44,8 @@ mod stat;
 mod streams;
 mod syscall;
 mod table;
+mod trace;
+
 mod temp;
 mod variadic;
 mod walk;

@@ -10,6 +10,7 @@ use privns_files::process::View;
 use privns_files::Target;
 use privns_host::kernel::decimal;
 use privns_host::{sys, Kernel, Name};
+use privns_namespace::family::Counter;
 use privns_namespace::resolve::Last;
 
 /// Whether a name, as the program spells it, may be a mount table's: those are
@@ -81,6 +82,7 @@ pub(crate) fn open(view: View<'_>, to: &Target, flags: c_int) -> Result<Option<u
     };
     let fd = file(&text, flags)?;
     PROCESS.fds.forget(fd as c_int);
+    crate::trace::count(Counter::Served);
     Ok(Some(fd))
 }
 

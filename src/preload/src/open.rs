@@ -67,7 +67,7 @@ pub(crate) unsafe fn open_at(
     let mut to = Target::new();
     if !view.process.no_openat2.load(Ordering::Relaxed)
         && !crate::mounts::may_be(name.to_bytes())
-        && view.locate_unchecked(dirfd, name, &mut to)?
+        && named.tell(view.locate_unchecked(dirfd, name, &mut to))?
         && !(to.read_only && writes(flags))
     {
         let how = OpenHow::new(flags, mode, RESOLVE_NO_SYMLINKS);
@@ -100,9 +100,9 @@ unsafe fn open_exact(
 ) -> Result<usize> {
     let mut to = Target::new();
     for _ in 0..privns_abi::path::LINKS_MAX {
-        view.locate_exact(named.dirfd, name, named.last, &mut to)?;
+        named.tell(view.locate_exact(named.dirfd, name, named.last, &mut to))?;
         if to.read_only && writes(flags) {
-            let (dir, at) = named.args(&mut to);
+            let (dir, at) = named.place(&mut to);
             // SAFETY: a C string of ours.
             let there = unsafe { crate::call::lstat_mode(dir, at) };
             return Err(match there {

@@ -78,6 +78,7 @@ fn shown_link(view: View<'_>, link: &[u8], text: Name) -> Result<Name> {
     };
     let seq = match link.rsplit(|&b| b == b'/').next().unwrap_or_default() {
         b"cwd" if own => view.process.cwd_seq(),
+        b"exe" if own => view.process.exe_seq(),
         number if own => core::str::from_utf8(number)
             .ok()
             .and_then(|n| n.parse().ok())

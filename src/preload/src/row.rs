@@ -34,7 +34,10 @@ macro_rules! export {
             use super::types::*;
             redhook::hook! {
                 unsafe fn $name($($arg: $ty),*) -> $ret => hooked {
-                    crate::$module::$func($($arg),*)
+                    let outer = crate::trace::begin();
+                    let result = crate::$module::$func($($arg),*);
+                    crate::trace::end(outer, stringify!($name), result);
+                    result
                 }
             }
         }

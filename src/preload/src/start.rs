@@ -1,7 +1,7 @@
 //! How a process comes into its family: the constructor, which runs before any
 //! other library's, while there is one thread.
 
-use crate::handover::Settings;
+use crate::handover::{self, Next, Settings};
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, CStr};
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -18,6 +18,15 @@ static START: unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_
 pub(crate) struct Environment(*const *const c_char);
 
 impl Environment {
+    /// Without the library, for a program that is not to run under it.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub(crate) fn without_library(&self, library: &[u8]) -> Result<Next> {
+        // SAFETY: an array of strings that ends with null.
+        unsafe { handover::without(self.0, library) }
+    }
+
     /// The value of a variable.
     pub(crate) fn get(&self, name: &[u8]) -> Option<&'static CStr> {
         let mut at = self.0;
@@ -37,11 +46,20 @@ impl Environment {
     }
 }
 
-unsafe extern "C" fn start(_argc: c_int, _argv: *const *const c_char, env: *const *const c_char) {
+unsafe extern "C" fn start(argc: c_int, argv: *const *const c_char, env: *const *const c_char) {
     let env = Environment(env);
     find_threads();
-    let Some(handed) = env.get(b"PRIVNS") else { return };
-    match join(handed.to_bytes()) {
+    let Some(handed) = env.get(b"PRIVNS") else {
+        // SAFETY: what the process was started with.
+        if let Err(error) = unsafe { crate::by_hand::enter(argc, argv, &env) } {
+            complain(b"privns: the namespace cannot be built: ns-exec: ");
+            complain(error.message().as_bytes());
+            complain(b" (it belongs beside the library, or in ../bin)\n");
+            stop();
+        }
+        return;
+    };
+    match join(handed.to_bytes(), &env) {
         Ok(()) => {}
         Err(Errno::EPERM) => {
             // After su: the family is another user's, and so is not ours.
@@ -52,14 +70,15 @@ unsafe extern "C" fn start(_argc: c_int, _argv: *const *const c_char, env: *cons
             complain(b"privns: the family's table cannot be used: ");
             complain(error.message().as_bytes());
             complain(b" (PRIVNS in the environment names it; unset it to run without)\n");
-            // SAFETY: the program has not begun: it is never run in the wrong
-            // namespace.
-            let _ = unsafe { sys!(libc::SYS_exit_group, 125) };
+            stop();
             return;
         }
     }
     // Without our own name exec hands on what it was given.
     let _ = Settings::learn(&env);
+    if let Some(sink) = env.get(b"PRIVNS_TRACE") {
+        crate::trace::start(sink.to_bytes());
+    }
     if env.get(b"PRIVNS_NAMES").is_some_and(|v| v.to_bytes() == b"exact") {
         PROCESS.exact.store(true, Ordering::Relaxed);
     }
@@ -75,12 +94,22 @@ unsafe extern "C" fn start(_argc: c_int, _argv: *const *const c_char, env: *cons
     unsafe { libc::pthread_atfork(None, None, Some(forked)) };
 }
 
-fn join(handed: &[u8]) -> Result<()> {
+/// Ends the program before it has begun: it is never run in the wrong
+/// namespace.
+fn stop() {
+    // SAFETY: the process ends.
+    let _ = unsafe { sys!(libc::SYS_exit_group, 125) };
+}
+
+fn join(handed: &[u8], env: &Environment) -> Result<()> {
     let inherited = Inherited::parse(handed).ok_or(Errno::EINVAL)?;
-    let family = Family::attach(inherited.fd)?;
-    if family.id() != inherited.id {
-        return Err(Errno::ESTALE);
-    }
+    let family = match Family::attach(inherited.fd) {
+        Ok(family) if family.id() == inherited.id => family,
+        Err(error @ (Errno::EPERM | Errno::EPROTO)) => return Err(error),
+        // Closed by a program that asked the kernel itself, and perhaps
+        // another file's number now.
+        _ => crate::lost::find(&inherited, env)?,
+    };
     PROCESS.join(family);
     if let Some(view) = PROCESS.view() {
         crate::handover::take(view, &inherited)?;

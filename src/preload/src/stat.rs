@@ -120,13 +120,13 @@ unsafe fn look_at(
     let last = if follow { Last::FOLLOW } else { Last::NO_FOLLOW };
     let named = Named { dirfd, path, last, does: Does::Read };
     let mut to = Target::new();
-    view.locate(dirfd, name, last, &mut to)?;
+    named.tell(view.locate(dirfd, name, last, &mut to))?;
     let (dir, at) = named.args(&mut to);
     let (done, mode) = look(dir, at, to.magic && follow)?;
     if !follow || to.exact || mode & libc::S_IFMT != libc::S_IFLNK {
         return Ok(done);
     }
-    view.locate_exact(dirfd, name, last, &mut to)?;
+    named.tell(view.locate_exact(dirfd, name, last, &mut to))?;
     let (dir, at) = named.args(&mut to);
     look(dir, at, to.magic).map(|(done, _)| done)
 }

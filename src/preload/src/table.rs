@@ -102,6 +102,9 @@ crate::row::rows! {
     Entry chdir: reveal::chdir(path: *const c_char) -> c_int;
     Entry fchdir: reveal::fchdir(fd: c_int) -> c_int;
 
+    // Ending.
+    Symbol _exit _Exit: trace::exit_now(status: c_int) -> ();
+
     // The administrator's.
     Symbol mount:
         admin::mount(source: *const c_char, target: *const c_char, kind: *const c_char, flags: c_ulong, data: *const c_void) -> c_int;

@@ -58,6 +58,7 @@ suite! {
     open_files_are_handed_over
     many_threads_share_a_connection
     appended_lines_stay_whole
+    one_thread_does_not_wait_for_itself
 }
 
 fn files_hold_what_was_written(rig: &dyn Rig, speech: Speech) {
@@ -474,4 +475,28 @@ fn appended_lines_stay_whole(rig: &dyn Rig, speech: Speech) {
     let lines: BTreeSet<_> = all.split(|b| *b == b'\n').filter(|l| !l.is_empty()).collect();
     assert_eq!(lines.len(), 400);
     assert!(lines.iter().all(|l| l.len() == "client 0 line ".len() + 50));
+}
+
+/// Replies fill the socket while requests are still being sent: a client that
+/// only wrote would wait for a server that waits for it.
+fn one_thread_does_not_wait_for_itself(rig: &dyn Rig, speech: Speech) {
+    const SIZE: usize = 1 << 20;
+    let (c, root) = rig.attached(speech);
+    c.make(&root, b"f", &vec![1; SIZE]);
+    let file = c.at(&root, b"f", flags::RDWR).unwrap();
+    let mut reads = Vec::new();
+    for _ in 0..24 {
+        reads.push(c.begin_read(&file, 0, SIZE).unwrap());
+    }
+    let data = vec![2; SIZE];
+    let writes: Vec<_> = (0..8).map(|_| c.begin_write(&file, 0, &data).unwrap()).collect();
+    let mut buf = vec![0; SIZE];
+    for pending in reads {
+        let n = c.end_read(pending, &mut buf).unwrap();
+        assert!(n > SIZE / 2 && buf[..n].iter().all(|b| *b == 1));
+    }
+    for (sent, pending) in writes {
+        assert_eq!(c.end_write(pending, sent), Ok(sent));
+    }
+    c.clunk(file.fid);
 }

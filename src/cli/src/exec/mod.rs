@@ -192,7 +192,8 @@ fn prepare(
     let command = command(request, &view, family, &variables)?;
     environment::add_options(&mut variables, request)?;
     variables.preload(library);
-    let inherited = Inherited { fd: family.fd(), id: family.id(), rest: b"" };
+    let rest = view.handed(&command);
+    let inherited = Inherited { fd: family.fd(), id: family.id(), rest: &rest };
     variables.set(b"PRIVNS", inherited.format());
     let confinement = match family.has(Flag::Enforced) {
         true => Some(Confinement::of(family, table, library)?),

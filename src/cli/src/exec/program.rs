@@ -64,6 +64,24 @@ impl View<'_> {
         Ok(located.host.as_bytes().to_vec())
     }
 
+    /// What the library is told besides the table, as one program tells the
+    /// next: the members that the working directory and the program's file were
+    /// reached through, which the host cannot know.
+    #[must_use]
+    pub fn handed(&self, command: &Command) -> Vec<u8> {
+        let seq = |name: &[u8], host: Option<&[u8]>| {
+            let start = Start { ns: self.cwd, seq: 0 };
+            let found =
+                walk(&Kernel, self.index, &ByText(self.index), start, name, Last::FOLLOW).ok()?;
+            let same = host.is_none_or(|host| host == found.host.as_bytes());
+            (same && found.seq != 0).then_some(found.seq)
+        };
+        let cwd = seq(b".", None).map(|seq| format!("d{seq}"));
+        let name = command.argv.first().map_or(&b""[..], |name| name.to_bytes());
+        let exe = seq(name, Some(command.path.to_bytes())).map(|seq| format!("x{seq}"));
+        cwd.into_iter().chain(exe).collect::<Vec<_>>().join(";").into_bytes()
+    }
+
     /// Finds PROGRAM as execvp(3) does and follows it to what the kernel runs.
     ///
     /// # Errors
