@@ -258,6 +258,17 @@ pub fn by_name(name: &[u8]) -> Result<Family> {
     }
 }
 
+/// Whether a family of this name has members, or is just being made.
+#[must_use]
+pub fn is_lived_in(name: &[u8]) -> bool {
+    let runtimes = Runtime::all();
+    let mut entries = runtimes.iter().filter_map(|r| Some((r, r.id_of(name)?)));
+    entries.any(|(runtime, id)| match runtime.by_id(id) {
+        Ok(family) => family.has_members().unwrap_or(true),
+        Err(_) => runtime.entry(id).is_ok_and(|e| tree::read_link(&e, b"table").is_err()),
+    })
+}
+
 /// Finds a living family by its name, or by its number in hexadecimal.
 ///
 /// # Errors

@@ -15,6 +15,7 @@ use privns_namespace::family::{self, Flag, Inherited};
 use privns_namespace::{Family, Index, Source, Table, Verb, index, print};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
+use std::time::{Duration, Instant};
 
 /// A family that is being made.
 pub struct Birth {
@@ -31,11 +32,17 @@ impl Birth {
     pub fn begin(name: &[u8]) -> Result<Birth, Failure> {
         let id = family::new_id().map_err(|e| Failure::new("a number for the family", e))?;
         let runtime = Runtime::make()?;
-        let entry = runtime.enter(id, name).map_err(|e| match e {
-            Errno::EEXIST => Failure::new(format!("--family {}", shown(name)), e)
-                .fix("that family lives: --join it"),
-            e => Failure::new("the family's place in the runtime directory", e),
-        })?;
+        let end = Instant::now() + DYING;
+        let entry = loop {
+            match runtime.enter(id, name) {
+                Ok(entry) => break entry,
+                // Its last member is gone, and its keeper is about to clean up.
+                Err(Errno::EEXIST) if Instant::now() < end && !runtime::is_lived_in(name) => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(e) => return Err(no_place(name, e)),
+            }
+        };
         Ok(Birth { entry, id, name: name.to_vec() })
     }
 
@@ -94,6 +101,18 @@ impl Birth {
     pub fn abandon(self) {
         instance::remove_all(self.id, &[]);
         self.entry.remove();
+    }
+}
+
+/// How long a keeper may take to clean up after its family.
+const DYING: Duration = Duration::from_secs(2);
+
+fn no_place(name: &[u8], e: Errno) -> Failure {
+    match e {
+        Errno::EEXIST => {
+            Failure::new(format!("--family {}", shown(name)), e).fix("that family lives: --join it")
+        }
+        e => Failure::new("the family's place in the runtime directory", e),
     }
 }
 
