@@ -32,16 +32,16 @@ missing_packages() {
     done
 }
 
-# Whether this Debian has the package. (apt-cache knows virtual names too: ask for a candidate.)
-has_candidate() {
-    apt-cache policy "$1" 2>/dev/null | grep -q '^  Candidate: [^(]'
+# The version of a package that apt would install; nothing when it has none.
+candidate() {
+    apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: \([^(].*\)/\1/p'
 }
 
-# Whether a package has at least this version: has_version NAME VERSION.
+# Whether apt has a package in at least this version: has_version NAME VERSION.
 has_version() {
     local found
-    found=$(apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: //p')
-    [ -n "$found" ] && [ "$found" != "(none)" ] && dpkg --compare-versions "$found" ge "$2"
+    found=$(candidate "$1")
+    [ -n "$found" ] && dpkg --compare-versions "$found" ge "$2"
 }
 
 # Installs what is missing of the packages named. One that this release of Debian does not have
@@ -55,7 +55,7 @@ apt_install() {
     [ -n "${apt_updated:-}" ] || as_root apt-get -qq -o DPkg::Lock::Timeout=600 update
     apt_updated=1
     for name in $missing; do
-        if has_candidate "$name"; then wanted+=("$name"); else echo "not in this Debian: $name"; fi
+        if [ -n "$(candidate "$name")" ]; then wanted+=("$name"); else echo "not in this Debian: $name"; fi
     done
     [ ${#wanted[@]} -gt 0 ] || return 0
     echo "installing: ${wanted[*]}"
@@ -74,8 +74,8 @@ rust_is_there() {
     [ -n "$have" ] && [ "$(printf '%s\n' "$rust_wanted" "$have" | sort -V | head -1)" = "$rust_wanted" ]
 }
 
-# Makes sure of a C compiler and of cargo. Debian 13 has a new enough Rust by its own name;
-# Debian 12 has one too, kept for its browsers, under names that end in -web.
+# Makes sure of a C compiler and of cargo. Debian's rustc may be too old; the security archive of
+# every release has a newer one, kept for its browsers, in packages whose names end in -web.
 # With the argument `tools`, rustfmt and clippy as well.
 need_toolchain() {
     local rust=()
@@ -99,7 +99,6 @@ need_toolchain() {
         hash -r
     fi
     rust_is_there || die "needs Rust $rust_wanted or newer (found: $(cargo_version || true))." \
-        "Debian 13: apt install cargo rustfmt rust-clippy;" \
-        "Debian 12: apt install cargo-web rustfmt-web rust-web-clippy;" \
+        "Debian, with its security archive: apt install cargo-web rustfmt-web rust-web-clippy;" \
         "elsewhere: rustup."
 }

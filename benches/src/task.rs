@@ -62,11 +62,15 @@ pub(crate) fn all(options: &Options, site: &Site) -> Vec<Task> {
         tasks.push(Task { name, what, target, rounds, cores });
     };
     let places = [("in a bind", &site.at), ("outside", &site.out)];
-    for (label, call) in [("stat", "stat"), ("access", "access"), ("open+close", "open")] {
+    for (label, call, target) in [
+        ("stat", "stat", Some(NAME)),
+        ("access", "access", None),
+        ("open+close", "open", Some(NAME)),
+    ] {
         for (place, dir) in places {
             for depth in [3, 10] {
                 let name = format!("{label}, {place}, depth {depth}");
-                add(name, calls(call, &site.name(dir, depth)), Some(NAME), 200, Cores::One);
+                add(name, calls(call, &site.name(dir, depth)), target, 200, Cores::One);
             }
         }
     }

@@ -6,6 +6,7 @@ use privns_shim_tests::{Ending, Site, bins, is_root, needs, say_skipped};
 /// Runs a namespace file; the program would leave a file `ran`.
 fn run(site: &Site, file: &[u8]) -> privns_shim_tests::Outcome {
     let path = site.write("file", file);
+    let _ = std::fs::remove_file(site.path("ran"));
     let outcome =
         site.ns_exec().arg("-n").arg(&path).args(["--", "touch"]).arg(site.path("ran")).run();
     if outcome.ending != Ending::Exit(0) {
@@ -108,7 +109,6 @@ fn bytes_0_to_255() {
         let outcome = run(&site, &[b"bind ", &[byte][..], b" /x\n"].concat());
         let fine = matches!(outcome.ending, Ending::Exit(0 | 125));
         assert!(fine, "byte {byte}: {outcome}");
-        let _ = std::fs::remove_file(site.path("ran"));
     }
 }
 
@@ -136,7 +136,7 @@ fn any_name_can_be_bound() {
 fn a_bad_image_is_refused() {
     let site = Site::new();
     site.write("src/f", "");
-    let good = site.ns_exec().args(["--bind", &site.at("src"), "/new", "--dump=json"]).run();
+    let good = site.cmd("ns-exec").args(["--bind", &site.at("src"), "/new", "--dump=json"]).run();
     let text = good.ok();
     let half = &text[..text.len() / 2];
     let newer = text.replacen("\"version\":", "\"version\": 99", 1);

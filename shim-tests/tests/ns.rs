@@ -56,7 +56,7 @@ fn why_names_the_member_and_the_line() {
 #[test]
 fn families_and_ps() {
     let site = Site::new();
-    let script = "ns families | grep -c $F; sleep 5 & ns ps | grep -c 'sleep 5'; ns ps | grep -cw $$; kill $!";
+    let script = "ns families | grep -c $F; sleep 5 & ns ps | grep -c 'sleep 5'; ns ps | awk -v pid=$$ '$2 == pid' | wc -l; kill $!";
     inside(&site, script).prints("1\n1\n1");
     let gone = site.ns().arg("families").run();
     assert!(!gone.ok().contains(site.family()), "{gone}");
@@ -72,7 +72,7 @@ fn outside_of_any_family() {
     assert_eq!(site.ns().args(["bind", "/a"]).run().ending, Ending::Exit(2));
     site.ns().args(["bind", "/etc", "/x"]).run().refuses(1, &["ns: "]);
     let families = site.ns().arg("families").run();
-    assert!(families.ok().lines().count() <= 1, "a heading at most\n{families}");
+    assert!(!families.ok().contains(site.family()), "{families}");
 }
 
 #[test]
@@ -124,11 +124,17 @@ fn doctor_knows_a_program_before_it_is_run() {
     } else {
         privns_shim_tests::say_skipped("doctor: static", "/bin/busybox");
     }
-    says("/usr/bin/su", "setuid");
+    if privns_shim_tests::is_root() {
+        // To root, a program that becomes root is like any other.
+        privns_shim_tests::say_skipped("doctor: setuid", "user");
+    } else {
+        says("/usr/bin/su", "setuid");
+    }
     says("/no/such/program", "no such file");
     let mut foreign = std::fs::read("/bin/true").expect("a program");
     foreign[4] = 1; // A 32-bit object, by its header.
     let path = site.write("elf32", foreign);
+    site.cmd("chmod").arg("755").arg(&path).run().ok();
     says(&path.to_string_lossy(), "32-bit");
     assert_eq!(site.ns().args(["doctor", "/bin/sh"]).run().ending, Ending::Exit(0));
 }

@@ -333,24 +333,31 @@ fn the_log_goes_where_it_is_told() {
     assert!(std::fs::metadata(site.path("log.txt")).is_ok_and(|m| m.len() > 0));
 }
 
+/// `ns-exec` with no family's name: a dump makes none.
+fn dump(site: &Site, options: &[&str]) -> privns_shim_tests::Outcome {
+    let bind = ["--bind", &site.at("src"), "/new/at"];
+    let script = "touch $T/ran";
+    site.cmd("ns-exec").args(bind).args(options).args(["--", "sh", "-c", script]).run()
+}
+
 #[test]
 fn dump_runs_nothing() {
     let site = site();
-    let dump = bound(&site, &["--dump"], "touch $T/ran");
-    dump.prints(&format!("bind {} /new/at", site.at("src")));
+    dump(&site, &["--dump"]).prints(&format!("bind {} /new/at", site.at("src")));
     assert!(!site.path("ran").exists());
 }
 
 #[test]
 fn restore_misses_a_source() {
     let site = site();
-    let json = bound(&site, &["--bind", &site.at("other"), "/o", "--dump=json"], "");
+    let json = dump(&site, &["--bind", &site.at("other"), "/o", "--dump=json"]);
+    json.ok();
     site.write("j", &json.stdout);
     std::fs::remove_dir_all(site.path("other")).expect("remove");
     let missing = site.inside(&["--restore", &site.at("j")], "echo ran").run();
     missing.refuses(125, &[&site.at("other")]);
-    let skipped =
-        site.inside(&["--restore", &site.at("j"), "--skip-missing"], "cat /new/at/f").run();
+    let options = ["--restore", &site.at("j"), "--skip-missing"];
+    let skipped = site.inside(&options, "cat /new/at/f").run();
     assert_eq!((skipped.ending, skipped.out().as_str()), (Ending::Exit(0), "bound"), "{skipped}");
 }
 

@@ -58,6 +58,15 @@ pub struct Now<'a> {
     pub epochs: &'a dyn Fn(u16) -> u32,
 }
 
+/// How a directory was reached.
+pub struct Passed<'a> {
+    /// The components that led to it.
+    pub trail: &'a Trail,
+    /// The sum of their epochs from *before* the look-up, so that a change made
+    /// during it is noticed.
+    pub epochs: u32,
+}
+
 struct Entry {
     version: AtomicU32,
     seq: AtomicU32,
@@ -166,9 +175,7 @@ impl Dirs {
         })
     }
 
-    /// Remembers a directory that `trail` led to. `epochs` is the sum of the
-    /// trail's epochs from *before* the look-up, so that a change made during
-    /// it is noticed.
+    /// Remembers a directory.
     pub fn put(
         &self,
         base: u64,
@@ -176,10 +183,9 @@ impl Dirs {
         host: &[u8],
         dir: Dir,
         now: &Now<'_>,
-        trail: &Trail,
-        epochs: u32,
+        passed: &Passed<'_>,
     ) {
-        let Some(slots) = trail.slots().filter(|s| s.len() <= SLOTS) else { return };
+        let Some(slots) = passed.trail.slots().filter(|s| s.len() <= SLOTS) else { return };
         if key.len() > TEXT_MAX || host.len() > TEXT_MAX {
             return;
         }
@@ -214,7 +220,7 @@ impl Dirs {
         entry.hash.store(hash, Ordering::Relaxed);
         entry.shape.store(shape, Ordering::Relaxed);
         entry.raises.store(now.raises, Ordering::Relaxed);
-        entry.epochs.store(epochs, Ordering::Relaxed);
+        entry.epochs.store(passed.epochs, Ordering::Relaxed);
         for (place, &slot) in entry.slots.iter().zip(slots) {
             place.store(slot, Ordering::Relaxed);
         }
@@ -327,7 +333,7 @@ mod tests {
             |ms, generation| Now { generation, ms, raises: bumped.get().into(), epochs: &epochs };
         let trail = trail_of(b"/a/b").unwrap();
         let sum = epochs_of(&trail, &epochs);
-        dirs.put(0, b"/a/b", b"/host/dir", DIR, &now(5, 1), &trail, sum);
+        dirs.put(0, b"/a/b", b"/host/dir", DIR, &now(5, 1), &Passed { trail: &trail, epochs: sum });
         assert_eq!(get(&dirs, b"/a/b", &now(5, 1)), Some((DIR, b"/host/dir".to_vec())));
         assert_eq!(get(&dirs, b"/a/c", &now(5, 1)), None);
         assert_eq!(get(&dirs, b"/a/b", &now(5, 2)), None);

@@ -11,7 +11,7 @@
 //! and a last component that nobody has looked at: what follows links asks
 //! [`View::locate_exact`] when it meets one.
 
-use crate::dirs::{self, Dir, Now};
+use crate::dirs::{self, Dir, Now, Passed};
 use crate::process::View;
 use core::ffi::CStr;
 use core::sync::atomic::Ordering;
@@ -19,7 +19,6 @@ use privns_abi::{Errno, Result, path};
 use privns_host::kernel::{OpenHow, RESOLVE_NO_SYMLINKS};
 use privns_host::{Host, HotName, Kernel, Name};
 use privns_namespace::resolve::{Last, Located};
-use privns_namespace::trail::Trail;
 
 /// What to give the kernel in place of a name.
 pub struct Target {
@@ -126,7 +125,7 @@ impl View<'_> {
     #[inline]
     pub fn locate(self, dirfd: i32, name: &CStr, last: Last, to: &mut Target) -> Result<()> {
         let bytes = name.to_bytes();
-        let Some(cut) = Cut::new(bytes) else { return self.locate_exact(dirfd, name, last, to) };
+        let Some(cut) = Cut::new(bytes) else { return self.locate_dots(dirfd, name, last, to) };
         if cut.last.len() > path::NAME_MAX || bytes.len() >= path::PATH_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
@@ -175,10 +174,10 @@ impl View<'_> {
         host: &[u8],
         known: Dir,
         now: &Now<'_>,
-        (trail, sum): (&Trail, u32),
+        passed: &Passed<'_>,
     ) {
         if !self.process.exact.load(Ordering::Relaxed) {
-            self.process.dirs.put(base, dir, host, known, now, trail, sum);
+            self.process.dirs.put(base, dir, host, known, now, passed);
         }
     }
 
@@ -255,14 +254,21 @@ impl View<'_> {
                     canonical: false,
                     as_given: true,
                 };
-                self.remember(base, dir, b"", known, &now, (&trail, sum));
+                self.remember(base, dir, b"", known, &now, &Passed { trail: &trail, epochs: sum });
                 return Ok(Some(known));
             }
         } else if base == 0 && !goes_up(dir) {
             let trail = dirs::trail_of(dir)?;
             let sum = dirs::epochs_of(&trail, &epochs);
             if let Some(known) = self.lexical(dir, to)? {
-                self.remember(0, dir, to.name.as_bytes(), known, &now, (&trail, sum));
+                self.remember(
+                    0,
+                    dir,
+                    to.name.as_bytes(),
+                    known,
+                    &now,
+                    &Passed { trail: &trail, epochs: sum },
+                );
                 return Ok(Some(known));
             }
         }
@@ -340,7 +346,14 @@ impl View<'_> {
         };
         // /proc/self means something else in every process, and after a fork.
         if !host.starts_with(b"/proc") {
-            self.remember(base, dir, host, known, &now, (&found.trail, sum));
+            self.remember(
+                base,
+                dir,
+                host,
+                known,
+                &now,
+                &Passed { trail: &found.trail, epochs: sum },
+            );
         }
         Ok(Some(known))
     }
@@ -377,8 +390,31 @@ impl View<'_> {
     /// Those of the walk.
     #[cold]
     pub fn locate_exact(self, dirfd: i32, name: &CStr, last: Last, to: &mut Target) -> Result<()> {
-        let found = self.walk(dirfd, name.to_bytes(), last)?;
-        to.take(&found)
+        match self.walk(dirfd, name.to_bytes(), last) {
+            Ok(found) => to.take(&found),
+            // A directory without a name (removed, unmounted, or too deep for
+            // one) is the host's to search.
+            Err(Errno::ENOENT | Errno::ENAMETOOLONG | Errno::EBADF | Errno::ENOTDIR)
+                if !name.to_bytes().starts_with(b"/") && self.dir_name(dirfd).is_err() =>
+            {
+                to.given(self.shown(dirfd).seq, false);
+                to.exact = true;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A name without a last component of its own: `.` is where it is.
+    fn locate_dots(self, dirfd: i32, name: &CStr, last: Last, to: &mut Target) -> Result<()> {
+        let bytes = name.to_bytes();
+        if bytes.starts_with(b"/") || path::components(bytes).next().is_some() {
+            return self.locate_exact(dirfd, name, last, to);
+        }
+        let shown = self.shown(dirfd);
+        to.given(shown.seq, shown.read_only);
+        to.plain = shown.plain;
+        Ok(())
     }
 
     /// Moves a new name at the top of a union into member `seq`, so that a file

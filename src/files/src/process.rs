@@ -369,6 +369,22 @@ impl<'a> View<'a> {
         resolve::walk(&Kernel, table.index(), &jump, Start::ROOT, name, last)
     }
 
+    /// The canonical name of the directory behind a descriptor or `AT_FDCWD`,
+    /// and the member that serves it.
+    ///
+    /// # Errors
+    /// EBADF, ENOTDIR; ENOENT for a directory without a name.
+    pub(crate) fn dir_name(self, dirfd: i32) -> Result<(Name, u32)> {
+        if dirfd == libc::AT_FDCWD {
+            return Ok((self.cwd_name()?, self.process.cwd_seq()));
+        }
+        let seq = self.process.fds.seq(dirfd);
+        if !Kernel.fstat(dirfd)?.is_dir() {
+            return Err(Errno::ENOTDIR);
+        }
+        Ok((self.fd_name(dirfd, seq)?, seq))
+    }
+
     /// Resolves a name the exact way.
     ///
     /// # Errors
@@ -381,16 +397,7 @@ impl<'a> View<'a> {
         if name.first() == Some(&b'/') {
             return resolve::walk_from(&Kernel, index, &jump, root, Start::ROOT, name, last);
         }
-        let (from, seq) = match dirfd {
-            libc::AT_FDCWD => (self.cwd_name()?, self.process.cwd_seq()),
-            fd => {
-                let seq = self.process.fds.seq(fd);
-                if !Kernel.fstat(fd)?.is_dir() {
-                    return Err(Errno::ENOTDIR);
-                }
-                (self.fd_name(fd, seq)?, seq)
-            }
-        };
+        let (from, seq) = self.dir_name(dirfd)?;
         let start = Start { ns: from.as_bytes(), seq };
         resolve::walk_from(&Kernel, index, &jump, root, start, name, last)
     }

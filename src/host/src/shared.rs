@@ -25,7 +25,7 @@ impl Shared {
     /// # Errors
     /// mmap(2)'s; EINVAL for a length that is 0 or no multiple of 8.
     pub fn map(fd: i32, len: usize, writable: bool) -> Result<Shared> {
-        if len == 0 || len % 8 != 0 {
+        if len == 0 || !len.is_multiple_of(8) {
             return Err(Errno::EINVAL);
         }
         let prot = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
@@ -53,7 +53,7 @@ impl Shared {
     /// EINVAL when it is unaligned or outside the mapping.
     #[inline]
     pub fn u64(&self, at: usize) -> Result<&AtomicU64> {
-        if at % 8 != 0 || at / 8 >= self.words {
+        if !at.is_multiple_of(8) || at / 8 >= self.words {
             return Err(Errno::EINVAL);
         }
         // SAFETY: aligned, inside the mapping, and only ever used atomically.
@@ -66,7 +66,7 @@ impl Shared {
     /// EINVAL when it is unaligned or outside the mapping.
     #[inline]
     pub fn u32(&self, at: usize) -> Result<&AtomicU32> {
-        if at % 4 != 0 || at / 8 >= self.words {
+        if !at.is_multiple_of(4) || at / 8 >= self.words {
             return Err(Errno::EINVAL);
         }
         // SAFETY: as in `u64`; the two halves of a word are never used as one.

@@ -287,6 +287,17 @@ impl Table {
         self.mounts.sort_by(|a, b| order(&a.path, &b.path));
     }
 
+    /// The directory `from` has become `to`: what is mounted below it goes with
+    /// it.
+    pub fn rename(&mut self, from: &[u8], to: &[u8]) {
+        for mount in &mut self.mounts {
+            if let Some(rest) = mount.path.strip_prefix(from).filter(|r| r.starts_with(b"/")) {
+                mount.path = [to, rest].concat();
+            }
+        }
+        self.mounts.sort_by(|a, b| order(&a.path, &b.path));
+    }
+
     fn unmount_below(&mut self, path: &[u8]) {
         let from = self.mounts.partition_point(|m| order(&m.path, path) != Ordering::Greater);
         let len = self.below(path).count();
@@ -402,6 +413,17 @@ mod tests {
         table.unmount(b"/a", Some(&Source::Host(b"/s".to_vec()))).unwrap();
         assert!(table.at(b"/a").is_none());
         assert_eq!(table.unmount(b"/a", None), Err(Errno::EINVAL));
+    }
+
+    #[test]
+    fn mounts_go_with_a_renamed_directory() {
+        let mut table = Table::new();
+        bind(&mut table, "/s", "/a/b/m", Order::Replace);
+        bind(&mut table, "/t", "/a/bc", Order::Replace);
+        table.rename(b"/a/b", b"/z");
+        assert_eq!(table.host_of(b"/z/m/x").unwrap(), b"/s/x");
+        assert_eq!(table.host_of(b"/a/bc").unwrap(), b"/t");
+        assert_eq!(table.host_of(b"/a/b/m").unwrap(), b"/a/b/m");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What every row needs: results as C has them, names located, and the call
 //! made once the name is right.
 
-use crate::trace;
+use crate::{count, trace};
 use core::ffi::{c_char, c_int, CStr};
 use libc::ssize_t;
 use privns_abi::{Errno, Result};
@@ -54,12 +54,11 @@ pub(crate) enum Does {
     Make,
     /// Opens it for writing, or makes it.
     Open,
-    /// Gives its name up, or to another (rename): EBUSY for a mount point, and
-    /// for a directory with mount points below, which are keyed by their names.
-    Remove,
-    /// unlink(2): a directory is EISDIR before anything else.
+    /// Changes its length: EISDIR before EROFS.
+    Truncate,
+    /// Removes it as a file (unlink).
     Unlink,
-    /// rmdir(2): a directory is not empty when mount points lie below it.
+    /// Removes it as a directory.
     Rmdir,
 }
 
@@ -122,69 +121,77 @@ impl Named {
     /// `path` is a C string.
     #[inline]
     pub(crate) unsafe fn locate(self, view: View<'_>, to: &mut Target) -> Result<()> {
+        // SAFETY: passed on.
+        unsafe { self.find(view, to) }?;
+        if self.does == Does::Read {
+            Ok(())
+        } else {
+            self.permit(to)
+        }
+    }
+
+    /// Locates the name; a link at its end is followed when the call follows.
+    ///
+    /// # Safety
+    /// `path` is a C string.
+    #[inline]
+    pub(crate) unsafe fn find(self, view: View<'_>, to: &mut Target) -> Result<()> {
         // SAFETY: the caller's promise.
         let name = unsafe { CStr::from_ptr(self.path) };
         if name.is_empty() {
             return Err(Errno::ENOENT);
         }
         self.tell(view.locate(self.dirfd, name, self.last, to))?;
-        if self.last.follow && !to.exact {
-            let (dirfd, path) = self.place(to);
-            // SAFETY: `place` gives a C string.
-            let found = unsafe { lstat_mode(dirfd, path) };
-            if found.is_ok_and(|mode| mode & libc::S_IFMT == libc::S_IFLNK) {
-                self.tell(view.locate_exact(self.dirfd, name, self.last, to))?;
-            }
+        if self.last.follow && !to.exact && self.mode(to).is_ok_and(is_link) {
+            self.tell(view.locate_exact(self.dirfd, name, self.last, to))?;
         }
-        if self.does == Does::Read {
-            return Ok(());
-        }
-        self.tell(self.permit(view, to))
+        Ok(())
     }
 
-    /// Refuses what the kernel would on a mount point or a read-only mount.
-    fn permit(self, view: View<'_>, to: &mut Target) -> Result<()> {
-        let removes = matches!(self.does, Does::Remove | Does::Unlink | Does::Rmdir);
-        if removes && (to.at_mount || !to.plain) {
-            return Err(match self.does {
-                Does::Rmdir if !to.at_mount => Errno::ENOTEMPTY,
-                Does::Unlink if self.is_dir(to) => Errno::EISDIR,
-                _ => Errno::EBUSY,
-            });
+    /// Refuses what the kernel would on a mount point or a read-only mount, in
+    /// the order in which it would.
+    fn permit(self, to: &mut Target) -> Result<()> {
+        if to.at_mount || !to.plain {
+            self.permit_mount_point(to)?;
         }
-        if self.does == Does::Make && to.at_mount {
-            return Err(Errno::EEXIST);
-        }
-        if !to.read_only {
+        // A name that ends in dots is refused for that.
+        if !to.read_only || self.does != Does::Change && ends_in_dots(self.path) {
             return Ok(());
         }
-        let _ = view;
-        let (dirfd, path) = self.place(to);
-        // SAFETY: `place` gives a C string.
-        let there = unsafe { lstat_mode(dirfd, path) };
-        match (self.does, there) {
+        match (self.does, self.mode(to)) {
             (Does::Make, Ok(_)) => Err(Errno::EEXIST),
-            (_, Err(Errno::ENOENT)) if self.does != Does::Change => Err(Errno::EROFS),
-            (_, Ok(_)) => Err(Errno::EROFS),
+            (Does::Truncate, Ok(mode)) if is_dir(mode) => Err(Errno::EISDIR),
+            (Does::Change | Does::Truncate, Err(error)) => Err(error),
+            (_, Ok(_) | Err(Errno::ENOENT)) => Err(Errno::EROFS),
             (_, Err(error)) => Err(error),
         }
     }
 
-    /// The directory descriptor and name for the kernel, which is about to be
-    /// given them: counted, and traced.
-
-    fn is_dir(&self, to: &mut Target) -> bool {
-        let (dirfd, path) = self.args(to);
-        // SAFETY: `args` gives a C string.
-        let mode = unsafe { lstat_mode(dirfd, path) };
-        mode.is_ok_and(|mode| mode & libc::S_IFMT == libc::S_IFDIR)
+    fn permit_mount_point(self, to: &mut Target) -> Result<()> {
+        match self.does {
+            Does::Make if to.at_mount => Err(Errno::EEXIST),
+            Does::Unlink if self.mode(to).is_ok_and(is_dir) => Err(Errno::EISDIR),
+            Does::Rmdir if !self.mode(to).is_ok_and(is_dir) => Err(Errno::ENOTDIR),
+            Does::Unlink | Does::Rmdir if to.at_mount => Err(Errno::EBUSY),
+            // What is mounted below it is in it.
+            Does::Rmdir => Err(Errno::ENOTEMPTY),
+            _ => Ok(()),
+        }
     }
 
-    /// The directory descriptor and name for the kernel.
+    /// The type and permission bits of the last component itself.
+    pub(crate) fn mode(self, to: &mut Target) -> Result<u32> {
+        let (dirfd, path) = self.place(to);
+        // SAFETY: `place` gives a C string.
+        unsafe { lstat_mode(dirfd, path) }
+    }
+
+    /// The directory descriptor and name for the kernel, which is about to be
+    /// given them: counted, and traced.
     #[inline]
     pub(crate) fn args(&self, to: &mut Target) -> (c_int, *const c_char) {
         let given = to.as_given || to.seq == 0;
-        trace::count(if given { Counter::Forwarded } else { Counter::Translated });
+        count::one(if given { Counter::Forwarded } else { Counter::Translated });
         let args = self.place(to);
         if trace::is_on() {
             // SAFETY: the program says that its name is a string, and ours is.
@@ -212,6 +219,25 @@ impl Named {
             (libc::AT_FDCWD, to.name.as_ptr())
         }
     }
+}
+
+/// Whether the last component is `.` or `..`: such a name can be used, and
+/// neither made nor removed.
+pub(crate) fn ends_in_dots(path: *const c_char) -> bool {
+    // SAFETY: located already as a C string.
+    let name = unsafe { CStr::from_ptr(path) }.to_bytes();
+    let last = name.rsplit(|&b| b == b'/').find(|part| !part.is_empty());
+    matches!(last, Some(b"." | b".."))
+}
+
+/// Whether these mode bits are a symbolic link's.
+pub(crate) fn is_link(mode: u32) -> bool {
+    mode & libc::S_IFMT == libc::S_IFLNK
+}
+
+/// Whether these mode bits are a directory's.
+pub(crate) fn is_dir(mode: u32) -> bool {
+    mode & libc::S_IFMT == libc::S_IFDIR
 }
 
 /// The type and permission bits of the last component itself.

@@ -27,8 +27,10 @@ pub(crate) fn shut(fd: c_int) -> Result<usize> {
         return Err(Errno::EBADF);
     }
     PROCESS.fds.forget(fd);
-    // SAFETY: the program closes its own descriptor.
-    unsafe { sys!(libc::SYS_close, fd) }
+    crate::call::cancellable(true, || {
+        // SAFETY: the program closes its own descriptor.
+        unsafe { sys!(libc::SYS_close, fd) }
+    })
 }
 
 pub(crate) unsafe fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {

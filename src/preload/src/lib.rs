@@ -17,19 +17,25 @@
 extern crate alloc;
 
 mod admin;
+mod ask;
 mod by_hand;
 mod call;
 mod canonical;
+mod count;
 mod descriptors;
 mod dirs;
 mod exec;
 mod fork;
 mod handover;
+mod ipc;
+mod loader;
+mod log;
 mod lost;
 mod memory;
 mod mounts;
 mod names;
 mod open;
+mod pairs;
 mod patch;
 mod real;
 mod reveal;
@@ -45,6 +51,7 @@ mod streams;
 mod syscall;
 mod table;
 mod trace;
+mod tty;
 
 mod temp;
 mod variadic;

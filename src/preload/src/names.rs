@@ -4,11 +4,10 @@
 use crate::call::{Does, Named, Ret};
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, c_void, CStr};
-use libc::{c_uint, dev_t, gid_t, mode_t, off_t, size_t, ssize_t, timespec, uid_t};
+use libc::{dev_t, gid_t, mode_t, off_t, size_t, ssize_t, timespec, uid_t};
 use privns_abi::{Errno, Result};
 use privns_files::Target;
 use privns_host::sys;
-use privns_namespace::resolve::Last;
 
 const CWD: c_int = libc::AT_FDCWD;
 
@@ -30,7 +29,7 @@ macro_rules! by_path {
 }
 
 /// Tells the family that a name may have become something else.
-fn told(done: Result<usize>, path: *const c_char) -> Result<usize> {
+pub(crate) fn told(done: Result<usize>, path: *const c_char) -> Result<usize> {
     if let (Ok(_), Some(view)) = (&done, PROCESS.view()) {
         // SAFETY: the kernel has just read it as a C string.
         view.renamed(unsafe { CStr::from_ptr(path) }.to_bytes());
@@ -67,7 +66,9 @@ pub(crate) unsafe fn faccessat(
     let done = unsafe { named.locate(view, &mut to) }.and_then(|()| {
         let (dir, at) = named.args(&mut to);
         let done = ask(dir, at)?;
-        if mode & libc::W_OK != 0 && to.read_only {
+        // A device or a pipe may be written all the same.
+        let file = |mode| matches!(mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFDIR);
+        if mode & libc::W_OK != 0 && to.read_only && named.mode(&mut to).is_ok_and(file) {
             return Err(Errno::EROFS);
         }
         Ok(done)
@@ -273,9 +274,21 @@ pub(crate) unsafe fn rmdir(path: *const c_char) -> c_int {
 }
 
 pub(crate) unsafe fn unlinkat(dirfd: c_int, path: *const c_char, flags: c_int) -> c_int {
-    let does = if flags & libc::AT_REMOVEDIR != 0 { Does::Rmdir } else { Does::Unlink };
+    let dir = flags & libc::AT_REMOVEDIR != 0;
+    let does = if dir { Does::Rmdir } else { Does::Unlink };
     let done = at!(Named::no_follow(dirfd, path, does), libc::SYS_unlinkat, flags);
+    // `..` has become a name of its own, whose host name ends in `.`: the
+    // kernel's answers to the two differ here alone.
+    if dir && matches!(done, Err(Errno::EINVAL)) && ends_in_dot_dot(path) {
+        return Err(Errno::ENOTEMPTY).ret();
+    }
     told(done, path).ret()
+}
+
+fn ends_in_dot_dot(path: *const c_char) -> bool {
+    // SAFETY: the kernel has just read it as a C string.
+    let name = unsafe { CStr::from_ptr(path) }.to_bytes();
+    privns_abi::path::components(name).next_back() == Some(b"..")
 }
 
 pub(crate) unsafe fn remove(path: *const c_char) -> c_int {
@@ -305,106 +318,8 @@ pub(crate) unsafe fn symlinkat(text: *const c_char, dirfd: c_int, path: *const c
     told(done, path).ret()
 }
 
-pub(crate) unsafe fn link(from: *const c_char, to: *const c_char) -> c_int {
-    // SAFETY: passed on.
-    unsafe { linkat(CWD, from, CWD, to, 0) }
-}
-
-pub(crate) unsafe fn linkat(
-    from_dir: c_int,
-    from: *const c_char,
-    to_dir: c_int,
-    to: *const c_char,
-    flags: c_int,
-) -> c_int {
-    let last = if flags & libc::AT_SYMLINK_FOLLOW != 0 { Last::FOLLOW } else { Last::NO_FOLLOW };
-    let from = Named { dirfd: from_dir, path: from, last, does: Does::Read };
-    let new = Named::no_follow(to_dir, to, Does::Make);
-    if flags & libc::AT_EMPTY_PATH != 0 && is_empty(from.path) {
-        // SAFETY: the program's own arguments, but for the new name.
-        let done = unsafe {
-            new.call(|dirfd, path| {
-                sys!(libc::SYS_linkat, from.dirfd, from.path, dirfd, path, flags)
-            })
-        };
-        return told(done, to).ret();
-    }
-    // SAFETY: as above, but for both names.
-    let done = unsafe {
-        two(from, new, |from_dir, from, to_dir, to| {
-            sys!(libc::SYS_linkat, from_dir, from, to_dir, to, flags)
-        })
-    };
-    told(done, to).ret()
-}
-
-pub(crate) unsafe fn rename(from: *const c_char, to: *const c_char) -> c_int {
-    // SAFETY: passed on.
-    unsafe { renameat2(CWD, from, CWD, to, 0) }
-}
-
-pub(crate) unsafe fn renameat(
-    from_dir: c_int,
-    from: *const c_char,
-    to_dir: c_int,
-    to: *const c_char,
-) -> c_int {
-    // SAFETY: passed on.
-    unsafe { renameat2(from_dir, from, to_dir, to, 0) }
-}
-
-pub(crate) unsafe fn renameat2(
-    from_dir: c_int,
-    from: *const c_char,
-    to_dir: c_int,
-    to: *const c_char,
-    flags: c_uint,
-) -> c_int {
-    let old = Named::no_follow(from_dir, from, Does::Remove);
-    let new = Named { dirfd: to_dir, path: to, last: Last::MAKE, does: Does::Remove };
-    // SAFETY: the program's own arguments, but for both names.
-    let done = unsafe {
-        two(old, new, |from_dir, from, to_dir, to| {
-            if flags == 0 {
-                sys!(libc::SYS_renameat, from_dir, from, to_dir, to)
-            } else {
-                sys!(libc::SYS_renameat2, from_dir, from, to_dir, to, flags)
-            }
-        })
-    };
-    told(told(done, from), to).ret()
-}
-
-/// A call that names two files: across members it is EXDEV, as across mounts.
-unsafe fn two(
-    from: Named,
-    to: Named,
-    make: impl Fn(c_int, *const c_char, c_int, *const c_char) -> Result<usize>,
-) -> Result<usize> {
-    let view = match PROCESS.view() {
-        Some(view) if !from.path.is_null() && !to.path.is_null() => view,
-        _ => return make(from.dirfd, from.path, to.dirfd, to.path),
-    };
-    let (mut old, mut new) = (Target::new(), Target::new());
-    // SAFETY: neither is null, and the program says that they are strings.
-    unsafe {
-        from.locate(view, &mut old)?;
-        to.locate(view, &mut new)?;
-    }
-    if old.seq != new.seq {
-        // SAFETY: as above.
-        let name = unsafe { CStr::from_ptr(to.path) };
-        if !view.stay_in_member(old.seq, to.dirfd, name, &mut new)? {
-            return Err(Errno::EXDEV);
-        }
-    }
-    let (from_dir, from) = from.args(&mut old);
-    let (to_dir, to) = to.args(&mut new);
-    make(from_dir, from, to_dir, to)
-}
-
 pub(crate) unsafe fn truncate(path: *const c_char, len: off_t) -> c_int {
-    by_path!(Named::follow(CWD, path, Does::Change), libc::SYS_truncate, len).ret()
+    by_path!(Named::follow(CWD, path, Does::Truncate), libc::SYS_truncate, len).ret()
 }
 
 pub(crate) unsafe fn utimensat(

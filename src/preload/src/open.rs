@@ -1,7 +1,7 @@
 //! open and its relatives: the name is taken to be canonical, and the kernel
 //! itself refuses when a symbolic link says otherwise.
 
-use crate::call::{Does, Named, Ret};
+use crate::call::{cancellable, Does, Named, Ret};
 use core::ffi::{c_char, c_int, CStr};
 use core::sync::atomic::Ordering;
 use libc::mode_t;
@@ -72,10 +72,10 @@ pub(crate) unsafe fn open_at(
     {
         let how = OpenHow::new(flags, mode, RESOLVE_NO_SYMLINKS);
         let (dir, at) = named.args(&mut to);
-        // SAFETY: a C string and an open_how of our own.
-        let opened = unsafe {
-            sys!(libc::SYS_openat2, dir, at, &how as *const OpenHow, size_of::<OpenHow>())
-        };
+        let opened = cancellable(true, || {
+            // SAFETY: a C string and an open_how of our own.
+            unsafe { sys!(libc::SYS_openat2, dir, at, &raw const how, size_of::<OpenHow>()) }
+        });
         match opened {
             Ok(fd) => return Ok(note(view, fd, &to)),
             Err(Errno::ELOOP | Errno::EAGAIN) => {}
@@ -102,16 +102,10 @@ unsafe fn open_exact(
     for _ in 0..privns_abi::path::LINKS_MAX {
         named.tell(view.locate_exact(named.dirfd, name, named.last, &mut to))?;
         if to.read_only && writes(flags) {
-            let (dir, at) = named.place(&mut to);
-            // SAFETY: a C string of ours.
-            let there = unsafe { crate::call::lstat_mode(dir, at) };
-            return Err(match there {
-                Ok(mode) if mode & libc::S_IFMT == libc::S_IFDIR => Errno::EISDIR,
-                Ok(_) if flags & libc::O_EXCL != 0 && flags & libc::O_CREAT != 0 => Errno::EEXIST,
-                Ok(_) => Errno::EROFS,
-                Err(Errno::ENOENT) if flags & libc::O_CREAT != 0 => Errno::EROFS,
-                Err(error) => error,
-            });
+            if name.to_bytes().ends_with(b"/") && flags & libc::O_CREAT != 0 {
+                return Err(Errno::EISDIR);
+            }
+            read_only(flags, named.mode(&mut to))?;
         }
         let (dir, at) = named.args(&mut to);
         if let Some(fd) = crate::mounts::open(view, &to, flags)? {
@@ -119,14 +113,16 @@ unsafe fn open_exact(
         }
         let opened = if to.magic || view.process.no_openat2.load(Ordering::Relaxed) {
             let flags = if to.magic { flags } else { flags | libc::O_NOFOLLOW };
-            // SAFETY: a C string of ours.
-            unsafe { sys!(libc::SYS_openat, dir, at, flags, mode) }
+            cancellable(true, || {
+                // SAFETY: a C string of ours.
+                unsafe { sys!(libc::SYS_openat, dir, at, flags, mode) }
+            })
         } else {
             let how = OpenHow::new(flags, mode, RESOLVE_NO_SYMLINKS);
-            // SAFETY: as above.
-            unsafe {
-                sys!(libc::SYS_openat2, dir, at, &how as *const OpenHow, size_of::<OpenHow>())
-            }
+            cancellable(true, || {
+                // SAFETY: as above.
+                unsafe { sys!(libc::SYS_openat2, dir, at, &raw const how, size_of::<OpenHow>()) }
+            })
         };
         match opened {
             Ok(fd) => return Ok(note(view, fd, &to)),
@@ -139,6 +135,27 @@ unsafe fn open_exact(
         }
     }
     Err(Errno::ELOOP)
+}
+
+/// What a read-only mount says to an open that may change something, of a file
+/// with these mode bits or of none.
+fn read_only(flags: c_int, there: Result<u32>) -> Result<()> {
+    let creates = flags & libc::O_CREAT != 0;
+    let temporary = flags & libc::O_TMPFILE == libc::O_TMPFILE;
+    let changes = flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0;
+    let mode = match there {
+        Err(Errno::ENOENT) if creates => return Err(Errno::EROFS),
+        there => there?,
+    };
+    match mode & libc::S_IFMT {
+        libc::S_IFDIR if temporary => Err(Errno::EROFS),
+        _ if temporary => Err(Errno::ENOTDIR),
+        _ if creates && flags & libc::O_EXCL != 0 => Err(Errno::EEXIST),
+        libc::S_IFDIR if creates || changes => Err(Errno::EISDIR),
+        libc::S_IFREG if changes => Err(Errno::EROFS),
+        // A device or a pipe may be written all the same.
+        _ => Ok(()),
+    }
 }
 
 /// Whether the host refuses openat2(2) as such, asked with a call that nothing
@@ -160,13 +177,7 @@ fn refused() -> bool {
 pub(crate) fn note(view: View<'_>, fd: usize, to: &Target) -> usize {
     let shown = Shown { seq: to.seq, plain: to.plain, read_only: to.read_only };
     let fds = &view.process.fds;
-    if shown.seq == 0 && shown.plain {
-        // Plain host files need no note beyond that they are: the host's name
-        // for them is ours. But a number noted before must not lie.
-        fds.set(fd as c_int, shown, view.family.generation());
-    } else {
-        fds.set(fd as c_int, shown, view.family.generation());
-    }
+    fds.set(fd as c_int, shown, view.family.generation());
     fd
 }
 

@@ -48,6 +48,12 @@ pub(crate) unsafe fn readlink_at(
     let mut to = Target::new();
     // SAFETY: not null, and the program says that it is a string.
     unsafe { named.locate(view, &mut to) }?;
+    if to.as_given && may_be_magic(path) {
+        // Relative to a directory of /proc: the walk says whose.
+        // SAFETY: not null, see above.
+        let name = unsafe { CStr::from_ptr(path) };
+        view.locate_exact(dirfd, name, Last::NO_FOLLOW, &mut to)?;
+    }
     let (dir, at) = named.args(&mut to);
     if to.as_given || !to.name.as_bytes().starts_with(b"/proc/") {
         return read(dir, at);
@@ -64,6 +70,17 @@ pub(crate) unsafe fn readlink_at(
     // SAFETY: the program says that its buffer has `size` bytes.
     unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), buf.cast(), n) };
     Ok(n)
+}
+
+/// Whether a relative name could be one of `/proc`'s own links, by its last
+/// component alone.
+fn may_be_magic(path: *const c_char) -> bool {
+    // SAFETY: not null, and the program says that it is a string.
+    let name = unsafe { CStr::from_ptr(path) }.to_bytes();
+    match privns_abi::path::file_name(name) {
+        b"cwd" | b"root" | b"exe" => true,
+        number => !number.is_empty() && number.iter().all(u8::is_ascii_digit),
+    }
 }
 
 /// The text of a link in `/proc` as the namespace has it.

@@ -2,11 +2,12 @@
 //! other library's, while there is one thread.
 
 use crate::handover::{self, Next, Settings};
+use crate::log::{self, Level};
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, CStr};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use privns_abi::{Errno, Result};
-use privns_host::sys;
+use privns_host::{sys, Kernel, Name};
 use privns_namespace::family::{Family, Inherited};
 
 #[used]
@@ -74,8 +75,13 @@ unsafe extern "C" fn start(argc: c_int, argv: *const *const c_char, env: *const 
             return;
         }
     }
+    // SAFETY: our environment, before any other library's constructor.
+    unsafe { handover::show_own(env.0) };
     // Without our own name exec hands on what it was given.
     let _ = Settings::learn(&env);
+    if let Some(value) = env.get(b"PRIVNS_LOG") {
+        log::start(value.to_bytes());
+    }
     if let Some(sink) = env.get(b"PRIVNS_TRACE") {
         crate::trace::start(sink.to_bytes());
     }
@@ -90,8 +96,22 @@ unsafe extern "C" fn start(argc: c_int, argv: *const *const c_char, env: *const 
     if !patched {
         crate::real::set_alone();
     }
+    say_hello(patched, symbols);
     // SAFETY: the handlers are ours and stay loaded.
     unsafe { libc::pthread_atfork(None, None, Some(forked)) };
+}
+
+fn say_hello(patched: bool, symbols: bool) {
+    let mut name = Name::new();
+    let _ = Kernel.readlinkat(libc::AT_FDCWD, c"/proc/self/exe", &mut name);
+    let how: &[u8] = if patched { b"libc's entries" } else { b"exported symbols" };
+    log::say(Level::Debug, &[b"serves ", name.as_bytes(), b" by ", how]);
+    if !patched && !symbols {
+        log::say(
+            Level::Error,
+            &[b"libc's text cannot be written: what it does inside is the host's"],
+        );
+    }
 }
 
 /// Ends the program before it has begun: it is never run in the wrong

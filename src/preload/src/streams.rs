@@ -4,10 +4,10 @@
 //!
 //! `fdopen` needs nothing: what a descriptor is opened on has been decided.
 
-use crate::call::{set_errno, Does, Named};
+use crate::ask::host_name;
+use crate::call::{set_errno, Does};
 use crate::open::open_at;
 use crate::real::{libcs, real};
-use crate::PROCESS;
 use core::ffi::{c_char, c_int, CStr};
 use core::ptr::null_mut;
 use libc::FILE;
@@ -98,26 +98,6 @@ unsafe fn opening(mode: *const c_char) -> (Last, Does) {
         (_, true, _) => (Last::FOLLOW, Does::Change),
         _ => (Last::FOLLOW, Does::Read),
     }
-}
-
-/// The host's name for a file, kept in `to`; `None` for a mount table, which
-/// has to be written.
-///
-/// # Safety
-/// A C string.
-pub(crate) unsafe fn host_name(
-    path: *const c_char,
-    (last, does): (Last, Does),
-    to: &mut Target,
-) -> Result<Option<*const c_char>> {
-    let Some(view) = PROCESS.view() else { return Ok(Some(path)) };
-    let named = Named { dirfd: libc::AT_FDCWD, path, last, does };
-    // SAFETY: the caller's promise.
-    unsafe { named.locate(view, to) }?;
-    if crate::mounts::form(view, to.name.as_bytes()).is_some() {
-        return Ok(None);
-    }
-    Ok(Some(named.args(to).1))
 }
 
 /// A stream on a mount table.

@@ -6,7 +6,7 @@
 
 use crate::call::Ret;
 use crate::{
-    descriptors, dirs, exec, names, open, reveal, sockets, stat, variadic::vfork, PROCESS,
+    descriptors, dirs, exec, names, open, pairs, reveal, sockets, stat, variadic::vfork, PROCESS,
 };
 use core::arch::naked_asm;
 use core::ffi::{c_char, c_long, CStr};
@@ -141,9 +141,9 @@ unsafe extern "C" fn route(
             libc::SYS_mkdirat => to!(names::mkdirat(a, text(b), c)),
             libc::SYS_mknodat => to!(names::mknodat(a, text(b), c, d)),
             libc::SYS_unlinkat => to!(names::unlinkat(a, text(b), c)),
-            libc::SYS_renameat => to!(names::renameat(a, text(b), c, text(d))),
-            libc::SYS_renameat2 => to!(names::renameat2(a, text(b), c, text(d), e)),
-            libc::SYS_linkat => to!(names::linkat(a, text(b), c, text(d), e)),
+            libc::SYS_renameat => to!(pairs::renameat(a, text(b), c, text(d))),
+            libc::SYS_renameat2 => to!(pairs::renameat2(a, text(b), c, text(d), e)),
+            libc::SYS_linkat => to!(pairs::linkat(a, text(b), c, text(d), e)),
             libc::SYS_symlinkat => to!(names::symlinkat(text(a), b, text(c))),
             libc::SYS_truncate => to!(names::truncate(text(a), b)),
             // Without a name it is futimens(3), which libc's call refuses.
@@ -193,10 +193,10 @@ unsafe fn old(number: c_long, args: [usize; 6]) -> c_long {
             libc::SYS_lstat => to!(stat::lstat(text(a), b)),
             libc::SYS_access => to!(names::access(text(a), b)),
             libc::SYS_dup2 => to!(descriptors::dup2(a, b)),
-            libc::SYS_rename => to!(names::rename(text(a), text(b))),
+            libc::SYS_rename => to!(pairs::rename(text(a), text(b))),
             libc::SYS_mkdir => to!(names::mkdir(text(a), b)),
             libc::SYS_rmdir => to!(names::rmdir(text(a))),
-            libc::SYS_link => to!(names::link(text(a), text(b))),
+            libc::SYS_link => to!(pairs::link(text(a), text(b))),
             libc::SYS_unlink => to!(names::unlink(text(a))),
             libc::SYS_symlink => to!(names::symlink(text(a), text(b))),
             libc::SYS_readlink => to!(reveal::readlink(text(a), b, c)),

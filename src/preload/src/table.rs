@@ -17,11 +17,12 @@ pub(crate) mod types {
         dev_t, gid_t, mode_t, off_t, size_t, ssize_t, timespec, timeval, uid_t, utimbuf,
     };
     pub(crate) use libc::{dirent, glob_t, DIR, FILE};
-    pub(crate) use libc::{mmsghdr, msghdr, sockaddr, socklen_t};
+    pub(crate) use libc::{mmsghdr, msghdr, sem_t, sockaddr, socklen_t};
     /// libc's structures that share a name with a call.
     pub(crate) type Stat = libc::stat;
     pub(crate) type Statx = libc::statx;
     pub(crate) type Statfs = libc::statfs;
+    pub(crate) type Statvfs = libc::statvfs;
 }
 
 crate::row::rows! {
@@ -84,13 +85,13 @@ crate::row::rows! {
     Entry unlinkat: names::unlinkat(dirfd: c_int, path: *const c_char, flags: c_int) -> c_int;
     Entry rmdir: names::rmdir(path: *const c_char) -> c_int;
     Symbol remove: names::remove(path: *const c_char) -> c_int;
-    Symbol rename: names::rename(from: *const c_char, to: *const c_char) -> c_int;
-    Symbol renameat: names::renameat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char) -> c_int;
+    Symbol rename: pairs::rename(from: *const c_char, to: *const c_char) -> c_int;
+    Symbol renameat: pairs::renameat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char) -> c_int;
     Symbol renameat2:
-        names::renameat2(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_uint) -> c_int;
-    Entry link: names::link(from: *const c_char, to: *const c_char) -> c_int;
+        pairs::renameat2(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_uint) -> c_int;
+    Entry link: pairs::link(from: *const c_char, to: *const c_char) -> c_int;
     Symbol linkat:
-        names::linkat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_int) -> c_int;
+        pairs::linkat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_int) -> c_int;
     Entry symlink: names::symlink(text: *const c_char, path: *const c_char) -> c_int;
     Symbol symlinkat: names::symlinkat(text: *const c_char, dirfd: c_int, path: *const c_char) -> c_int;
 
@@ -103,7 +104,16 @@ crate::row::rows! {
     Entry fchdir: reveal::fchdir(fd: c_int) -> c_int;
 
     // Ending.
-    Symbol _exit _Exit: trace::exit_now(status: c_int) -> ();
+    Symbol _exit _Exit: count::exit_now(status: c_int) -> ();
+
+    // Names in /dev/shm, and of terminals.
+    Symbol shm_open: ipc::shm_open(name: *const c_char, flags: c_int, mode: mode_t) -> c_int;
+    Symbol shm_unlink: ipc::shm_unlink(name: *const c_char) -> c_int;
+    Symbol sem_open: ipc::sem_open(name: *const c_char, flags: c_int, mode: mode_t, value: c_uint) -> *mut sem_t;
+    Symbol sem_unlink: ipc::sem_unlink(name: *const c_char) -> c_int;
+    Symbol sem_close: ipc::sem_close(sem: *mut sem_t) -> c_int;
+    Symbol ttyname: tty::ttyname(fd: c_int) -> *mut c_char;
+    Symbol ttyname_r: tty::ttyname_r(fd: c_int, buf: *mut c_char, size: size_t) -> c_int;
 
     // The administrator's.
     Symbol mount:
@@ -207,6 +217,11 @@ crate::row::rows! {
         streams::freopen(path: *const c_char, mode: *const c_char, file: *mut FILE) -> *mut FILE;
     Symbol setmntent __setmntent: streams::setmntent(path: *const c_char, mode: *const c_char) -> *mut FILE;
     Symbol tmpfile tmpfile64: streams::tmpfile() -> *mut FILE;
+
+    // What libc asks of a name in several calls.
+    Symbol statvfs statvfs64: ask::statvfs(path: *const c_char, buf: *mut Statvfs) -> c_int;
+    Symbol pathconf: ask::pathconf(path: *const c_char, name: c_int) -> c_long;
+    Symbol ftok: ask::ftok(path: *const c_char, project: c_int) -> c_int;
 
     // Temporary names.
     Symbol mkstemp mkstemp64: temp::mkstemp(name: *mut c_char) -> c_int;

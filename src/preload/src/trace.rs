@@ -1,17 +1,16 @@
-//! What the library says of itself: `PRIVNS_TRACE`, one line a name, and
-//! `PRIVNS_LOG`. Both are off unless asked for; what is off costs a branch.
-//! Nothing is kept open and nothing goes to the program's descriptors, unless
-//! standard error was asked for.
+//! `PRIVNS_TRACE` (`ns-exec --trace`): one line a name, with the call, the name
+//! as the program gave it, what it became, and the result. Off unless asked
+//! for, and then a branch a call.
 
+use crate::log::Sink;
 use crate::PROCESS;
 use alloc::boxed::Box;
 use core::cell::Cell;
-use core::ffi::{c_char, c_int, CStr};
+use core::ffi::{c_char, CStr};
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 use privns_abi::{Errno, Result};
-use privns_host::{kernel::decimal, sys, Kernel, Name};
-use privns_namespace::family::Counter;
+use privns_host::{kernel::decimal, Kernel, Name};
 
 static ON: AtomicBool = AtomicBool::new(false);
 static TRACE: Sink = Sink::new();
@@ -20,66 +19,6 @@ static TRACE: Sink = Sink::new();
 #[inline(always)]
 pub(crate) fn is_on() -> bool {
     ON.load(Ordering::Relaxed)
-}
-
-/// Where lines go: the file of that name, opened for each line; or a
-/// descriptor, as long as it is the file that it was in the beginning.
-pub(crate) struct Sink(AtomicPtr<Place>);
-
-enum Place {
-    File(Name),
-    Open { fd: c_int, dev: u64, ino: u64 },
-}
-
-impl Sink {
-    pub(crate) const fn new() -> Sink {
-        Sink(AtomicPtr::new(null_mut()))
-    }
-
-    /// Takes a descriptor's number or a host path.
-    pub(crate) fn set(&self, value: &[u8]) -> Result<()> {
-        let number = core::str::from_utf8(value).ok().and_then(|n| n.parse::<u16>().ok());
-        let place = match number {
-            Some(fd) => {
-                // Away from the numbers that programs redirect and close.
-                let fd = Kernel.dup_from(fd.into(), 900, true).or(Err(Errno::EBADF))?;
-                let st = Kernel.fstat(fd)?;
-                Place::Open { fd, dev: st.dev, ino: st.ino }
-            }
-            None => Place::File(Name::from(value)?),
-        };
-        self.0.store(Box::into_raw(Box::new(place)), Ordering::Release);
-        Ok(())
-    }
-
-    /// Writes a line, whole: in one call, at the end of the file.
-    pub(crate) fn write(&self, line: &[u8]) {
-        // SAFETY: null, or a box that was leaked into it.
-        let Some(place) = (unsafe { self.0.load(Ordering::Acquire).as_ref() }) else { return };
-        let put = |fd: c_int| {
-            // SAFETY: text of ours.
-            let _ = unsafe { sys!(libc::SYS_write, fd, line.as_ptr(), line.len()) };
-        };
-        match place {
-            // The program may have closed it, and have a file of its own there.
-            Place::Open { fd, dev, ino } => {
-                if Kernel.fstat(*fd).is_ok_and(|st| (st.dev, st.ino) == (*dev, *ino)) {
-                    put(*fd);
-                }
-            }
-            Place::File(name) => {
-                let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_CLOEXEC;
-                let name = Name::from(name.as_bytes());
-                let open = |mut name: Name| {
-                    Kernel.openat(libc::AT_FDCWD, name.as_cstr()?, flags | libc::O_NOCTTY, 0o600)
-                };
-                if let Ok(fd) = name.and_then(open) {
-                    put(fd);
-                    let _ = Kernel.close(fd);
-                }
-            }
-        }
-    }
 }
 
 /// Begins to trace, into what the variable says.
@@ -233,53 +172,5 @@ pub(crate) unsafe fn note(given: *const c_char, became: *const c_char) {
             let note = Box::new(Note { given, became: name(became), next });
             NOTES.set(Box::into_raw(note));
         }
-    }
-}
-
-/// Counts what became of a call.
-#[inline]
-pub(crate) fn count(what: Counter) {
-    if let Some(view) = PROCESS.view() {
-        PROCESS.counts.count(thread(), what, view.family);
-    }
-}
-
-/// A number that few threads of a process share: from where the thread's own
-/// data lies.
-#[inline(always)]
-fn thread() -> usize {
-    let at: usize;
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: the ABI keeps the thread pointer at its own address.
-    unsafe {
-        core::arch::asm!("mov {}, fs:0", out(reg) at, options(nostack, readonly, preserves_flags));
-    }
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: reads a register.
-    unsafe {
-        core::arch::asm!("mrs {}, tpidr_el0", out(reg) at, options(nostack, nomem, preserves_flags));
-    }
-    at >> 12
-}
-
-/// Runs after the program's own exit handlers.
-#[used]
-#[unsafe(link_section = ".fini_array")]
-static FINISH: unsafe extern "C" fn() = finish;
-
-unsafe extern "C" fn finish() {
-    if let Some(view) = PROCESS.view() {
-        PROCESS.counts.flush(view.family);
-    }
-}
-
-/// `_exit(2)`, which runs no handlers.
-pub(crate) unsafe fn exit_now(status: c_int) {
-    if let Some(view) = PROCESS.view() {
-        PROCESS.counts.flush(view.family);
-    }
-    loop {
-        // SAFETY: ends the process.
-        let _ = unsafe { sys!(libc::SYS_exit_group, status) };
     }
 }

@@ -1,0 +1,255 @@
+//! rename and link: two names, and what is mounted at them or below.
+
+use crate::call::{ends_in_dots, is_dir, Does, Named, Ret};
+use crate::names::{is_empty, told};
+use crate::PROCESS;
+use core::ffi::{c_char, c_int, CStr};
+use libc::c_uint;
+use privns_abi::{Errno, Result};
+use privns_files::process::View;
+use privns_files::Target;
+use privns_host::{sys, Kernel, Name};
+use privns_namespace::resolve::Last;
+
+const CWD: c_int = libc::AT_FDCWD;
+
+pub(crate) unsafe fn link(from: *const c_char, to: *const c_char) -> c_int {
+    // SAFETY: passed on.
+    unsafe { linkat(CWD, from, CWD, to, 0) }
+}
+
+pub(crate) unsafe fn linkat(
+    from_dir: c_int,
+    from: *const c_char,
+    to_dir: c_int,
+    to: *const c_char,
+    flags: c_int,
+) -> c_int {
+    let last = if flags & libc::AT_SYMLINK_FOLLOW != 0 { Last::FOLLOW } else { Last::NO_FOLLOW };
+    let old = Named { dirfd: from_dir, path: from, last, does: Does::Read };
+    let new = Named::no_follow(to_dir, to, Does::Make);
+    if flags & libc::AT_EMPTY_PATH != 0 && is_empty(from) {
+        // SAFETY: the program's own arguments, but for the new name.
+        let done = unsafe {
+            new.call(|dirfd, path| sys!(libc::SYS_linkat, from_dir, from, dirfd, path, flags))
+        };
+        return told(done, to).ret();
+    }
+    // SAFETY: as above, but for both names.
+    let done = unsafe {
+        Pair { old, new, how: How::Link }.call(|from_dir, from, to_dir, to| {
+            sys!(libc::SYS_linkat, from_dir, from, to_dir, to, flags)
+        })
+    };
+    told(done, to).ret()
+}
+
+pub(crate) unsafe fn rename(from: *const c_char, to: *const c_char) -> c_int {
+    // SAFETY: passed on.
+    unsafe { renameat2(CWD, from, CWD, to, 0) }
+}
+
+pub(crate) unsafe fn renameat(
+    from_dir: c_int,
+    from: *const c_char,
+    to_dir: c_int,
+    to: *const c_char,
+) -> c_int {
+    // SAFETY: passed on.
+    unsafe { renameat2(from_dir, from, to_dir, to, 0) }
+}
+
+pub(crate) unsafe fn renameat2(
+    from_dir: c_int,
+    from: *const c_char,
+    to_dir: c_int,
+    to: *const c_char,
+    flags: c_uint,
+) -> c_int {
+    let old = Named::no_follow(from_dir, from, Does::Read);
+    let new = Named { dirfd: to_dir, path: to, last: Last::MAKE, does: Does::Read };
+    // SAFETY: the program's own arguments, but for both names.
+    let done = unsafe {
+        Pair { old, new, how: How::Rename(flags) }.call(|from_dir, from, to_dir, to| {
+            if flags == 0 {
+                sys!(libc::SYS_renameat, from_dir, from, to_dir, to)
+            } else {
+                sys!(libc::SYS_renameat2, from_dir, from, to_dir, to, flags)
+            }
+        })
+    };
+    told(told(done, from), to).ret()
+}
+
+/// What is done with the two names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Link,
+    /// With the flags of renameat2(2).
+    Rename(c_uint),
+}
+
+/// A call that names two files.
+#[derive(Clone, Copy)]
+struct Pair {
+    old: Named,
+    new: Named,
+    how: How,
+}
+
+impl Pair {
+    /// Locates both names and makes the call.
+    ///
+    /// # Safety
+    /// The names are null or C strings.
+    unsafe fn call(
+        self,
+        make: impl Fn(c_int, *const c_char, c_int, *const c_char) -> Result<usize>,
+    ) -> Result<usize> {
+        let Pair { old, new, .. } = self;
+        let view = match PROCESS.view() {
+            Some(view) if !old.path.is_null() && !new.path.is_null() => view,
+            _ => return make(old.dirfd, old.path, new.dirfd, new.path),
+        };
+        let (mut from, mut to) = (Target::new(), Target::new());
+        // SAFETY: neither is null, and the program says that they are strings.
+        unsafe {
+            old.find(view, &mut from)?;
+            new.find(view, &mut to)?;
+        }
+        let special = from.seq != to.seq
+            || from.read_only
+            || to.read_only
+            || !from.plain
+            || !to.plain
+            || from.at_mount
+            || to.at_mount;
+        let moves = if special { self.check(view, &mut from, &mut to)? } else { None };
+        if let Some(Check::Done) = moves {
+            return Ok(0);
+        }
+        let (from_dir, from) = old.args(&mut from);
+        let (to_dir, to) = new.args(&mut to);
+        let done = make(from_dir, from, to_dir, to)?;
+        if let Some(Check::Moves(from, to)) = moves {
+            // What is mounted below a directory goes with it.
+            view.family.update(|table| {
+                table.rename(from.as_bytes(), to.as_bytes());
+                Ok(())
+            })?;
+        }
+        Ok(done)
+    }
+
+    /// What the kernel would refuse where members, read-only mounts or mount
+    /// points are involved, in its order.
+    #[cold]
+    fn check(self, view: View<'_>, from: &mut Target, to: &mut Target) -> Result<Option<Check>> {
+        let Pair { old, new, how } = self;
+        for (named, target) in [(old, &*from), (new, &*to)] {
+            dir_is_there(named, target)?;
+        }
+        let there = old.mode(from);
+        if how == How::Link {
+            there?;
+            if new.mode(to).is_ok() {
+                return Err(Errno::EEXIST);
+            }
+        }
+        let apart = from.seq != to.seq && !from.magic;
+        // What is renamed is a mount point's name, in the directory that it is
+        // mounted in.
+        let renamed_apart = apart && how != How::Link && !from.at_mount && !to.at_mount;
+        // SAFETY: located already as a C string.
+        let name = unsafe { CStr::from_ptr(new.path) };
+        if renamed_apart && !view.stay_in_member(from.seq, new.dirfd, name, to)? {
+            return Err(Errno::EXDEV);
+        }
+        // A name that ends in dots is refused for that.
+        if ends_in_dots(new.path) || how != How::Link && ends_in_dots(old.path) {
+            return Ok(None);
+        }
+        if to.read_only || how != How::Link && from.read_only {
+            return Err(Errno::EROFS);
+        }
+        match how {
+            // Linking is refused across mounts only when all else is well.
+            How::Link if apart && !view.stay_in_member(from.seq, new.dirfd, name, to)? => {
+                Err(Errno::EXDEV)
+            }
+            How::Link => Ok(None),
+            How::Rename(flags) => self.check_mounts(view, flags, from, to),
+        }
+    }
+
+    fn check_mounts(
+        self,
+        view: View<'_>,
+        flags: c_uint,
+        from: &mut Target,
+        to: &mut Target,
+    ) -> Result<Option<Check>> {
+        let Pair { old, new, .. } = self;
+        let mode = old.mode(from)?;
+        let there = new.mode(to);
+        if there.is_ok() && flags & libc::RENAME_NOREPLACE != 0 {
+            return Err(Errno::EEXIST);
+        }
+        if from.at_mount || to.at_mount {
+            if same_file(old.place(from), new.place(to)) {
+                return Ok(Some(Check::Done));
+            }
+            return Err(match there {
+                Ok(there) if is_dir(there) && !is_dir(mode) => Errno::EISDIR,
+                Ok(there) if !is_dir(there) && is_dir(mode) => Errno::ENOTDIR,
+                _ => Errno::EBUSY,
+            });
+        }
+        if !to.plain {
+            return Err(Errno::ENOTEMPTY);
+        }
+        if from.plain {
+            return Ok(None);
+        }
+        if flags != 0 || !view.family.is_writable() {
+            return Err(Errno::EBUSY);
+        }
+        // SAFETY: both located already as C strings.
+        let (from, to) = unsafe { (CStr::from_ptr(old.path), CStr::from_ptr(new.path)) };
+        let from = view.walk(old.dirfd, from.to_bytes(), Last::NO_FOLLOW)?;
+        let to = view.walk(new.dirfd, to.to_bytes(), Last::MAKE)?;
+        Ok(Some(Check::Moves(from.ns, to.ns)))
+    }
+}
+
+/// What is left to be done where the names are special.
+enum Check {
+    /// Nothing: two names of one file.
+    Done,
+    /// The mount points below the first go with it to the second.
+    Moves(Name, Name),
+}
+
+/// The directory of a name that goes to the kernel as it is has not been looked
+/// at yet: EBADF and ENOTDIR come before anything else.
+fn dir_is_there(named: Named, target: &Target) -> Result<()> {
+    if !target.as_given || named.dirfd == CWD {
+        return Ok(());
+    }
+    if Kernel.fstat(named.dirfd)?.is_dir() {
+        Ok(())
+    } else {
+        Err(Errno::ENOTDIR)
+    }
+}
+
+fn same_file(a: (c_int, *const c_char), b: (c_int, *const c_char)) -> bool {
+    let look = |(dirfd, path): (c_int, *const c_char)| {
+        // SAFETY: C strings of ours or the program's.
+        Kernel.statat(dirfd, unsafe { CStr::from_ptr(path) }, libc::AT_SYMLINK_NOFOLLOW)
+    };
+    match (look(a), look(b)) {
+        (Ok(a), Ok(b)) => (a.dev, a.ino) == (b.dev, b.ino),
+        _ => false,
+    }
+}
