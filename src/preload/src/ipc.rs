@@ -170,7 +170,7 @@ fn make(file: &mut HotName, mode: mode_t, value: c_uint) -> Result<*mut sem_t> {
             Ok(_) => Err(Errno::ENOSPC),
             Err(error) => Err(error),
         };
-        let named = written.and_then(|_| said(names::link(whole.as_ptr(), file.as_ptr())));
+        let named = written.and_then(|_| said(crate::pairs::link(whole.as_ptr(), file.as_ptr())));
         names::unlink(whole.as_ptr());
         named.and_then(|_| mapped(fd))
     };
