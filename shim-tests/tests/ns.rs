@@ -134,6 +134,7 @@ fn doctor_knows_a_program_before_it_is_run() {
     let mut foreign = std::fs::read("/bin/true").expect("a program");
     foreign[4] = 1; // A 32-bit object, by its header.
     let path = site.write("elf32", foreign);
+    site.cmd("chmod").arg("755").arg(&path).run().ok();
     says(&path.to_string_lossy(), "32-bit");
     assert_eq!(site.ns().args(["doctor", "/bin/sh"]).run().ending, Ending::Exit(0));
 }

@@ -42,23 +42,21 @@ EXERCISE(removexattr) { SET RC(removexattr(here("l"), "user.seen")); RC(removexa
 EXERCISE(lremovexattr) { SET RC(lremovexattr(here("f"), "user.seen")); RC(lremovexattr("l", "user.seen")); }
 EXERCISE(fremovexattr) { SET int fd = open(here("f"), O_RDWR); RC(fremovexattr(fd, "user.seen")); RC(fremovexattr(fd, "user.seen")); RC(fremovexattr(977, "user.seen")); }
 
-/* No real mount is made here: these fail, each for its reason. */
+/* No real mount is made here: these fail, for whom and whatever reason. */
 EXERCISE(mount)
 {
-    RC(mount("none", "missing", "tmpfs", 0, NULL));
-    RC(mount("none", "f/x", "tmpfs", 0, NULL));
-    RC(mount("none", here("o"), "tmpfs", 0, NULL));
+    say("missing %d\n", mount("none", "missing", "tmpfs", 0, NULL));
+    say("type %d\n", mount("none", here("d"), "no-such-type", 0, NULL));
 }
 EXERCISE(umount)
 {
-    RC(umount(here("d")));
-    RC(umount("missing"));
+    say("not mounted %d\n", umount(here("d")));
+    say("missing %d\n", umount("missing"));
 }
 EXERCISE(umount2)
 {
-    RC(umount2(here("d"), MNT_DETACH));
-    RC(umount2("missing", 0));
-    RC(umount2("d", 0x4000));
+    say("not mounted %d\n", umount2(here("d"), MNT_DETACH));
+    say("missing %d\n", umount2("missing", 0));
 }
 static void enter(void)
 {

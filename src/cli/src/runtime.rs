@@ -74,12 +74,15 @@ impl Runtime {
         rustix::fs::flock(&dir, FlockOperation::LockShared).map_err(errno)?;
         let path = [&self.path[..], b"/", &key].concat();
         let entry = Entry { dir, id, name, path };
+        if let Some(job) = crate::world::job() {
+            let _ = rustix::fs::symlinkat(&job[..], &entry.dir, "job");
+        }
         rustix::fs::mkdirat(&entry.dir, "skel", Mode::from_raw_mode(0o755)).map_err(errno)?;
-        if !entry.name.is_empty() {
-            if let Err(e) = self.claim(&entry) {
-                entry.remove();
-                return Err(e);
-            }
+        if !entry.name.is_empty()
+            && let Err(e) = self.claim(&entry)
+        {
+            entry.remove();
+            return Err(e);
         }
         Ok(entry)
     }
@@ -255,12 +258,37 @@ pub fn by_name(name: &[u8]) -> Result<Family> {
     }
 }
 
+/// Whether a family of this name has members, or is just being made.
+#[must_use]
+pub fn is_lived_in(name: &[u8]) -> bool {
+    let runtimes = Runtime::all();
+    let mut entries = runtimes.iter().filter_map(|r| Some((r, r.id_of(name)?)));
+    entries.any(|(runtime, id)| match runtime.by_id(id) {
+        Ok(family) => family.has_members().unwrap_or(true),
+        Err(_) => runtime.entry(id).is_ok_and(|e| tree::read_link(&e, b"table").is_err()),
+    })
+}
+
 /// Finds a living family by its name, or by its number in hexadecimal.
 ///
 /// # Errors
 /// ESRCH.
 pub fn by_name_or_id(name: &[u8]) -> Result<Family> {
     by_name(name).or_else(|e| parse(name).map_or(Err(e), by_id))
+}
+
+/// The number of the family of this name, or of this number in hexadecimal,
+/// living or not.
+#[must_use]
+pub fn id_of(name: &[u8]) -> Option<u64> {
+    Runtime::all().iter().find_map(|r| r.id_of(name)).or_else(|| parse(name))
+}
+
+/// The batch job that a family was begun in.
+#[must_use]
+pub fn job_of(id: u64) -> Option<Vec<u8>> {
+    let entry = Runtime::all().iter().find_map(|r| r.entry(id).ok())?;
+    tree::read_link(&entry, b"job").ok()
 }
 
 /// Finds a living family by its number.

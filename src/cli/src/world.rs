@@ -39,7 +39,7 @@ fn set(name: &[u8]) -> Option<Vec<u8>> {
 /// The batch job that we run in, such that a job that is queued again is
 /// another one: Slurm's number and how often it was restarted, or the numbers
 /// of the other schedulers.
-fn job() -> Option<Vec<u8>> {
+pub fn job() -> Option<Vec<u8>> {
     if let Some(id) = set(b"SLURM_JOB_ID") {
         let restarts = set(b"SLURM_RESTART_COUNT").unwrap_or_else(|| b"0".to_vec());
         return Some([&id[..], b".", &restarts].concat());
@@ -77,12 +77,22 @@ impl User {
     pub fn by_uid(uid: u32) -> Option<User> {
         let file = std::fs::read("/etc/passwd").unwrap_or_default();
         file.split(|&b| b == b'\n').find_map(|line| User::parse(line, uid)).or_else(|| {
-            let asked = std::process::Command::new("getent")
-                .args(["passwd", &uid.to_string()])
-                .stderr(std::process::Stdio::null())
-                .output()
-                .ok()?;
-            User::parse(asked.stdout.trim_ascii_end(), uid)
+            let asked = getent(uid.to_string().as_ref())?;
+            User::parse(asked.trim_ascii_end(), uid)
+        })
+    }
+
+    /// The number of a user of this name.
+    #[must_use]
+    pub fn uid_of(name: &[u8]) -> Option<u32> {
+        let is = |line: &&[u8]| line.split(|&b| b == b':').next() == Some(name);
+        let number = |line: &[u8]| {
+            std::str::from_utf8(line.split(|&b| b == b':').nth(2)?).ok()?.parse().ok()
+        };
+        let file = std::fs::read("/etc/passwd").unwrap_or_default();
+        file.split(|&b| b == b'\n').find(is).and_then(number).or_else(|| {
+            let asked = getent(OsStr::from_bytes(name))?;
+            asked.split(|&b| b == b'\n').find(is).and_then(number)
         })
     }
 
@@ -92,6 +102,13 @@ impl User {
         let same = number == uid.to_string().as_bytes();
         same.then(|| User { name: name.to_vec(), home: home.to_vec(), shell: shell.to_vec() })
     }
+}
+
+/// What getent(1) says of a user.
+fn getent(user: &OsStr) -> Option<Vec<u8>> {
+    let mut getent = std::process::Command::new("getent");
+    let asked = getent.arg("passwd").arg("--").arg(user).stderr(std::process::Stdio::null());
+    Some(asked.output().ok()?.stdout)
 }
 
 #[cfg(test)]

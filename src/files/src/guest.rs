@@ -18,7 +18,7 @@ const SLOTS: usize = 8;
 /// Descriptors that one child may note; beyond that it knows nothing of any.
 const NOTES: usize = 48;
 /// Blocks of memory that outlive a child's exec.
-const KEPT: usize = 3;
+const KEPT: usize = 4;
 
 /// The children under way.
 pub struct Guests {

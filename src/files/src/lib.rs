@@ -7,6 +7,7 @@
 //! - [`fds`]: what each descriptor shows.
 //! - [`dirs`]: directories known to be free of symbolic links.
 //! - [`guest`]: children that share our memory, and what they must not change.
+//! - [`libraries`]: where the loader must look for them on the host.
 //! - [`program`]: what a file to be run is.
 //! - [`listing`]: directories as the namespace lists them.
 //! - [`mounts`]: the mount table as `/proc` shows it.
@@ -26,6 +27,7 @@ pub mod counts;
 pub mod dirs;
 pub mod fds;
 pub mod guest;
+pub mod libraries;
 pub mod listing;
 pub mod locate;
 pub mod mounts;

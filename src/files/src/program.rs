@@ -36,6 +36,7 @@ pub struct Elf {
     /// `EM_*`.
     pub machine: u16,
     loader: Option<Text>,
+    paths: Option<Text>,
     sanitizer: Option<Text<SONAME_MAX>>,
 }
 
@@ -53,6 +54,11 @@ const PT_DYNAMIC: u64 = 2;
 const PT_INTERP: u64 = 3;
 const DT_NEEDED: u64 = 1;
 const DT_STRTAB: u64 = 5;
+const DT_RPATH: u64 = 15;
+const DT_RUNPATH: u64 = 29;
+/// Bytes of the dynamic section that are read: 64 entries, of which programs
+/// have about thirty.
+const DYNAMIC: usize = 1024;
 /// What the kernel reads of a `#!` line (BINPRM_BUF_SIZE).
 const LINE_MAX: usize = 256;
 /// Longest name of a sanitizer's library that we look for.
@@ -116,6 +122,13 @@ impl Elf {
     #[must_use]
     pub fn loader(&self) -> Option<&[u8]> {
         self.loader.as_ref().map(Text::as_bytes)
+    }
+
+    /// Where it has the loader look for libraries (`DT_RPATH`, `DT_RUNPATH`),
+    /// separated by colons.
+    #[must_use]
+    pub fn paths(&self) -> &[u8] {
+        self.paths.as_ref().map_or(&[], Text::as_bytes)
     }
 
     /// The library among those it needs that must be loaded before all others.
@@ -206,12 +219,17 @@ impl File<'_> {
         self.wide = ident[0] == CLASS_64;
         self.little = ident[1] == LITTLE;
         let machine = self.number(18, 2)? as u16;
-        let mut elf =
-            Elf { bits: if self.wide { 64 } else { 32 }, machine, loader: None, sanitizer: None };
+        let mut elf = Elf {
+            bits: if self.wide { 64 } else { 32 },
+            machine,
+            loader: None,
+            paths: None,
+            sanitizer: None,
+        };
         if let Some(loader) = self.segments()?.find(|s| s.kind == PT_INTERP) {
             elf.loader = Some(self.text(loader.offset));
             if self.wide && machine == MACHINE {
-                elf.sanitizer = self.sanitizer();
+                let _ = self.dynamic(&mut elf);
             }
         }
         Some(elf)
@@ -239,11 +257,10 @@ impl File<'_> {
         }))
     }
 
-    /// The first of the needed libraries that is a sanitizer's: linkers put it
-    /// before all others.
-    fn sanitizer(&self) -> Option<Text<SONAME_MAX>> {
+    /// What the dynamic section says (gABI, "Dynamic Section").
+    fn dynamic(&self, elf: &mut Elf) -> Option<()> {
         let dynamic = self.segments()?.find(|s| s.kind == PT_DYNAMIC)?;
-        let mut bytes = [0; 512];
+        let mut bytes = [0; DYNAMIC];
         let len = (self.read)(dynamic.offset, &mut bytes).ok()?;
         let entries = bytes.get(..len)?.chunks_exact(16).map(|entry| {
             let (tag, value) = entry.split_at(8);
@@ -255,11 +272,15 @@ impl File<'_> {
             s.kind == PT_LOAD && (s.address..s.address.saturating_add(s.size)).contains(&strings)
         })?;
         let strings = strings - load.address + load.offset;
+        let mut paths = entries.clone().filter(|(tag, _)| matches!(*tag, DT_RPATH | DT_RUNPATH));
+        elf.paths = paths.next().and_then(|(_, at)| Some(self.text(strings.checked_add(at)?)));
+        // Linkers put a sanitizer before all others.
         let mut needed = entries.filter(|(tag, _)| *tag == DT_NEEDED).take(2);
-        needed.find_map(|(_, at)| {
+        elf.sanitizer = needed.find_map(|(_, at)| {
             let name = self.text(strings.checked_add(at)?);
             SANITIZERS.iter().any(|s| name.as_bytes().starts_with(s)).then_some(name)
-        })
+        });
+        Some(())
     }
 
     /// The text at an offset, up to its NUL.
@@ -324,7 +345,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_served_is_said() {
-        let mut elf = Elf { bits: 64, machine: MACHINE, loader: None, sanitizer: None };
+        let mut elf =
+            Elf { bits: 64, machine: MACHINE, loader: None, paths: None, sanitizer: None };
         assert_eq!(elf.unserved(b"/bin/x"), Some("it is statically linked"));
         assert_eq!(elf.unserved(b"/lib64/ld-linux-x86-64.so.2"), None);
         elf.loader = Some(Text::new(b"/lib/ld-musl-x86_64.so.1"));

@@ -64,6 +64,9 @@ const SIZE: usize = AT_SLOTS + 2 * SLOT;
 /// writers' lock.
 const OVERTAKEN: usize = 64;
 
+/// How often a member that finds the lock taken tries to enter.
+const ENTRIES: usize = 1000;
+
 /// Calls counted for `ns stat`, by what became of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counter {
@@ -453,8 +456,15 @@ impl Family {
     /// # Errors
     /// ESRCH for a family whose last member is gone.
     pub fn enter(&self) -> Result<()> {
-        let gone = |e| if e == Errno::EAGAIN { Errno::ESRCH } else { e };
-        Kernel.flock(self.fd, libc::LOCK_SH | libc::LOCK_NB).map_err(gone)?;
+        let mut tries = ENTRIES;
+        while let Err(e) = Kernel.flock(self.fd, libc::LOCK_SH | libc::LOCK_NB) {
+            // Somebody may only be looking whether there are members.
+            tries -= 1;
+            if e != Errno::EAGAIN || tries == 0 || self.is_closed() {
+                return Err(if e == Errno::EAGAIN { Errno::ESRCH } else { e });
+            }
+            Kernel.yield_now();
+        }
         // The keeper may have found the family empty and gone before we came.
         if self.is_closed() {
             let _ = Kernel.flock(self.fd, libc::LOCK_UN);
@@ -473,6 +483,22 @@ impl Family {
         let shared = self.changing().ok_or(Errno::EROFS)?;
         shared.u32(AT_CLOSED)?.store(1, Ordering::Release);
         Ok(())
+    }
+
+    /// Whether anybody is a member. A lock is tried for that, for a moment in
+    /// which [`Family::enter`] would fail: it tries again.
+    ///
+    /// # Errors
+    /// openat(2)'s, flock(2)'s.
+    pub fn has_members(&self) -> Result<bool> {
+        let own = self.own_description()?;
+        let alone = Kernel.flock(own, libc::LOCK_EX | libc::LOCK_NB);
+        let _ = Kernel.close(own);
+        match alone {
+            Ok(()) => Ok(false),
+            Err(Errno::EAGAIN) => Ok(true),
+            Err(e) => Err(e),
+        }
     }
 
     /// Whether the last member was gone when the keeper looked.

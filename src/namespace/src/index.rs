@@ -80,7 +80,9 @@ pub fn encode(table: &Table) -> Vec<u8> {
             Kind::File => libc::DT_REG,
             Kind::Symlink => libc::DT_LNK,
         };
-        let below = table.below(&mount.path).next().is_some();
+        // The first mount point below one comes right behind it.
+        let next = table.mounts().get(i + 1);
+        let below = next.is_some_and(|next| path::is_within(&next.path, &mount.path));
         mounts.extend(add(&mount.path));
         mounts.extend([kind.into(), outer.last().map_or(NONE, |&o| o as u32)]);
         mounts.extend([(members.len() / MEMBER) as u32, mount.members.len() as u32, below.into()]);
@@ -104,8 +106,13 @@ pub fn encode(table: &Table) -> Vec<u8> {
     }
     let counts = [table.mounts().len() as u32, (members.len() / MEMBER) as u32];
     let header = [MAGIC, counts[0], counts[1], table.cleared.into()];
-    let words = header.iter().chain(&mounts).chain(&members);
-    words.flat_map(|w| w.to_ne_bytes()).chain(text).collect()
+    let words = header.len() + mounts.len() + members.len();
+    let mut bytes = Vec::with_capacity(words * 4 + text.len());
+    for word in header.iter().chain(&mounts).chain(&members) {
+        bytes.extend_from_slice(&word.to_ne_bytes());
+    }
+    bytes.extend_from_slice(&text);
+    bytes
 }
 
 impl<'a> Index<'a> {

@@ -232,7 +232,7 @@ impl Printer<'_> {
 
     /// Prints the first member of a mount point.
     fn begin(&mut self, mount: &Mount, start: usize, may_cover: bool) -> Result<(), Covers> {
-        let covers = self.built.table().below(&mount.path).any(|below| !is_implied(below));
+        let covers = self.built.so_far().below(&mount.path).any(|below| !is_implied(below));
         if covers && !may_cover {
             let bind = matches!(mount.members[start].rule.verb, Verb::Bind | Verb::Along);
             let member = &mount.members[start];
@@ -274,7 +274,7 @@ impl Printer<'_> {
     /// Compares what has been built of a mount point with what is wanted of it.
     fn has(&mut self, mount: &Mount, member: usize) -> Has {
         let comparable = |built: &&Mount| built.kind == mount.kind && !is_implied(built);
-        let Some(built) = self.built.table().at(&mount.path).filter(comparable) else {
+        let Some(built) = self.built.so_far().at(&mount.path).filter(comparable) else {
             return Has::Other;
         };
         let built = &built.members;
@@ -419,7 +419,7 @@ impl Printer<'_> {
         loop {
             let want = self.want;
             let extra = |m: &&Mount| !is_implied(m) && want.at(&m.path).is_none_or(is_implied);
-            let found = self.built.table().below(&mount.path).find(extra).map(|m| m.path.clone());
+            let found = self.built.so_far().below(&mount.path).find(extra).map(|m| m.path.clone());
             let Some(path) = found else { return };
             let origin = &mount.members[0].rule.origin;
             if !self.say(Line::new(Action::Unmount { src: None, dst: root(&path) }, origin)) {

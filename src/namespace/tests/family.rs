@@ -258,6 +258,7 @@ fn the_keeper_outlives_the_last_member_and_then_lets_nobody_in() {
     std::thread::sleep(Duration::from_millis(50));
     assert!(!waits.is_finished() && !family.is_closed());
     let late = family.reopen().unwrap();
+    assert_eq!(late.has_members(), Ok(true));
     family.close();
     let keeper = waits.join().unwrap();
     assert_eq!(late.enter(), Err(Errno::ESRCH));

@@ -17,13 +17,21 @@ pub struct Framer {
     start: usize,
     end: usize,
     largest: usize,
+    /// Stands in for the buffer when that is handed out.
+    spare: Vec<u8>,
 }
 
 impl Framer {
     /// A framer for messages of up to `largest` bytes.
     #[must_use]
     pub const fn new(largest: u32) -> Self {
-        Framer { buffer: Vec::new(), start: 0, end: 0, largest: largest as usize }
+        Framer {
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+            largest: largest as usize,
+            spare: Vec::new(),
+        }
     }
 
     /// Changes the largest size, after Tversion.
@@ -75,7 +83,8 @@ impl Framer {
         };
         if self.start == 0 && self.end == size && size > CHUNK {
             self.end = 0;
-            let mut message = core::mem::take(&mut self.buffer);
+            let spare = core::mem::take(&mut self.spare);
+            let mut message = core::mem::replace(&mut self.buffer, spare);
             message.truncate(size);
             return Ok(Some(message));
         }
@@ -96,6 +105,14 @@ impl Framer {
         let at = self.start;
         self.start += size;
         Ok(Some(&self.buffer[at..at + size]))
+    }
+
+    /// Takes memory that a message was in, for a later one: memory that was
+    /// filled before need not be cleared again.
+    pub fn reuse(&mut self, memory: Vec<u8>) {
+        if memory.len() > self.spare.len() {
+            self.spare = memory;
+        }
     }
 
     /// Gives memory back, when nothing of a further message is here.

@@ -6,18 +6,19 @@
 //! with the arguments that the kernel would have given it.
 
 use crate::call::{Does, Named, Ret};
-use crate::handover::{self, Block, Next, Settings, Wanted};
+use crate::handover::{self, Block, Next, Wanted};
 use crate::log::{self, Level};
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, CStr};
 use core::sync::atomic::Ordering;
 use privns_abi::{path, Errno, Result};
+use privns_files::libraries::Libraries;
 use privns_files::process::View;
 use privns_files::program::{Elf, Header, Script};
 use privns_files::Target;
 use privns_host::kernel::{decimal, OpenHow, RESOLVE_NO_SYMLINKS};
-use privns_host::{sys, Kernel};
-use privns_namespace::family::Counter;
+use privns_host::{sys, Kernel, Name};
+use privns_namespace::family::{Counter, Flag};
 
 /// An array of C strings that ends with null.
 pub(crate) type Strings = *const *const c_char;
@@ -155,6 +156,9 @@ impl Exec<'_> {
 
     /// Runs what has been found.
     unsafe fn start(mut self, chain: &Chain, found: &Found) -> Result<usize> {
+        // SAFETY: the program's own array.
+        let libraries = unsafe { self.libraries(found) }?;
+        let hidden = chain.differs || libraries.loader.is_some();
         let wanted = Wanted {
             exe: self.to.seq,
             first: match &found.header {
@@ -162,31 +166,55 @@ impl Exec<'_> {
                 _ => None,
             },
             // SAFETY: the program's own name.
-            command: chain.differs.then(|| path::file_name(unsafe { name_of(&self.named) })),
+            command: hidden.then(|| path::file_name(unsafe { name_of(&self.named) })),
+            libraries: libraries.path.as_deref(),
         };
         let env = match found.secure {
             true => None,
             // SAFETY: the program's own array.
             false => Some(unsafe { handover::environment(self.view, self.env, wanted) }?),
         };
-        let mut go = Go { view: self.view, secure: found.secure, blocks: [None, None] };
+        let mut go = Go { view: self.view, secure: found.secure, blocks: Default::default() };
         let env = env.map_or(self.env, |env| go.keep(env));
+        let mut argv = self.argv;
         if chain.differs {
             // SAFETY: as above.
-            let argv = go.keep(unsafe { chain.arguments(&self.named, self.argv) }?);
-            // SAFETY: an array of at least one string.
-            let at = if self.to.as_given { unsafe { *argv } } else { self.to.name.as_ptr() };
-            // SAFETY: strings and arrays of the program's or ours.
-            return unsafe { go.enter(libc::AT_FDCWD, at, argv, env, 0) };
+            argv = go.keep(unsafe { chain.arguments(&self.named, argv) }?);
         }
         let Named { dirfd, path, .. } = self.named;
-        let (dirfd, at) = if chain.depth == 0 && !is_empty(path) {
-            self.named.args(&mut self.to)
+        let (dirfd, at, flags) = if chain.differs {
+            // SAFETY: an array of at least one string.
+            let given = || unsafe { *argv };
+            let at = if self.to.as_given { given() } else { self.to.name.as_ptr() };
+            (libc::AT_FDCWD, at, 0)
+        } else if chain.depth == 0 && !is_empty(path) {
+            let (dirfd, at) = self.named.args(&mut self.to);
+            (dirfd, at, self.flags)
         } else {
-            (dirfd, path)
+            (dirfd, path, self.flags)
+        };
+        let Some(mut loader) = libraries.loader.filter(|_| !is_empty(at)) else {
+            drop(libraries.path);
+            // SAFETY: strings and arrays of the program's or ours.
+            return unsafe { go.enter(dirfd, at, argv, env, flags) };
         };
         // SAFETY: as above.
-        unsafe { go.enter(dirfd, at, self.argv, env, self.flags) }
+        unsafe {
+            let argv = go.keep(by_loader(&loader, at, argv)?);
+            go.enter(libc::AT_FDCWD, loader.as_cstr()?.as_ptr(), argv, env, 0)
+        }
+    }
+
+    /// What the loader of the program must be told.
+    unsafe fn libraries(&self, found: &Found) -> Result<Libraries> {
+        match &found.header {
+            Header::Elf(elf) if !found.secure && !self.escapes(elf) => {
+                // SAFETY: the program's own array.
+                let given = unsafe { handover::variable(self.env, b"LD_LIBRARY_PATH=") };
+                self.view.libraries(elf, given.unwrap_or_default())
+            }
+            _ => Ok(Libraries::default()),
+        }
     }
 
     /// Finds a name and reads the header of what it leads to. A file that may
@@ -288,7 +316,7 @@ impl Exec<'_> {
         }
         // SAFETY: the program's own name.
         let name = unsafe { name_of(&self.named) };
-        if Settings::get().is_some_and(|s| s.strict) || self.view.table()?.index().is_cleared() {
+        if self.view.family.has(Flag::Strict) || self.view.table()?.index().is_cleared() {
             log::say(Level::Error, &[name, b": refused: the library cannot serve it"]);
             return Err(Errno::EACCES);
         }
@@ -301,6 +329,46 @@ impl Exec<'_> {
         let name = if self.to.as_given { b"" } else { self.to.name.as_bytes() };
         elf.unserved(name).is_some()
     }
+}
+
+/// The arguments by which the namespace's own loader runs a program: its
+/// options are those of ld.so(8). The host's cache names the host's libraries.
+unsafe fn by_loader(loader: &Name, program: *const c_char, argv: Strings) -> Result<Next> {
+    // SAFETY: an array that ends with null, or null.
+    let count = unsafe { count(argv) };
+    // SAFETY: a C string; the array has as many.
+    let (program, first) = unsafe {
+        let first = if count == 0 { c"".as_ptr() } else { *argv };
+        (CStr::from_ptr(program).to_bytes(), first)
+    };
+    let mut block = Block::new(count + 6, loader.as_bytes().len() + program.len() + 4)?;
+    block.text(&[loader.as_bytes()]);
+    block.word(c"--argv0".as_ptr());
+    block.word(first);
+    block.word(c"--inhibit-cache".as_ptr());
+    // A name without a slash would be searched for.
+    let here: &[u8] = if program.contains(&b'/') { b"" } else { b"./" };
+    block.text(&[here, program]);
+    for at in 1..count {
+        // SAFETY: as above.
+        block.word(unsafe { *argv.add(at) });
+    }
+    Ok(block.finish())
+}
+
+/// The strings of an array.
+///
+/// # Safety
+/// Null, or an array that ends with null.
+pub(crate) unsafe fn count(argv: Strings) -> usize {
+    let mut count = 0;
+    // SAFETY: not beyond the null.
+    unsafe {
+        while !argv.is_null() && !(*argv.add(count)).is_null() {
+            count += 1;
+        }
+    }
+    count
 }
 
 /// The name that a call was made with.
@@ -342,7 +410,7 @@ struct Go<'a> {
     view: View<'a>,
     secure: bool,
     /// What exec reads of ours.
-    blocks: [Option<Next>; 2],
+    blocks: [Option<Next>; 3],
 }
 
 impl Go<'_> {
@@ -428,17 +496,8 @@ impl Chain {
     /// # Safety
     /// The name and the array are what exec was given.
     unsafe fn arguments(&self, named: &Named, argv: Strings) -> Result<Next> {
-        let mut rest = argv;
-        let mut count = 0;
-        // SAFETY: not beyond the null at the end.
-        unsafe {
-            if !rest.is_null() && !(*rest).is_null() {
-                rest = rest.add(1);
-                while !(*rest.add(count)).is_null() {
-                    count += 1;
-                }
-            }
-        }
+        // SAFETY: the caller's array.
+        let count = unsafe { count(argv) };
         // A name for a descriptor, where there is no other (execveat(2)).
         let mut digits = [0; 10];
         // SAFETY: the caller's name.
@@ -452,9 +511,9 @@ impl Chain {
             self.pieces(level).for_each(|piece| block.text(&[piece]));
         }
         block.text(&name);
-        for at in 0..count {
+        for at in 1..count {
             // SAFETY: as above.
-            block.word(unsafe { *rest.add(at) });
+            block.word(unsafe { *argv.add(at) });
         }
         Ok(block.finish())
     }

@@ -19,17 +19,17 @@ pub(crate) struct Settings {
     /// Variables of ours that were in the environment, whole and with a NUL:
     /// put back where they are missing.
     kept: Vec<Name>,
-    /// What we cannot serve is refused (`--strict`).
-    pub(crate) strict: bool,
 }
 
 static SETTINGS: AtomicPtr<Settings> = AtomicPtr::new(core::ptr::null_mut());
 
-const VARIABLES: &[&[u8]] =
-    &[b"PRIVNS_NAMES", b"PRIVNS_INTERCEPT", b"PRIVNS_TRACE", b"PRIVNS_STRICT", b"PRIVNS_LOG"];
-const STRICT: &[u8] = b"PRIVNS_STRICT=";
+const VARIABLES: &[&[u8]] = &[b"PRIVNS_NAMES", b"PRIVNS_INTERCEPT", b"PRIVNS_TRACE", b"PRIVNS_LOG"];
 const PRELOAD: &[u8] = b"LD_PRELOAD=";
 const OURS: &[u8] = b"PRIVNS=";
+const LIBRARIES: &[u8] = b"LD_LIBRARY_PATH=";
+/// What the program itself is to see in its place: the variable whole, or
+/// nothing. [`show_own`] puts it back.
+const OWN: &[u8] = b"PRIVNS_LIBRARIES=";
 
 /// Descriptors told of; more than these are looked up by their host names.
 const TOLD: usize = 24;
@@ -42,11 +42,7 @@ impl Settings {
 
     /// Notes them, in the constructor.
     pub(crate) fn learn(env: &Environment) -> Result<()> {
-        let mut settings = Settings {
-            library: library()?,
-            kept: Vec::new(),
-            strict: env.get(b"PRIVNS_STRICT").is_some_and(|v| v.to_bytes() == b"1"),
-        };
+        let mut settings = Settings { library: library()?, kept: Vec::new() };
         for name in VARIABLES {
             let Some(value) = env.get(name) else { continue };
             let mut whole = Name::from(name)?;
@@ -237,8 +233,10 @@ pub(crate) struct Wanted<'a> {
     pub(crate) exe: u32,
     /// A sanitizer's runtime, which must come first in LD_PRELOAD.
     pub(crate) first: Option<&'a [u8]>,
-    /// The name of the script that it runs, where the kernel does not see it.
+    /// The name that it is called by, where the kernel sees another.
     pub(crate) command: Option<&'a [u8]>,
+    /// Where its libraries are searched for first.
+    pub(crate) libraries: Option<&'a [u8]>,
 }
 
 /// An environment for the next program, and the memory that it lies in.
@@ -278,11 +276,11 @@ pub(crate) unsafe fn environment(
     let given = || unsafe { strings(env) };
     let mut seen = Seen::default();
     given().for_each(|text| seen.look(text, settings, ours.as_bytes(), wanted.first));
-    if seen.is_right(settings) {
+    if seen.is_right(settings) && wanted.libraries.is_none() {
         return Ok(untouched);
     }
     let Seen { all, preload, found, .. } = seen;
-    let words = all + 3 + settings.kept.len();
+    let words = all + 5 + settings.kept.len();
     let kept_len: usize = settings.kept.iter().map(|k| k.as_bytes().len() + 1).sum();
     let first = wanted.first.map_or(0, <[u8]>::len);
     let bytes = PRELOAD.len()
@@ -293,19 +291,24 @@ pub(crate) unsafe fn environment(
         + ours.len
         + 1
         + kept_len;
-    let mut block = Block::new(words, bytes)?;
+    // SAFETY: the caller's.
+    let own = unsafe { variable(env, LIBRARIES) }.map_or(0, |own| LIBRARIES.len() + own.len());
+    let told = wanted.libraries.map_or(0, |l| l.len() + LIBRARIES.len() + OWN.len() + own + 2);
+    let mut block = Block::new(words, bytes + told)?;
+    if let Some(libraries) = wanted.libraries {
+        block.text(&[LIBRARIES, libraries]);
+        let own = given().find(|text| text.starts_with(LIBRARIES));
+        block.text(&[OWN, own.unwrap_or_default()]);
+    }
     for text in given() {
-        let dropped = text.starts_with(PRELOAD)
-            || text.starts_with(OURS)
-            || settings.strict && text.starts_with(STRICT);
-        if !dropped {
+        let replaced = wanted.libraries.is_some() && text.starts_with(LIBRARIES);
+        if !replaced && !text.starts_with(PRELOAD) && !text.starts_with(OURS) {
             block.word(text.as_ptr().cast());
         }
     }
     block.text(&[ours.as_bytes()]);
     for (at, kept) in settings.kept.iter().enumerate() {
-        let strict = settings.strict && kept.as_bytes().starts_with(STRICT);
-        if found >> at & 1 == 0 || strict {
+        if found >> at & 1 == 0 {
             block.text(&[kept.as_bytes()]);
         }
     }
@@ -339,7 +342,6 @@ impl<'a> Seen<'a> {
         } else if text.starts_with(b"PRIVNS_") {
             let kept = settings.kept.iter().position(|k| same_variable(k.as_bytes(), text));
             self.found |= kept.map_or(0, |at| 1 << at);
-            self.wrong |= settings.strict && text.starts_with(STRICT) && !text.ends_with(b"=1");
         }
     }
 
@@ -370,6 +372,38 @@ unsafe fn strings<'a>(mut at: *const *const c_char) -> impl Iterator<Item = &'a 
             Some(text)
         }
     })
+}
+
+/// The value of the first variable that begins with `name`, `=` included.
+///
+/// # Safety
+/// As [`environment`].
+pub(crate) unsafe fn variable<'a>(env: *const *const c_char, name: &[u8]) -> Option<&'a [u8]> {
+    // SAFETY: the caller's.
+    unsafe { strings(env) }.find_map(|text| text.strip_prefix(name))
+}
+
+/// Gives the program the LD_LIBRARY_PATH that it was started with: the loader
+/// has read ours by now.
+///
+/// # Safety
+/// `env` is the process's own environment, which nobody has seen yet.
+pub(crate) unsafe fn show_own(env: *const *const c_char) {
+    // SAFETY: the caller's.
+    let Some(own) = (unsafe { variable(env, OWN) }) else { return };
+    let mut to = env.cast_mut();
+    // SAFETY: what is written never overtakes what is read.
+    unsafe {
+        for text in strings(env) {
+            if text.starts_with(OWN) || own.is_empty() && text.starts_with(LIBRARIES) {
+                continue;
+            }
+            let text = if text.starts_with(LIBRARIES) { own } else { text };
+            *to = text.as_ptr().cast();
+            to = to.add(1);
+        }
+        *to = core::ptr::null();
+    }
 }
 
 fn libraries(value: &[u8]) -> impl Iterator<Item = &[u8]> {

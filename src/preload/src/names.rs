@@ -4,7 +4,7 @@
 use crate::call::{Does, Named, Ret};
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, c_void, CStr};
-use libc::{c_uint, dev_t, gid_t, mode_t, off_t, size_t, ssize_t, timespec, uid_t};
+use libc::{dev_t, gid_t, mode_t, off_t, size_t, ssize_t, timespec, uid_t};
 use privns_abi::{Errno, Result};
 use privns_files::Target;
 use privns_host::sys;

@@ -2,7 +2,7 @@
 //! environment, and those that search PATH (exec(3)).
 
 use crate::call::{set_errno, Ret};
-use crate::exec::{exec_at, Strings};
+use crate::exec::{count, exec_at, Strings};
 use crate::handover::Block;
 use core::ffi::{c_char, c_int, CStr};
 use privns_abi::{path, Errno, Result};
@@ -102,13 +102,8 @@ unsafe fn attempt(path: *const c_char, argv: Strings, env: Strings, shell: bool)
 /// Gives a file that has no header to the shell.
 unsafe fn by_shell(path: *const c_char, argv: Strings, env: Strings) -> Result<usize> {
     const SHELL: &CStr = c"/bin/sh";
-    let mut count = 0;
-    // SAFETY: not beyond the null at the end.
-    unsafe {
-        while !argv.is_null() && !(*argv.add(count)).is_null() {
-            count += 1;
-        }
-    }
+    // SAFETY: the caller's array.
+    let count = unsafe { count(argv) };
     let mut block = Block::new(count + 3, 0)?;
     block.word(SHELL.as_ptr());
     block.word(path);

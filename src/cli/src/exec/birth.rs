@@ -1,6 +1,7 @@
 //! The birth of a family: its place in the runtime directory, its namespace,
 //! its table, and the keeper that it leaves behind.
 
+use super::dumps;
 use super::places;
 use super::request::{Dump, Request};
 use super::zero;
@@ -11,10 +12,10 @@ use privns_abi::Errno;
 use privns_host::Kernel;
 use privns_namespace::build::{Builder, Built};
 use privns_namespace::family::{self, Flag, Inherited};
-use privns_namespace::file::Line;
 use privns_namespace::{Family, Index, Source, Table, Verb, index, print};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
+use std::time::{Duration, Instant};
 
 /// A family that is being made.
 pub struct Birth {
@@ -31,11 +32,17 @@ impl Birth {
     pub fn begin(name: &[u8]) -> Result<Birth, Failure> {
         let id = family::new_id().map_err(|e| Failure::new("a number for the family", e))?;
         let runtime = Runtime::make()?;
-        let entry = runtime.enter(id, name).map_err(|e| match e {
-            Errno::EEXIST => Failure::new(format!("--family {}", shown(name)), e)
-                .fix("that family lives: --join it"),
-            e => Failure::new("the family's place in the runtime directory", e),
-        })?;
+        let end = Instant::now() + DYING;
+        let entry = loop {
+            match runtime.enter(id, name) {
+                Ok(entry) => break entry,
+                // Its last member is gone, and its keeper is about to clean up.
+                Err(Errno::EEXIST) if Instant::now() < end && !runtime::is_lived_in(name) => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(e) => return Err(no_place(name, e)),
+            }
+        };
         Ok(Birth { entry, id, name: name.to_vec() })
     }
 
@@ -97,6 +104,18 @@ impl Birth {
     }
 }
 
+/// How long a keeper may take to clean up after its family.
+const DYING: Duration = Duration::from_secs(2);
+
+fn no_place(name: &[u8], e: Errno) -> Failure {
+    match e {
+        Errno::EEXIST => {
+            Failure::new(format!("--family {}", shown(name)), e).fix("that family lives: --join it")
+        }
+        e => Failure::new("the family's place in the runtime directory", e),
+    }
+}
+
 /// A family whose keeper has been forked.
 pub struct Left {
     leaving: keeper::Leaving,
@@ -138,28 +157,22 @@ pub fn instances(table: &Table) -> Vec<Vec<u8>> {
 pub fn dump(request: &Request, how: Dump) -> Result<(), Failure> {
     let birth = Birth::begin(b"")?;
     let mut places = places::Host::dry(birth.id, birth.entry.skeleton());
-    let text = build(request, &mut places).and_then(|built| {
-        let lines = print::print(&Kernel, &built.table, built.start.as_deref());
-        printed(&lines, how)
+    let text = build(request, &mut places).map(|built| {
+        dumps::write(&print::print(&Kernel, &built.table, built.start.as_deref()), how)
     });
     birth.entry.remove();
     crate::print(&text?)
 }
 
-fn printed(lines: &[Line], how: Dump) -> Result<Vec<u8>, Failure> {
-    match how {
-        Dump::Text => Ok(print::to_text(lines)),
-        Dump::Token | Dump::Json => Err(Failure::new("--dump", "only text is built yet")),
-    }
-}
-
 fn build(request: &Request, places: &mut places::Host) -> Result<Built, Failure> {
-    let base = base(places)?;
+    let mut lines = dumps::restored(request)?;
+    lines.extend(request.lines.iter().cloned());
+    let base = if request.restore.is_some() { Table::new() } else { base(places)? };
     let cwd = super::environment::here().unwrap_or_default();
     let mut builder = Builder::new(&Kernel, places, &base, &cwd);
     builder.skip_missing = request.skip_missing;
     if request.given || request.restore.is_some() || request.dump.is_some() {
-        return builder.run(&request.lines);
+        return builder.run(&lines);
     }
     let bytes = index::encode(&base);
     let index = Index::parse(&bytes).map_err(|e| Failure::new("the table", e))?;

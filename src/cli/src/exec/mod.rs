@@ -6,6 +6,7 @@
 //! keeper, `ns reap` or whoever meets it when we are killed.
 
 pub mod birth;
+pub mod dumps;
 pub mod enforce;
 pub mod environment;
 mod manual;
@@ -26,7 +27,7 @@ use environment::Variables;
 use privns_abi::Errno;
 use privns_host::{Kernel, startup};
 use privns_namespace::family::{Counter, Flag, Inherited};
-use privns_namespace::{Family, Index, Table, index};
+use privns_namespace::{Family, Index, Located, Table, index};
 use program::{Command, View};
 use request::{Naming, Request};
 use std::ffi::{CString, OsString};
@@ -48,6 +49,9 @@ impl Stop {
         Stop { status: 125, failure }
     }
 }
+
+/// Longest name of a process (`TASK_COMM_LEN` without the NUL).
+const COMM_MAX: usize = 15;
 
 impl From<Failure> for Stop {
     fn from(failure: Failure) -> Stop {
@@ -92,8 +96,8 @@ fn check(request: &Request) -> Result<(), Failure> {
         let failure = Failure::new("--join", "the family has its namespace");
         return Err(failure.fix("change it with ns bind and the like"));
     }
-    if request.dump.is_some() && request.naming.is_some() {
-        return Err(Failure::new("--dump", "it makes no family").fix("ns prints a living one's"));
+    if request.dump.is_some() && joins {
+        return Err(Failure::new("--dump", "it joins no family").fix("ns prints a living one's"));
     }
     let clears = |line: &privns_namespace::file::Line| {
         matches!(line.action, privns_namespace::file::Action::Clear)
@@ -187,12 +191,15 @@ fn prepare(
     let bytes = index::encode(table);
     let index = Index::parse(&bytes).map_err(|e| Failure::new("the table", e))?;
     let cwd = enter_directory(index, chosen, &variables)?;
-    let view = View { index, cwd: &cwd };
+    let view = View { index, cwd: cwd.ns.as_bytes() };
     let command = command(request, &view, family, &variables)?;
     environment::add_options(&mut variables, request)?;
     variables.preload(library);
-    let rest = view.handed(&command);
-    let inherited = Inherited { fd: family.fd(), id: family.id(), rest: &rest };
+    if family.has(Flag::Strict) {
+        variables.set(b"PRIVNS_STRICT", b"1".to_vec());
+    }
+    let told = told(&cwd, &command);
+    let inherited = Inherited { fd: family.fd(), id: family.id(), rest: &told };
     variables.set(b"PRIVNS", inherited.format());
     let confinement = match family.has(Flag::Enforced) {
         true => Some(Confinement::of(family, table, library)?),
@@ -202,12 +209,12 @@ fn prepare(
 }
 
 /// The working directory is kept by name; where the namespace has no such
-/// name, HOME, else the root. Gives its canonical name.
+/// name, HOME, else the root.
 fn enter_directory(
     index: Index<'_>,
     chosen: Option<Vec<u8>>,
     variables: &Variables,
-) -> Result<Vec<u8>, Failure> {
+) -> Result<Located, Failure> {
     let asked = chosen.is_some();
     let name = chosen.or_else(environment::here);
     let home = variables.get(b"HOME").map(<[u8]>::to_vec);
@@ -216,18 +223,34 @@ fn enter_directory(
         let Some(name) = name else { continue };
         let name = if name.is_empty() { b"/".to_vec() } else { name };
         match enter(index, &name) {
-            Ok(ns) => return Ok(ns),
+            Ok(entered) => return Ok(entered),
             Err(e) => refused = e,
         }
     }
     Err(Failure::new("the working directory", refused).fix("choose one with --chdir"))
 }
 
-fn enter(index: Index<'_>, name: &[u8]) -> privns_abi::Result<Vec<u8>> {
-    use privns_namespace::{Last, Start, resolve::ByText, walk};
-    let located = walk(&Kernel, index, &ByText(index), Start::ROOT, name, Last::FOLLOW)?;
+fn enter(index: Index<'_>, name: &[u8]) -> privns_abi::Result<Located> {
+    let located = View { index, cwd: b"" }.locate(name)?;
     rustix::process::chdir(located.host.as_bytes()).map_err(tree::errno)?;
-    Ok(located.ns.as_bytes().to_vec())
+    Ok(located)
+}
+
+/// What the library is told of itself, since the host cannot: which members
+/// serve the program (`x`) and the working directory (`d`), and what the
+/// process is called (`n`, last).
+fn told(cwd: &Located, command: &Command) -> Vec<u8> {
+    let mut told = Vec::new();
+    for (kind, seq) in [('x', command.seq), ('d', cwd.seq)] {
+        if seq != 0 {
+            told.extend(format!("{kind}{seq};").into_bytes());
+        }
+    }
+    if let Some(name) = &command.called {
+        told.push(b'n');
+        told.extend_from_slice(name.get(..COMM_MAX).unwrap_or(name));
+    }
+    told
 }
 
 fn command(

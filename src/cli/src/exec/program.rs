@@ -5,10 +5,10 @@ use super::Stop;
 use crate::elf::{ENOUGH, Header};
 use crate::failure::{Failure, shown};
 use crate::tree::{self, errno};
-use privns_abi::Errno;
+use privns_abi::{Errno, path};
 use privns_host::Kernel;
 use privns_namespace::resolve::ByText;
-use privns_namespace::{Index, Last, Start, walk};
+use privns_namespace::{Index, Last, Located, Start, walk};
 use rustix::fs::{Access, AtFlags, CWD};
 use std::ffi::CString;
 
@@ -33,6 +33,11 @@ pub struct Command {
     pub path: CString,
     /// Its arguments, argument 0 first.
     pub argv: Vec<CString>,
+    /// The member that serves it, 0 for the host alone.
+    pub seq: u32,
+    /// What the process is to be called, where the kernel would not know: it
+    /// runs a script's interpreter.
+    pub called: Option<Vec<u8>>,
     /// Why the library cannot serve it, if so.
     pub unserved: Option<&'static str>,
     /// The shell that runs it if the kernel knows no way: execvp(3) does that
@@ -49,37 +54,27 @@ impl Command {
         let mut arguments = argv.to_vec();
         arguments[0] = argv0.unwrap_or(&argv[0]).to_vec();
         let path = cstring(argv[0].clone())?;
-        Ok(Command { path, argv: cstrings(arguments)?, unserved: None, shell: None })
+        let argv = cstrings(arguments)?;
+        Ok(Command { path, argv, seq: 0, called: None, unserved: None, shell: None })
     }
 }
 
 impl View<'_> {
+    /// Where a name leads.
+    ///
+    /// # Errors
+    /// The walk's.
+    pub fn locate(&self, name: &[u8]) -> privns_abi::Result<Located> {
+        let start = Start { ns: self.cwd, seq: 0 };
+        walk(&Kernel, self.index, &ByText(self.index), start, name, Last::FOLLOW)
+    }
+
     /// The host path behind a name.
     ///
     /// # Errors
     /// The walk's.
     pub fn host(&self, name: &[u8]) -> privns_abi::Result<Vec<u8>> {
-        let start = Start { ns: self.cwd, seq: 0 };
-        let located = walk(&Kernel, self.index, &ByText(self.index), start, name, Last::FOLLOW)?;
-        Ok(located.host.as_bytes().to_vec())
-    }
-
-    /// What the library is told besides the table, as one program tells the
-    /// next: the members that the working directory and the program's file were
-    /// reached through, which the host cannot know.
-    #[must_use]
-    pub fn handed(&self, command: &Command) -> Vec<u8> {
-        let seq = |name: &[u8], host: Option<&[u8]>| {
-            let start = Start { ns: self.cwd, seq: 0 };
-            let found =
-                walk(&Kernel, self.index, &ByText(self.index), start, name, Last::FOLLOW).ok()?;
-            let same = host.is_none_or(|host| host == found.host.as_bytes());
-            (same && found.seq != 0).then_some(found.seq)
-        };
-        let cwd = seq(b".", None).map(|seq| format!("d{seq}"));
-        let name = command.argv.first().map_or(&b""[..], |name| name.to_bytes());
-        let exe = seq(name, Some(command.path.to_bytes())).map(|seq| format!("x{seq}"));
-        cwd.into_iter().chain(exe).collect::<Vec<_>>().join(";").into_bytes()
+        Ok(self.locate(name)?.host.as_bytes().to_vec())
     }
 
     /// Finds PROGRAM as execvp(3) does and follows it to what the kernel runs.
@@ -94,18 +89,26 @@ impl View<'_> {
         strict: bool,
     ) -> Result<Command, Stop> {
         let program = &argv[0];
-        let (name, host) = self.find(program, search).map_err(|e| stopped(program, e))?;
+        let found = self.find(program, search).map_err(|e| stopped(program, e))?;
         let mut arguments = argv.to_vec();
         arguments[0] = argv0.unwrap_or(program).to_vec();
-        let shell = self.shell(&name, &argv[1..])?;
-        let (host, arguments, unserved) = self.follow(program, name, host, arguments)?;
-        if let (true, Some(why)) = (strict, unserved) {
+        let shell = self.shell(&found.name, &argv[1..])?;
+        let script = path::file_name(&found.name).to_vec();
+        let followed = self.follow(program, found, arguments)?;
+        if let (true, Some(why)) = (strict, followed.unserved) {
             let failure = Failure::new(shown(program), format!("{} ({why})", Errno::EACCES));
             let fix = "the library cannot serve it, and --strict or --clear forbids to run it \
                        outside";
             return Err(Stop { status: 126, failure: failure.fix(fix) });
         }
-        Ok(Command { path: cstring(host)?, argv: cstrings(arguments)?, unserved, shell })
+        Ok(Command {
+            path: cstring(followed.file.host)?,
+            argv: cstrings(followed.argv)?,
+            seq: followed.file.seq,
+            called: followed.interpreted.then_some(script),
+            unserved: followed.unserved,
+            shell,
+        })
     }
 
     fn shell(
@@ -114,15 +117,15 @@ impl View<'_> {
         rest: &[Vec<u8>],
     ) -> Result<Option<(CString, Vec<CString>)>, Stop> {
         const SH: &[u8] = b"/bin/sh";
-        let Ok(host) = self.executable(SH) else { return Ok(None) };
+        let Ok(sh) = self.executable(SH) else { return Ok(None) };
         let argv = [SH, name].into_iter().map(<[u8]>::to_vec).chain(rest.iter().cloned());
-        Ok(Some((cstring(host)?, cstrings(argv.collect())?)))
+        Ok(Some((cstring(sh.host)?, cstrings(argv.collect())?)))
     }
 
-    /// The name and the host path of a program.
-    fn find(&self, program: &[u8], search: Option<&[u8]>) -> privns_abi::Result<Found> {
+    /// The file of a program.
+    fn find(&self, program: &[u8], search: Option<&[u8]>) -> privns_abi::Result<File> {
         if program.contains(&b'/') {
-            return Ok((program.to_vec(), self.executable(program)?));
+            return self.executable(program);
         }
         if program.is_empty() {
             return Err(Errno::ENOENT);
@@ -130,9 +133,8 @@ impl View<'_> {
         let mut refused = Errno::ENOENT;
         for dir in search.unwrap_or(DEFAULT_PATH).split(|&b| b == b':') {
             let dir = if dir.is_empty() { b"." } else { dir };
-            let name = [dir, b"/", program].concat();
-            match self.executable(&name) {
-                Ok(host) => return Ok((name, host)),
+            match self.executable(&[dir, b"/", program].concat()) {
+                Ok(file) => return Ok(file),
                 Err(Errno::EACCES) => refused = Errno::EACCES,
                 Err(_) => {}
             }
@@ -140,14 +142,15 @@ impl View<'_> {
         Err(refused)
     }
 
-    fn executable(&self, name: &[u8]) -> privns_abi::Result<Vec<u8>> {
-        let host = self.host(name)?;
+    fn executable(&self, name: &[u8]) -> privns_abi::Result<File> {
+        let located = self.locate(name)?;
+        let host = located.host.as_bytes().to_vec();
         let stat = rustix::fs::statat(CWD, &host[..], AtFlags::empty()).map_err(errno)?;
         if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
             return Err(Errno::EACCES);
         }
         rustix::fs::accessat(CWD, &host[..], Access::EXEC_OK, AtFlags::empty()).map_err(errno)?;
-        Ok(host)
+        Ok(File { name: name.to_vec(), host, seq: located.seq })
     }
 
     /// Follows `#!` lines: an interpreter is looked up in the namespace, which
@@ -155,41 +158,39 @@ impl View<'_> {
     fn follow(
         &self,
         program: &[u8],
-        mut name: Vec<u8>,
-        mut host: Vec<u8>,
+        mut file: File,
         mut argv: Vec<Vec<u8>>,
     ) -> Result<Followed, Stop> {
-        let first = (name.clone(), host.clone(), argv.clone());
-        let mut plain = same(&name, &host);
-        for _ in 0..SCRIPTS_MAX {
+        let first = (file.clone(), argv.clone());
+        let mut plain = file.is_plain();
+        for round in 0..SCRIPTS_MAX {
             // A program that may be run and not read is the kernel's to judge.
-            let start = tree::read_file(&host, ENOUGH).unwrap_or_default();
+            let start = tree::read_file(&file.host, ENOUGH).unwrap_or_default();
             let (interpreter, argument) = match Header::parse(&start) {
                 Header::Script { interpreter, argument } => (interpreter, argument),
                 header => {
-                    let unserved = match &header {
-                        Header::Elf(elf) => {
-                            self.loader_is_there(program, elf.loader.as_deref())?;
-                            elf.unserved().or_else(|| privileged(&host))
-                        }
-                        _ => privileged(&host),
-                    };
+                    let mut unserved = privileged(&file.host);
+                    if let Header::Elf(elf) = &header {
+                        self.loader_is_there(program, elf.loader.as_deref())?;
+                        unserved = elf.unserved().or(unserved);
+                    }
+                    let interpreted = round > 0 && !plain;
                     // Where every name on the way is the host's own, the
                     // kernel does it: it names the process after the script.
-                    let (_, host, argv) = if plain { first } else { (name, host, argv) };
-                    return Ok((host, argv, unserved));
+                    let (file, argv) = if interpreted { (file, argv) } else { first };
+                    return Ok(Followed { file, argv, unserved, interpreted });
                 }
             };
             let found = self.executable(&interpreter).map_err(|e| {
                 let what = format!("{}: interpreter {}", shown(program), shown(&interpreter));
                 Stop { status: 126, failure: Failure::new(what, e) }
             })?;
-            plain &= same(&interpreter, &found);
-            let mut longer = vec![interpreter.clone()];
+            plain &= found.is_plain();
+            let mut longer = vec![interpreter];
             longer.extend(argument);
-            longer.push(name);
+            longer.push(file.name);
             longer.extend(argv.drain(1..));
-            (name, host, argv) = (interpreter, found, longer);
+            (file, argv) = (found, longer);
         }
         Err(Stop { status: 126, failure: Failure::new(shown(program), Errno::ELOOP) })
     }
@@ -204,25 +205,42 @@ impl View<'_> {
             .and_then(|host| rustix::fs::statat(CWD, &host[..], AtFlags::empty()).map_err(errno));
         let Err(e) = there else { return Ok(()) };
         let what = format!("{}: its loader {}", shown(program), shown(loader));
-        let dir = shown(privns_abi::path::parent(loader));
+        let dir = shown(path::parent(loader));
         let failure = Failure::new(what, e).fix(format!("--bind {dir} {dir}"));
         Err(Stop { status: 126, failure })
     }
 }
 
-type Found = (Vec<u8>, Vec<u8>);
-type Followed = (Vec<u8>, Vec<Vec<u8>>, Option<&'static str>);
+/// A program's file.
+#[derive(Debug, Clone)]
+struct File {
+    /// As it was found.
+    name: Vec<u8>,
+    host: Vec<u8>,
+    seq: u32,
+}
 
-/// A name that leads to the very host file of that name.
-fn same(name: &[u8], host: &[u8]) -> bool {
-    if name == host {
-        return true;
+impl File {
+    /// The name leads to the very host file of that name.
+    fn is_plain(&self) -> bool {
+        if self.name == self.host {
+            return true;
+        }
+        let id = |path: &[u8]| {
+            let stat = rustix::fs::statat(CWD, path, AtFlags::empty()).ok()?;
+            Some((stat.st_dev, stat.st_ino))
+        };
+        self.name.starts_with(b"/") && id(&self.name).is_some() && id(&self.name) == id(&self.host)
     }
-    let id = |path: &[u8]| {
-        let stat = rustix::fs::statat(CWD, path, AtFlags::empty()).ok()?;
-        Some((stat.st_dev, stat.st_ino))
-    };
-    name.starts_with(b"/") && id(name).is_some() && id(name) == id(host)
+}
+
+/// What the kernel is given to run.
+struct Followed {
+    file: File,
+    argv: Vec<Vec<u8>>,
+    unserved: Option<&'static str>,
+    /// The interpreter, in a script's place.
+    interpreted: bool,
 }
 
 /// Programs that gain rights lose the library on the way (ld.so(8)).

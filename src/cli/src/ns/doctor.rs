@@ -13,6 +13,7 @@ use privns_abi::{Errno, Result};
 use privns_host::Kernel;
 use privns_host::kernel::{OpenHow, RESOLVE_NO_SYMLINKS};
 use privns_namespace::{Index, index};
+use rustix::fs::{AtFlags, CWD};
 use serde_json::json;
 use std::os::unix::ffi::OsStringExt;
 
@@ -163,11 +164,21 @@ fn verdict(path: &[u8], unserved: Option<&str>) -> String {
     match Header::parse(&start) {
         Header::Elf(elf) => {
             let loader = elf.loader.map(|l| shown(&l)).unwrap_or_default();
-            format!("served: dynamically linked, loaded by {loader}")
+            let note = if gains_rights(path) {
+                "; setuid or setgid, so not served where somebody else runs it"
+            } else {
+                ""
+            };
+            format!("served: dynamically linked, loaded by {loader}{note}")
         }
         Header::Script { interpreter, .. } => {
             format!("served: a script of {}", shown(&interpreter))
         }
         Header::Other => format!("unknown: {}; the kernel or /bin/sh may know it", Errno::ENOEXEC),
     }
+}
+
+fn gains_rights(path: &[u8]) -> bool {
+    let stat = rustix::fs::statat(CWD, path, AtFlags::empty());
+    stat.is_ok_and(|s| s.st_mode & (libc::S_ISUID | libc::S_ISGID) != 0)
 }

@@ -3,6 +3,7 @@
 mod doctor;
 mod edit;
 mod families;
+mod instances;
 mod manual;
 mod options;
 mod ps;
@@ -30,6 +31,8 @@ pub struct Request {
     json: bool,
     names: bool,
     self_test: bool,
+    job: Option<Vec<u8>>,
+    user: Option<Vec<u8>>,
     task: Task,
 }
 
@@ -51,6 +54,10 @@ enum Task {
     Ps,
     /// Counters.
     Stat,
+    /// List instances.
+    Instances,
+    /// Remove instances that nobody uses.
+    Reap,
     /// The host, or a program.
     Doctor(Option<Vec<u8>>),
 }
@@ -90,11 +97,21 @@ fn run(request: &Request) -> Result<(), Failure> {
         Task::Doctor(_) if request.self_test => selftest::run(request.json),
         Task::Doctor(None) => doctor::host(request.json),
         Task::Doctor(Some(program)) => doctor::program(program, request.json),
+        Task::Instances => instances::list(request.json),
+        Task::Reap => instances::reap(&request.which(), request.json),
         Task::Stat => stat::print(&request.family()?, request.json),
     }
 }
 
 impl Request {
+    fn which(&self) -> instances::Which {
+        instances::Which {
+            job: self.job.clone(),
+            user: self.user.clone(),
+            family: self.family.clone(),
+        }
+    }
+
     /// The family that was named, else the one that we are in.
     fn family(&self) -> Result<Family, Failure> {
         let missing = |what: String| {

@@ -6,6 +6,7 @@ use crate::spec::{Apply, Arg, Offer, Opt, Program, Verb};
 use privns_namespace::file;
 
 const WHICH: &str = "Which family (default: the one that ns runs in)";
+const REAP: &str = "For reap";
 const OUTPUT: &str = "Output";
 
 /// `ns`.
@@ -38,6 +39,20 @@ static OPTIONS: &[Opt<Request>] = &[
             Ok(())
         },
     ),
+    option(
+        "job",
+        &[Arg("ID", Offer::Text)],
+        REAP,
+        "Of families begun in this batch job.",
+        |r, v| {
+            r.job = v.into_iter().next();
+            Ok(())
+        },
+    ),
+    option("user", &[Arg("U", Offer::Text)], REAP, "Of this user, by name or number.", |r, v| {
+        r.user = v.into_iter().next();
+        Ok(())
+    }),
     option("json", &[], OUTPUT, "Prints JSON.", |r, _| {
         r.json = true;
         Ok(())
@@ -138,6 +153,20 @@ static VERBS: &[Verb<Request>] = &[
         "The generation and how many calls were translated, forwarded, served and escaped.",
         |r, v| {
             r.task = Task::Stat;
+            none(&v)
+        },
+    ),
+    verb("instances", "", &[], "Lists the private directories on this host.", |r, v| {
+        r.task = Task::Instances;
+        none(&v)
+    }),
+    verb(
+        "reap",
+        "[--job ID|--user U|--family F]",
+        &[],
+        "Removes private directories that no living process uses.",
+        |r, v| {
+            r.task = Task::Reap;
             none(&v)
         },
     ),

@@ -32,6 +32,12 @@ pub(crate) fn columns(heads: &[&str], rows: &[Vec<String>]) -> String {
 /// # Errors
 /// Standard output's.
 pub(crate) fn print_json(value: Value) -> Result<(), Failure> {
+    crate::print(&json_object(value))
+}
+
+/// An object on a line, with its version.
+#[must_use]
+pub(crate) fn json_object(value: Value) -> Vec<u8> {
     let mut object = Map::new();
     object.insert("version".into(), json!(super::JSON_VERSION));
     if let Value::Object(fields) = value {
@@ -39,7 +45,7 @@ pub(crate) fn print_json(value: Value) -> Result<(), Failure> {
     }
     let mut text = Value::Object(object).to_string();
     text.push('\n');
-    crate::print(text.as_bytes())
+    text.into_bytes()
 }
 
 /// A name: a string, or its bytes where it is no text.

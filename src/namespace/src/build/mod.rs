@@ -15,6 +15,7 @@ use crate::resolve::{Last, name_of};
 use crate::table::{Kind, Member, Mount, Order, Rule, Source, Table, Verb};
 use alloc::format;
 use alloc::vec::Vec;
+use core::cell::OnceCell;
 use look::{Look, Seen, Shown, Spot};
 use privns_abi::{Errno, path};
 use privns_host::Host;
@@ -59,6 +60,8 @@ pub struct Builder<'a> {
     /// A bind whose source is not there is passed over.
     pub skip_missing: bool,
     skipped: Vec<Failure>,
+    /// The table laid out for lookups, until it changes.
+    index: OnceCell<Vec<u8>>,
 }
 
 /// What building gave.
@@ -99,6 +102,7 @@ impl<'a> Builder<'a> {
             start: None,
             skip_missing: false,
             skipped: Vec::new(),
+            index: OnceCell::new(),
         }
     }
 
@@ -120,7 +124,17 @@ impl<'a> Builder<'a> {
     }
 
     pub(crate) fn table(&mut self) -> &mut Table {
+        self.changed();
         &mut self.table
+    }
+
+    pub(crate) fn so_far(&self) -> &Table {
+        &self.table
+    }
+
+    /// What was laid out for lookups no longer counts.
+    fn changed(&mut self) {
+        self.index.take();
     }
 
     /// What binding `src` would show, when that is one host path.
@@ -177,6 +191,7 @@ impl<'a> Builder<'a> {
         match before {
             Some(before) if passed => {
                 self.table = before;
+                self.changed();
                 self.skipped.push(failure);
                 Ok(())
             }
@@ -186,6 +201,12 @@ impl<'a> Builder<'a> {
 
     /// Acts on one line; one that fails may leave half its work in the table.
     pub(crate) fn act(&mut self, line: &Line) -> Result<()> {
+        let done = self.act_on(line);
+        self.changed();
+        done
+    }
+
+    fn act_on(&mut self, line: &Line) -> Result<()> {
         match &line.action {
             Action::Bind { src, dst } => self.bind(line, src, dst)?,
             Action::Mount { address, dst, .. } => {
@@ -228,8 +249,8 @@ impl<'a> Builder<'a> {
         &self,
         ask: impl FnOnce(Look<'_>, &Table) -> privns_abi::Result<T>,
     ) -> privns_abi::Result<T> {
-        let bytes = index::encode(&self.table);
-        let index = Index::parse(&bytes)?;
+        let bytes = self.index.get_or_init(|| index::encode(&self.table));
+        let index = Index::split(bytes)?;
         ask(Look { host: self.host, index, cwd: &self.cwd }, &self.table)
     }
 
@@ -400,6 +421,7 @@ impl<'a> Builder<'a> {
         member.source = Source::Host(host);
         member.read_only = false;
         self.table.cover(name, Kind::Dir, alloc::vec![member]);
+        self.changed();
         Ok(())
     }
 

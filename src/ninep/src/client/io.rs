@@ -260,25 +260,19 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     }
 
     /// Holds the reader's role until something came in, or it is time to look.
+    /// It waits before it receives: what it has just asked for is hardly ever
+    /// there yet.
     fn read_turn(&self, mut framer: Framer, more: bool, deadline: Duration) -> Result<()> {
-        let mut got = self.receive(&mut framer);
-        let mut paused = None;
-        let mut writable = false;
-        if got == Err(Errno::EAGAIN) {
-            let want = Ready { read: true, write: more };
-            match self.transport.wait(want, self.left(deadline)) {
-                Ok(ready) => {
-                    writable = ready.write;
-                    got = if ready.read { self.receive(&mut framer) } else { Ok(()) };
-                }
-                Err(e) => paused = Some(e),
-            }
-        }
+        let waited = self.transport.wait(Ready { read: true, write: more }, self.left(deadline));
+        let got = match waited {
+            Ok(ready) if ready.read => self.receive(&mut framer),
+            _ => Ok(()),
+        };
         self.deliver(framer, got);
-        if writable {
+        if waited.is_ok_and(|ready| ready.write) {
             self.push();
         }
-        paused.map_or(Ok(()), Err)
+        waited.map(|_| ())
     }
 
     /// Receives once into the framer.
@@ -296,6 +290,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         let mut framer = Some(framer);
         self.with(|s| {
             let Some(mut framer) = framer.take() else { return };
+            framer.reuse(core::mem::take(&mut s.spare));
             let delivered = loop {
                 match framer.next_message() {
                     Ok(Some(frame)) => {

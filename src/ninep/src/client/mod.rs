@@ -141,6 +141,8 @@ pub struct State {
     /// holds at most one message of the full size and a flush and a clunk for
     /// each tag.
     outbox: Vec<u8>,
+    /// The memory of a large reply that was taken in, for the next.
+    spare: Vec<u8>,
     /// Fids that nobody uses and whose clunk was not sent yet.
     unclunked: Vec<u32>,
     counters: Counters,
@@ -171,6 +173,7 @@ impl State {
             framer: Some(Framer::new(msize)),
             writing: false,
             outbox: Vec::new(),
+            spare: Vec::new(),
             unclunked: Vec::new(),
             counters: Counters::default(),
         }

@@ -305,8 +305,10 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     /// # Errors
     /// The server's; EIO when it sent more than was asked.
     pub fn end_read(&self, pending: Pending, buf: &mut [u8]) -> Result<usize> {
-        let frame = self.finish(pending)?;
-        self.fill(&frame, buf)
+        let mut frame = self.finish(pending)?;
+        let filled = self.fill(&frame, buf);
+        self.with(|s| s.spare = core::mem::take(&mut frame));
+        filled
     }
 
     fn fill(&self, frame: &[u8], buf: &mut [u8]) -> Result<usize> {

@@ -1,0 +1,165 @@
+//! Where a program's libraries are. The dynamic loader opens them itself,
+//! before any of ours runs, and knows only the host: where the namespace shows
+//! another directory at one of the places that it searches, it is given that
+//! directory's host name.
+
+use crate::process::View;
+use crate::program::Elf;
+use alloc::vec::Vec;
+use privns_abi::{Errno, Result, path};
+use privns_host::{Host, Kernel, Name};
+use privns_namespace::index::Index;
+use privns_namespace::resolve::Last;
+
+/// Where loaders look without being told (ld.so(8), and what distributions
+/// write into ld.so.conf).
+const PLACES: &[&[u8]] = &[
+    #[cfg(target_arch = "x86_64")]
+    b"/lib/x86_64-linux-gnu",
+    #[cfg(target_arch = "x86_64")]
+    b"/usr/lib/x86_64-linux-gnu",
+    #[cfg(target_arch = "aarch64")]
+    b"/lib/aarch64-linux-gnu",
+    #[cfg(target_arch = "aarch64")]
+    b"/usr/lib/aarch64-linux-gnu",
+    b"/lib64",
+    b"/usr/lib64",
+    b"/lib",
+    b"/usr/lib",
+    b"/usr/local/lib",
+];
+
+/// What the loader is to be told about one program.
+#[derive(Debug, Default)]
+pub struct Libraries {
+    /// Host directories for LD_LIBRARY_PATH in place of what the program was
+    /// given, separated by colons; `None` when the loader finds all by itself.
+    pub path: Option<Vec<u8>>,
+    /// The host name of the loader, when the host has another file at its
+    /// name: the kernel would run that.
+    pub loader: Option<Name>,
+}
+
+impl View<'_> {
+    /// What to tell the loader of `elf`, whose environment has `given` for
+    /// LD_LIBRARY_PATH.
+    ///
+    /// # Errors
+    /// ENOENT for a loader that the namespace does not have, as the kernel;
+    /// ENOMEM.
+    pub fn libraries(self, elf: &Elf, given: &[u8]) -> Result<Libraries> {
+        let table = self.table()?;
+        let index = table.index();
+        let mut told = Libraries::default();
+        let Some(loader) = elf.loader() else { return Ok(told) };
+        let moved = PLACES.iter().any(|place| is_moved(index, place));
+        if moved || index.is_cleared() || is_moved(index, path::parent(loader)) {
+            told.loader = self.other_loader(loader)?;
+        }
+        let other = told.loader.is_some();
+        let names =
+            |list: &'_ [u8]| -> bool { list.split(|b| *b == b':').any(|dir| is_moved(index, dir)) };
+        if !moved && !other && !names(given) && !names(elf.paths()) {
+            return Ok(told);
+        }
+        let mut dirs = Dirs { view: self, index, found: Vec::new() };
+        for dir in given.split(|b| *b == b':' || *b == b';').filter(|dir| !dir.is_empty()) {
+            dirs.add(dir, true)?;
+        }
+        for dir in elf.paths().split(|b| *b == b':').chain(PLACES.iter().copied()) {
+            dirs.add(dir, other && PLACES.contains(&dir))?;
+        }
+        if !dirs.found.is_empty() && dirs.found != given {
+            told.path = Some(dirs.found);
+        }
+        Ok(told)
+    }
+
+    /// The namespace's loader, unless the host's is the same file.
+    fn other_loader(self, name: &[u8]) -> Result<Option<Name>> {
+        let mut found = self.walk(libc::AT_FDCWD, name, Last::FOLLOW)?.host;
+        let ours = Kernel.stat(found.as_cstr()?)?;
+        let hosts = Name::from(name)?.as_cstr().and_then(|name| Kernel.stat(name));
+        let same = hosts.is_ok_and(|st| (st.dev, st.ino) == (ours.dev, ours.ino));
+        Ok((!same).then_some(found))
+    }
+
+    /// The host name of a library that the program names with a slash; `None`
+    /// when the loader finds the same by the name as it is.
+    ///
+    /// # Errors
+    /// Those of the walk.
+    pub fn library(self, name: &[u8]) -> Result<Option<Name>> {
+        // `$ORIGIN` and its like are the loader's to replace.
+        if !name.contains(&b'/') || name.contains(&b'$') {
+            return Ok(None);
+        }
+        let host = self.walk(libc::AT_FDCWD, name, Last::FOLLOW)?.host;
+        let mut given = Name::from(name)?;
+        let same = |a: privns_abi::Stat, b: privns_abi::Stat| (a.dev, a.ino) == (b.dev, b.ino);
+        let mut found = Name::from(host.as_bytes())?;
+        match (Kernel.stat(found.as_cstr()?), Kernel.stat(given.as_cstr()?)) {
+            (Ok(ours), Ok(hosts)) if same(ours, hosts) => Ok(None),
+            // Neither is there: the loader's complaint has the program's name.
+            (Err(Errno::ENOENT), Err(Errno::ENOENT)) => Ok(None),
+            _ => Ok(Some(host)),
+        }
+    }
+}
+
+/// Whether the namespace shows something else than the host at a directory. By
+/// its name alone: a link that leads into a moved place is found at the place.
+fn is_moved(index: Index<'_>, dir: &[u8]) -> bool {
+    if dir.first() != Some(&b'/') {
+        return false;
+    }
+    let dir = dir.strip_suffix(b"/").unwrap_or(dir);
+    let Some(mount) = index.find(dir).mount else { return false };
+    let rest = dir.get(mount.path().len()..).unwrap_or_default();
+    mount.members().any(|member| {
+        let host = member.host();
+        !(host.len() + rest.len() == dir.len() && dir.starts_with(host) && dir.ends_with(rest))
+    })
+}
+
+/// Host directories, each once, in order.
+struct Dirs<'a> {
+    view: View<'a>,
+    index: Index<'a>,
+    found: Vec<u8>,
+}
+
+impl Dirs<'_> {
+    /// Adds what the namespace has at `dir`; one that the host has too only if
+    /// `always`.
+    fn add(&mut self, dir: &[u8], always: bool) -> Result<()> {
+        let absolute = dir.first() == Some(&b'/') && !dir.contains(&b'$');
+        if !absolute {
+            return if always { self.push(dir) } else { Ok(()) };
+        }
+        let Ok(found) = self.view.walk(libc::AT_FDCWD, dir, Last::FOLLOW) else { return Ok(()) };
+        if !always && !is_moved(self.index, found.ns.as_bytes()) {
+            return Ok(());
+        }
+        if !found.is_union {
+            return self.push(found.host.as_bytes());
+        }
+        let mount = self.index.find(found.ns.as_bytes()).mount;
+        let mut members = mount.iter().flat_map(|mount| mount.members());
+        members.try_for_each(|member| self.push(member.host()))
+    }
+
+    fn push(&mut self, dir: &[u8]) -> Result<()> {
+        let known = self.found.split(|b| *b == b':').any(|known| known == dir);
+        // A name with a separator in it cannot be told.
+        if known || dir.is_empty() || dir.iter().any(|b| matches!(b, b':' | b';')) {
+            return Ok(());
+        }
+        self.found.try_reserve(dir.len() + 1).map_err(|_| Errno::ENOMEM)?;
+        if !self.found.is_empty() {
+            self.found.push(b':');
+        }
+        self.found.extend_from_slice(dir);
+        Ok(())
+    }
+}

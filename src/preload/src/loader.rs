@@ -1,0 +1,145 @@
+//! dlopen: the loader opens what it is told by calls of its own, so that a
+//! name in a mount is replaced by the host's. The loader looks at who called,
+//! for that program's library path: we jump to libc's own, and do not call it.
+
+use crate::real::Real;
+use crate::PROCESS;
+use core::arch::naked_asm;
+use core::ffi::{c_char, CStr};
+use core::sync::atomic::{AtomicPtr, Ordering};
+use privns_host::Name;
+
+/// A name for the loader, and the function to jump to: returned in two
+/// registers.
+#[repr(C)]
+struct Jump {
+    name: *const c_char,
+    to: usize,
+}
+
+/// dlopen(3).
+///
+/// # Safety
+/// As dlopen(3).
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn dlopen() {
+    #[cfg(target_arch = "x86_64")]
+    naked_asm!(
+        "push rdi",
+        "push rsi",
+        "sub rsp, 8",
+        "call {find}",
+        "add rsp, 8",
+        "pop rsi",
+        "pop rdi",
+        "mov rdi, rax",
+        "jmp rdx",
+        find = sym open,
+    );
+    #[cfg(target_arch = "aarch64")]
+    naked_asm!(
+        "stp x29, x30, [sp, #-32]!",
+        "str x1, [sp, #16]",
+        "bl {find}",
+        "mov x16, x1",
+        "ldr x1, [sp, #16]",
+        "ldp x29, x30, [sp], #32",
+        "br x16",
+        find = sym open,
+    );
+}
+
+/// dlmopen(3).
+///
+/// # Safety
+/// As dlmopen(3).
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn dlmopen() {
+    #[cfg(target_arch = "x86_64")]
+    naked_asm!(
+        "push rdi",
+        "push rsi",
+        "push rdx",
+        "mov rdi, rsi",
+        "call {find}",
+        "mov rcx, rdx",
+        "pop rdx",
+        "pop rsi",
+        "pop rdi",
+        "mov rsi, rax",
+        "jmp rcx",
+        find = sym open_in,
+    );
+    #[cfg(target_arch = "aarch64")]
+    naked_asm!(
+        "stp x29, x30, [sp, #-32]!",
+        "stp x0, x2, [sp, #16]",
+        "mov x0, x1",
+        "bl {find}",
+        "mov x16, x1",
+        "mov x1, x0",
+        "ldp x0, x2, [sp, #16]",
+        "ldp x29, x30, [sp], #32",
+        "br x16",
+        find = sym open_in,
+    );
+}
+
+static DLOPEN: Real = Real::new(c"dlopen");
+static DLMOPEN: Real = Real::new(c"dlmopen");
+
+unsafe extern "C" fn open(name: *const c_char) -> Jump {
+    // SAFETY: the program's own argument.
+    Jump { name: unsafe { located(name) }, to: DLOPEN.get() as usize }
+}
+
+unsafe extern "C" fn open_in(name: *const c_char) -> Jump {
+    // SAFETY: as above.
+    Jump { name: unsafe { located(name) }, to: DLMOPEN.get() as usize }
+}
+
+/// The name to give the loader.
+unsafe fn located(given: *const c_char) -> *const c_char {
+    let (Some(view), false) = (PROCESS.view(), given.is_null()) else { return given };
+    // SAFETY: not null, and the program says that it is a string.
+    let name = unsafe { CStr::from_ptr(given) }.to_bytes();
+    match view.library(name) {
+        Ok(Some(host)) => known(host).unwrap_or(given),
+        // What cannot be found the loader says in its own words.
+        _ => given,
+    }
+}
+
+/// A host name that was given to the loader. It is needed after the jump, so
+/// that nobody can free it: each is kept once, and never given back.
+struct Given {
+    name: Name,
+    next: *mut Given,
+}
+
+static GIVEN: AtomicPtr<Given> = AtomicPtr::new(core::ptr::null_mut());
+
+fn known(mut name: Name) -> Option<*const c_char> {
+    let mut first = GIVEN.load(Ordering::Acquire);
+    let mut at = first;
+    while !at.is_null() {
+        // SAFETY: entries are never freed, and not changed once they are seen.
+        let entry = unsafe { &*at };
+        if entry.name.as_bytes() == name.as_bytes() {
+            return Some(entry.name.as_bytes().as_ptr().cast());
+        }
+        at = entry.next;
+    }
+    let text = name.as_cstr().ok()?.as_ptr();
+    let new = Box::into_raw(Box::new(Given { name, next: first }));
+    loop {
+        // SAFETY: ours until it is published.
+        unsafe { (*new).next = first };
+        match GIVEN.compare_exchange(first, new, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return Some(text),
+            Err(now) => first = now,
+        }
+    }
+}
