@@ -26,6 +26,7 @@ mod descriptors;
 mod dirs;
 mod exec;
 mod fork;
+mod fts;
 mod handover;
 mod ipc;
 mod loader;
