@@ -285,6 +285,11 @@ impl File<'_> {
 
     /// The text at an offset, up to its NUL.
     fn text<const MAX: usize>(&self, at: u64) -> Text<MAX> {
+        // Most of the time the bytes at hand hold all of it.
+        let near = usize::try_from(at).ok().and_then(|at| self.start.get(at..));
+        if let Some(end) = near.and_then(|near| near.iter().position(|b| *b == 0)) {
+            return Text::new(near.and_then(|near| near.get(..end)).unwrap_or_default());
+        }
         let mut bytes = [0; MAX];
         let len = self.fill(at, &mut bytes).unwrap_or(0);
         let text = bytes.get(..len).unwrap_or_default();
