@@ -102,6 +102,9 @@ unsafe extern "C" fn start(argc: c_int, argv: *const *const c_char, env: *const 
 }
 
 fn say_hello(patched: bool, symbols: bool) {
+    if !log::is_on(Level::Error) {
+        return;
+    }
     let mut name = Name::new();
     let _ = Kernel.readlinkat(libc::AT_FDCWD, c"/proc/self/exe", &mut name);
     let how: &[u8] = if patched { b"libc's entries" } else { b"exported symbols" };
