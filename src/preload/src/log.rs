@@ -37,14 +37,14 @@ pub(crate) fn start(value: &[u8]) {
     }
 }
 
-/// Whether that much is said.
-pub(crate) fn is_on(level: Level) -> bool {
+/// Whether lines of this level are written at all.
+pub(crate) fn hears(level: Level) -> bool {
     LEVEL.load(Ordering::Relaxed) >= level as u8
 }
 
 /// Writes a line of these parts.
 pub(crate) fn say(level: Level, parts: &[&[u8]]) {
-    if !is_on(level) {
+    if !hears(level) {
         return;
     }
     let name: &[u8] = match level {

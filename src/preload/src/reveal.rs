@@ -149,7 +149,12 @@ pub(crate) fn cwd() -> Result<Name> {
         let mut host = Name::new();
         return Kernel.getcwd(&mut host).map(|()| host);
     };
-    let mut name = view.from_root(view.cwd_name()?)?;
+    let name = match view.cwd_name() {
+        // The kernel says so to a directory deeper than it has words for.
+        Err(Errno::ENAMETOOLONG | Errno::ERANGE) => view.deep_cwd(),
+        name => name,
+    };
+    let mut name = view.from_root(name?)?;
     if name.as_bytes().is_empty() {
         name.push(b"/")?;
     }

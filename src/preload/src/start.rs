@@ -102,7 +102,7 @@ unsafe extern "C" fn start(argc: c_int, argv: *const *const c_char, env: *const 
 }
 
 fn say_hello(patched: bool, symbols: bool) {
-    if !log::is_on(Level::Error) {
+    if !log::hears(Level::Error) {
         return;
     }
     let mut name = Name::new();

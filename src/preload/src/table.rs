@@ -156,6 +156,8 @@ crate::row::rows! {
     Entry dup2 __dup2: descriptors::dup2(from: c_int, to: c_int) -> c_int;
     Entry dup3: descriptors::dup3(from: c_int, to: c_int, flags: c_int) -> c_int;
     Entry fcntl fcntl64 + __fcntl64_nocancel: descriptors::fcntl(fd: c_int, command: c_int, arg: size_t) -> c_int;
+    Symbol fstat fstat64: descriptors::fstat(fd: c_int, buf: *mut Stat) -> c_int;
+    Symbol __fxstat __fxstat64: descriptors::fxstat(version: c_int, fd: c_int, buf: *mut Stat) -> c_int;
     Symbol fchmod: descriptors::fchmod(fd: c_int, mode: mode_t) -> c_int;
     Symbol fchown: descriptors::fchown(fd: c_int, uid: uid_t, gid: gid_t) -> c_int;
     Symbol futimens: descriptors::futimens(fd: c_int, times: *const timespec) -> c_int;
