@@ -17,6 +17,7 @@
 extern crate alloc;
 
 mod admin;
+mod arguments;
 mod ask;
 mod by_hand;
 mod call;
