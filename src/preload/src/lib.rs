@@ -16,6 +16,7 @@
 
 extern crate alloc;
 
+mod address;
 mod admin;
 mod arguments;
 mod ask;
