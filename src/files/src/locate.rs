@@ -403,7 +403,13 @@ impl View<'_> {
                 | Errno::EPERM
                 | Errno::ENOSYS,
             ) if !name.to_bytes().starts_with(b"/") && self.dir_name(dirfd).is_err() => {
-                to.given(self.shown(dirfd).seq, false);
+                let seq = self.shown(dirfd).seq;
+                // Above what has been unmounted lies the host, and nothing of
+                // the namespace.
+                if goes_up(name.to_bytes()) && self.is_unmounted(seq)? {
+                    return Err(Errno::ENOENT);
+                }
+                to.given(seq, false);
                 to.exact = true;
                 Ok(())
             }

@@ -112,7 +112,8 @@ unsafe fn open_exact(
             return Ok(fd);
         }
         let opened = if to.magic || view.process.no_openat2.load(Ordering::Relaxed) {
-            let flags = if to.magic { flags } else { flags | libc::O_NOFOLLOW };
+            // No O_NOFOLLOW of ours: fcntl would show it to the program. A link
+            // that has appeared since the walk is the host's to follow.
             cancellable(true, || {
                 // SAFETY: a C string of ours.
                 unsafe { sys!(libc::SYS_openat, dir, at, flags, mode) }
