@@ -16,7 +16,9 @@
 
 extern crate alloc;
 
+mod address;
 mod admin;
+mod arguments;
 mod ask;
 mod by_hand;
 mod call;
