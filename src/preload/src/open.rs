@@ -162,7 +162,7 @@ fn read_only(flags: c_int, there: Result<u32>) -> Result<()> {
 /// Whether the host refuses openat2(2) as such, asked with a call that nothing
 /// else can be wrong with: EPERM may be the file's own answer.
 #[cold]
-fn refused() -> bool {
+pub(crate) fn refused() -> bool {
     let how = OpenHow::new(libc::O_PATH | libc::O_CLOEXEC, 0, RESOLVE_NO_SYMLINKS);
     match privns_host::Kernel.openat2(libc::AT_FDCWD, c"/", &how) {
         Ok(fd) => {
