@@ -18,7 +18,7 @@ use core::sync::atomic::Ordering;
 use privns_abi::{Errno, Result, path};
 use privns_host::kernel::{OpenHow, RESOLVE_NO_SYMLINKS};
 use privns_host::{Host, HotName, Kernel, Name};
-use privns_namespace::resolve::{Last, Located};
+use privns_namespace::resolve::{self, Last, Located};
 
 /// What to give the kernel in place of a name.
 pub struct Target {
@@ -118,6 +118,22 @@ fn goes_up(name: &[u8]) -> bool {
 }
 
 impl View<'_> {
+    /// The canonical name of a directory that has been located; one that goes
+    /// to the kernel as it was given is `dirfd` itself.
+    ///
+    /// # Errors
+    /// ENOENT when it has none.
+    pub fn name_of(self, dirfd: i32, to: &Target) -> Result<Name> {
+        if to.as_given {
+            return self.dir_name(dirfd).map(|(name, _)| name);
+        }
+        let mut host = to.name.as_bytes();
+        for end in [&b"/."[..], b"/"] {
+            host = host.strip_suffix(end).unwrap_or(host);
+        }
+        resolve::name_of(self.table()?.index(), host, to.seq)
+    }
+
     /// Finds what to give the kernel, the last component not looked at.
     ///
     /// # Errors

@@ -216,12 +216,12 @@ pub(crate) fn served(view: View<'_>, fd: c_int, seq: u32) {
 /// `addr` has `room` bytes, of which the first `len` are written.
 #[inline]
 pub(crate) unsafe fn show(fd: c_int, addr: *mut c_void, room: usize, len: &mut socklen_t) {
+    let Some(view) = PROCESS.view() else { return };
     // SAFETY: the caller's promise.
-    if let (Some(view), true) =
-        (PROCESS.view(), unsafe { names_file(addr, room.min(*len as usize)) })
-    {
-        // SAFETY: as above.
-        unsafe { show_name(view, fd, addr, room, len) };
+    unsafe {
+        if names_file(addr, room.min(*len as usize)) {
+            show_name(view, fd, addr, room, len);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::call::{Does, Named};
 use crate::exec::Strings;
-use crate::handover::{Block, Next};
+use crate::strings::{Block, Next};
 use core::ffi::{c_char, CStr};
 use privns_abi::{Errno, Result};
 use privns_files::program::Script;

@@ -17,6 +17,12 @@ pub(crate) fn set_errno(error: Errno) {
     unsafe { *libc::__errno_location() = error.0 };
 }
 
+/// The error of the libc function, or of the row, that has just failed.
+pub(crate) fn errno() -> Errno {
+    // SAFETY: the calling thread's errno.
+    Errno(unsafe { *libc::__errno_location() })
+}
+
 /// A result as a C function gives it: -1 and errno, or a number.
 pub(crate) trait Ret {
     /// The number, or -1 with errno set.

@@ -7,8 +7,9 @@
 
 use crate::arguments::{by_loader, name_of, Chain};
 use crate::call::{Does, Named, Ret};
-use crate::handover::{self, Next, Wanted};
+use crate::handover::{self, Wanted};
 use crate::log::{self, Level};
+use crate::strings::Next;
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, CStr};
 use core::sync::atomic::Ordering;

@@ -51,6 +51,7 @@ mod spawn;
 mod start;
 mod stat;
 mod streams;
+mod strings;
 mod syscall;
 mod table;
 mod trace;

@@ -65,8 +65,9 @@ pub(crate) unsafe fn open_at(
     // SAFETY: not null, and the program says that it is a string.
     let name = unsafe { CStr::from_ptr(path) };
     let mut to = Target::new();
-    if !view.process.no_openat2.load(Ordering::Relaxed)
-        && !crate::mounts::may_be(name.to_bytes())
+    let walk =
+        view.process.no_openat2.load(Ordering::Relaxed) || crate::mounts::may_be(name.to_bytes());
+    if !walk
         && named.tell(view.locate_unchecked(dirfd, name, &mut to))?
         && !(to.read_only && writes(flags))
     {

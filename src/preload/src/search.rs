@@ -4,7 +4,7 @@
 use crate::arguments::count;
 use crate::call::{set_errno, Ret};
 use crate::exec::{exec_at, Strings};
-use crate::handover::Block;
+use crate::strings::Block;
 use core::ffi::{c_char, c_int, CStr};
 use privns_abi::{path, Errno, Result};
 use privns_host::HotName;

@@ -4,6 +4,7 @@
 use crate::call::{Does, Named, Ret};
 use core::ffi::{c_char, c_int, c_uint, CStr};
 use privns_abi::{Errno, Result};
+use privns_files::process::View;
 use privns_files::Target;
 use privns_host::sys;
 use privns_namespace::resolve::Last;
@@ -76,9 +77,9 @@ pub(crate) unsafe fn stat_at(
         Ok((done, unsafe { (*buf).st_mode }))
     };
     // SAFETY: the buffer that the kernel has filled.
-    let uncount = || unsafe { (*buf).st_nlink = 1 };
+    let recount = |links: Links<'_>| unsafe { (*buf).st_nlink = links((*buf).st_nlink) };
     // SAFETY: passed on.
-    unsafe { look_at(dirfd, path, flags, look, uncount) }
+    unsafe { look_at(dirfd, path, flags, look, recount) }
 }
 
 pub(crate) unsafe fn statx(
@@ -100,9 +101,11 @@ pub(crate) unsafe fn statx(
                 Ok((done, u32::from(unsafe { (*buf).stx_mode })))
             };
             // SAFETY: the buffer that has been filled.
-            let uncount = || unsafe { (*buf).stx_nlink = 1 };
+            let recount = |links: Links<'_>| unsafe {
+                (*buf).stx_nlink = links((*buf).stx_nlink.into()) as u32;
+            };
             // SAFETY: passed on.
-            unsafe { look_at(dirfd, path, flags, look, uncount) }
+            unsafe { look_at(dirfd, path, flags, look, recount) }
         }
         done => done,
     }
@@ -130,9 +133,11 @@ pub(crate) unsafe fn statx_call(
         Ok((done, u32::from(unsafe { (*buf).stx_mode })))
     };
     // SAFETY: the buffer that the kernel has filled.
-    let uncount = || unsafe { (*buf).stx_nlink = 1 };
+    let recount = |links: Links<'_>| unsafe {
+        (*buf).stx_nlink = links((*buf).stx_nlink.into()) as u32;
+    };
     // SAFETY: passed on.
-    unsafe { look_at(dirfd, path, flags, look, uncount) }
+    unsafe { look_at(dirfd, path, flags, look, recount) }
 }
 
 /// statx(2) where there is only newfstatat(2), whatever was asked for
@@ -182,19 +187,20 @@ unsafe fn statx_by_stat(
     Ok(0)
 }
 
+/// From the number of links that the host says to the number that is shown.
+pub(crate) type Links<'a> = &'a dyn Fn(u64) -> u64;
+
 /// Looks at what a name leads to.
 ///
 /// A directory that lists more than the host's has (a union, or with mount
-/// points below) is said by `uncount` to have one link, as on file systems that
-/// count none: programs that walk trees (fts(3) with FTS_NOSTAT) take a greater
-/// count for the number of directories in it, and would pass the others over.
+/// points below) has more links: `recount` replaces their number.
 #[inline]
 unsafe fn look_at(
     dirfd: c_int,
     path: *const c_char,
     flags: c_int,
     look: impl Fn(c_int, *const c_char, bool) -> Result<(usize, u32)>,
-    uncount: impl Fn(),
+    recount: impl Fn(Links<'_>),
 ) -> Result<usize> {
     let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
     let view = match crate::PROCESS.view() {
@@ -206,9 +212,7 @@ unsafe fn look_at(
     if name.is_empty() {
         // The descriptor itself (AT_EMPTY_PATH), or ENOENT.
         let (done, mode) = look(dirfd, path, follow)?;
-        if is_dir(mode) && !view.shown(dirfd).plain {
-            uncount();
-        }
+        recount_open(view, dirfd, mode, recount);
         return Ok(done);
     }
     let last = if follow { Last::FOLLOW } else { Last::NO_FOLLOW };
@@ -223,9 +227,23 @@ unsafe fn look_at(
         (done, mode) = look(dir, at, to.magic)?;
     }
     if !to.plain && is_dir(mode) {
-        uncount();
+        let ns = view.name_of(dirfd, &to);
+        recount(&|own| ns.as_ref().map_or(own, |ns| view.links(ns, to.seq, own)));
     }
     Ok(done)
+}
+
+/// The same for what a descriptor shows.
+#[inline]
+pub(crate) fn recount_open(view: View<'_>, fd: c_int, mode: u32, recount: impl FnOnce(Links<'_>)) {
+    if !is_dir(mode) {
+        return;
+    }
+    let shown = view.shown(fd);
+    if !shown.plain {
+        let ns = view.fd_name(fd, shown.seq);
+        recount(&|own| ns.as_ref().map_or(own, |ns| view.links(ns, shown.seq, own)));
+    }
 }
 
 fn is_dir(mode: u32) -> bool {

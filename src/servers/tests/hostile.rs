@@ -239,12 +239,12 @@ fn extended_attributes_are_held_up_to_a_limit() {
 
 #[test]
 fn a_client_that_does_not_attach_is_sent_away() {
-    let limits = Limits { attach: Duration::from_millis(50), ..Limits::default() };
+    let limits = Limits { attach: Duration::from_millis(400), ..Limits::default() };
     let rig = Server::new(privns_servers::mem::Mem::new(1 << 20), false, limits);
     let mut silent = Raw::new(&rig);
     assert_eq!(silent.reply(), None);
     let mut quiet = Raw::attached(&rig);
-    std::thread::sleep(Duration::from_millis(150));
+    std::thread::sleep(Duration::from_millis(800));
     assert_eq!(quiet.error(&Tclunk { fid: 0 }), None, "an attached one may be silent");
 }
 
