@@ -321,6 +321,15 @@ fn no_name_leads_out_of_a_directory() {
     assert_eq!(c.attach(b"x", NONUM, b"/etc").unwrap_err(), Errno::ENOENT);
 }
 
+/// Sets the flag when dropped, also by a failed assertion.
+struct Stop<'s>(&'s std::sync::atomic::AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_link_swapped_in_under_a_walk_is_not_followed() {
     let rig = DirRig::new();
@@ -340,6 +349,7 @@ fn a_link_swapped_in_under_a_walk_is_not_followed() {
                 renameat_with(CWD, &a, CWD, &b, RenameFlags::EXCHANGE).unwrap();
             }
         });
+        let _ends_the_swapping = Stop(&stop);
         let mut seen = [0; 2];
         for _ in 0..3000 {
             let mut buf = [0; 16];
@@ -355,7 +365,6 @@ fn a_link_swapped_in_under_a_walk_is_not_followed() {
                 }
             }
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
         seen
     });
     assert!(seen[0] > 0 && seen[1] > 0, "both were met: {seen:?}");

@@ -240,7 +240,9 @@ pub(super) fn options_first(args: Vec<OsString>) -> Vec<OsString> {
             words.extend(args.by_ref());
         } else if bytes.len() > 1 && bytes[0] == b'-' {
             let takes = |o: &&Opt<Request>| bytes.strip_prefix(b"--") == Some(o.long.as_bytes());
-            let count = OPTIONS.iter().find(takes).map_or(0, |o| o.args.len());
+            // `--generate` is the parser's own.
+            let own = usize::from(bytes == b"--generate");
+            let count = OPTIONS.iter().find(takes).map_or(own, |o| o.args.len());
             options.push(arg);
             options.extend(args.by_ref().take(count));
         } else {
@@ -274,6 +276,7 @@ mod tests {
         assert_eq!(sorted("dir /x --ro --listen a!b"), "--ro --listen a!b -- dir /x");
         assert_eq!(sorted("dir --listen=a!b -- --ro"), "--listen=a!b -- dir --ro");
         assert_eq!(sorted("--listen"), "--listen");
+        assert_eq!(sorted("--generate man"), "--generate man");
         assert_eq!(sorted("mem - --help"), "--help -- mem -");
     }
 
