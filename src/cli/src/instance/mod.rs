@@ -177,10 +177,9 @@ fn stat(fd: impl AsFd) -> privns_abi::Result<Stat> {
         dev: s.st_dev,
         ino: s.st_ino,
         mode: s.st_mode,
+        links: s.st_nlink,
         uid: s.st_uid,
         gid: s.st_gid,
-        #[allow(clippy::useless_conversion)] // 32 bits on some architectures
-        links: s.st_nlink.into(),
     })
 }
 

@@ -126,8 +126,7 @@ fn who_squats_on_the_parents_name_is_refused() {
 
 #[test]
 fn originals_that_others_could_tamper_with_are_refused() {
-    let stat =
-        |mode, uid, gid| Stat { dev: 1, ino: 1, mode: libc::S_IFDIR | mode, uid, gid, links: 2 };
+    let stat = |mode, uid, gid| Stat { dev: 1, ino: 1, mode: libc::S_IFDIR | mode, uid, gid };
     let group = own_group();
     let other = group + 1;
     for good in
