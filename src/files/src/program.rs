@@ -9,6 +9,8 @@ use privns_host::Kernel;
 
 /// What the beginning of a file says it is.
 #[derive(Debug, Clone)]
+// By value, since exec may run where nothing can be allocated.
+#[allow(clippy::large_enum_variant)]
 pub enum Header {
     /// `#!` and a line.
     Script(Script),

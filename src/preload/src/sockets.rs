@@ -51,9 +51,10 @@ pub(crate) unsafe fn bind(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c
     };
     // SAFETY: as above.
     let done = unsafe { place(view, fd, addr, len, true) }.and_then(|place| {
-        let Some(place) = place else { return call(addr, len) };
+        let Some(mut place) = place else { return call(addr, len) };
         let (addr, len) = place.args();
         let done = call(addr, len)?;
+        place.bound()?;
         served(view, fd, place.seq);
         Ok(done)
     });

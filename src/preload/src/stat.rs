@@ -89,6 +89,40 @@ pub(crate) unsafe fn statx(
     mask: c_uint,
     buf: *mut libc::statx,
 ) -> c_int {
+    // SAFETY: passed on.
+    match unsafe { statx_call(dirfd, path, flags, mask, buf) } {
+        // Before Linux 4.11, or refused by a filter: as libc does it then.
+        Err(Errno::ENOSYS) => {
+            let look = |dirfd: c_int, path: *const c_char, follow: bool| {
+                let extra = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
+                // SAFETY: the program's buffer, and a name that is its own or ours.
+                let done = unsafe { statx_by_stat(dirfd, path, flags | extra, buf) }?;
+                // SAFETY: just filled.
+                Ok((done, u32::from(unsafe { (*buf).stx_mode })))
+            };
+            // SAFETY: the buffer that has been filled.
+            let recount = |links: Links<'_>| unsafe {
+                (*buf).stx_nlink = links((*buf).stx_nlink.into()) as u32;
+            };
+            // SAFETY: passed on.
+            unsafe { look_at(dirfd, path, flags, look, recount) }
+        }
+        done => done,
+    }
+    .ret()
+}
+
+/// statx(2) in the namespace, and nothing in its place.
+///
+/// # Safety
+/// As that call.
+pub(crate) unsafe fn statx_call(
+    dirfd: c_int,
+    path: *const c_char,
+    flags: c_int,
+    mask: c_uint,
+    buf: *mut libc::statx,
+) -> Result<usize> {
     let look = |dirfd: c_int, path: *const c_char, follow: bool| {
         let extra = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
         // The type is asked for as well: a link must be known for one.
@@ -103,7 +137,54 @@ pub(crate) unsafe fn statx(
         (*buf).stx_nlink = links((*buf).stx_nlink.into()) as u32;
     };
     // SAFETY: passed on.
-    unsafe { look_at(dirfd, path, flags, look, recount) }.ret()
+    unsafe { look_at(dirfd, path, flags, look, recount) }
+}
+
+/// statx(2) where there is only newfstatat(2), whatever was asked for
+/// (STATX_BASIC_STATS).
+///
+/// # Safety
+/// As statx(2).
+unsafe fn statx_by_stat(
+    dirfd: c_int,
+    path: *const c_char,
+    flags: c_int,
+    buf: *mut libc::statx,
+) -> Result<usize> {
+    const KNOWN: c_int = libc::AT_EMPTY_PATH
+        | libc::AT_NO_AUTOMOUNT
+        | libc::AT_SYMLINK_NOFOLLOW
+        | libc::AT_STATX_SYNC_TYPE;
+    if flags & !KNOWN != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let flags = flags & !libc::AT_STATX_SYNC_TYPE;
+    let mut st = core::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the kernel fills the structure; every field of a statx may be
+    // zero.
+    let (st, mut x) = unsafe {
+        sys!(libc::SYS_newfstatat, dirfd, path, st.as_mut_ptr(), flags)?;
+        (st.assume_init(), core::mem::zeroed::<libc::statx>())
+    };
+    x.stx_mask = libc::STATX_BASIC_STATS;
+    x.stx_blksize = st.st_blksize as u32;
+    x.stx_nlink = st.st_nlink as u32;
+    (x.stx_uid, x.stx_gid, x.stx_mode) = (st.st_uid, st.st_gid, st.st_mode as u16);
+    (x.stx_ino, x.stx_size) = (st.st_ino, st.st_size as u64);
+    x.stx_blocks = st.st_blocks as u64;
+    (x.stx_rdev_major, x.stx_rdev_minor) = (libc::major(st.st_rdev), libc::minor(st.st_rdev));
+    (x.stx_dev_major, x.stx_dev_minor) = (libc::major(st.st_dev), libc::minor(st.st_dev));
+    let times = [
+        (&mut x.stx_atime, st.st_atime, st.st_atime_nsec),
+        (&mut x.stx_mtime, st.st_mtime, st.st_mtime_nsec),
+        (&mut x.stx_ctime, st.st_ctime, st.st_ctime_nsec),
+    ];
+    for (time, seconds, nanos) in times {
+        (time.tv_sec, time.tv_nsec) = (seconds, nanos as u32);
+    }
+    // SAFETY: the program's buffer.
+    unsafe { *buf = x };
+    Ok(0)
 }
 
 /// From the number of links that the host says to the number that is shown.
