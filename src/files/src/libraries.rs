@@ -150,6 +150,15 @@ impl View<'_> {
         Ok(None)
     }
 
+    /// The host name of a library that `elf` needs and that only the namespace
+    /// has where `elf` says to look for it.
+    #[must_use]
+    pub fn moved_library(self, elf: &Elf, name: &[u8]) -> Option<Name> {
+        let table = self.table().ok()?;
+        let mut moved = elf.paths().split(|b| *b == b':').filter(|d| is_moved(table.index(), d));
+        moved.find_map(|dir| self.library_in(dir, name))
+    }
+
     /// The host name of a library in a directory of the namespace.
     fn library_in(self, dir: &[u8], name: &[u8]) -> Option<Name> {
         let mut whole = Name::from(if dir.is_empty() { b"." } else { dir }).ok()?;

@@ -251,9 +251,9 @@ impl File<'_> {
         };
         if let Some(loader) = self.segments()?.find(|s| s.kind == PT_INTERP) {
             elf.loader = Some(self.text(loader.offset));
-            if self.wide && machine == MACHINE {
-                let _ = self.dynamic(&mut elf);
-            }
+        }
+        if self.wide && machine == MACHINE {
+            let _ = self.dynamic(&mut elf);
         }
         Some(elf)
     }

@@ -7,7 +7,9 @@ use crate::PROCESS;
 use core::arch::naked_asm;
 use core::ffi::{c_char, c_int, c_void, CStr};
 use core::sync::atomic::{AtomicPtr, Ordering};
-use privns_host::Name;
+use privns_files::process::View;
+use privns_files::program::{self, Header};
+use privns_host::{Kernel, Name};
 
 /// A name for the loader, and the function to jump to: returned in two
 /// registers.
@@ -106,9 +108,43 @@ unsafe fn located(given: *const c_char) -> *const c_char {
     // SAFETY: not null, and the program says that it is a string.
     let name = unsafe { CStr::from_ptr(given) }.to_bytes();
     match view.library(name) {
-        Ok(Some(host)) => known(host, name).unwrap_or(given),
+        Ok(Some(mut host)) => {
+            load_needed(view, &mut host, 0);
+            known(host, name).unwrap_or(given)
+        }
         // What cannot be found the loader says in its own words.
         _ => given,
+    }
+}
+
+/// Libraries that need libraries, as deep as is looked.
+const DEEP: usize = 8;
+
+/// Loads what a library needs from directories that only the namespace has:
+/// the loader then finds by name that it has them.
+fn load_needed(view: View<'_>, file: &mut Name, depth: usize) {
+    let Some(load) = real!(dlopen(*const c_char, c_int) -> *mut c_void) else { return };
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+    let opened = file.as_cstr().and_then(|file| Kernel.openat(libc::AT_FDCWD, file, flags, 0));
+    let Ok(fd) = opened else { return };
+    let mut found = Vec::new();
+    if let Ok(Header::Elf(elf)) = Header::of(fd) {
+        let _ = program::needed(fd, &mut |name| {
+            if let (Some(host), Ok(())) = (view.moved_library(&elf, name), found.try_reserve(1)) {
+                found.push(host);
+            }
+        });
+    }
+    let _ = Kernel.close(fd);
+    for mut host in found {
+        if depth < DEEP {
+            load_needed(view, &mut host, depth + 1);
+        }
+        if let Ok(host) = host.as_cstr() {
+            // SAFETY: a C string. It stays loaded: nobody can tell when the
+            // last that needs it is gone.
+            unsafe { load(host.as_ptr(), libc::RTLD_LAZY) };
+        }
     }
 }
 

@@ -236,7 +236,7 @@ pub(crate) struct How {
 impl How {
     /// With these signals not ignored, and this mask.
     pub(crate) fn signals(default: u64, mask: u64) -> How {
-        let flags = libc::POSIX_SPAWN_SETSIGDEF as c_int | libc::POSIX_SPAWN_SETSIGMASK as c_int;
+        let flags = libc::POSIX_SPAWN_SETSIGDEF | libc::POSIX_SPAWN_SETSIGMASK;
         How { flags, group: 0, policy: 0, priority: 0, default, mask }
     }
 
