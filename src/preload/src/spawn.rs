@@ -283,7 +283,7 @@ impl How {
             } else if self.has(libc::POSIX_SPAWN_SETSCHEDPARAM) {
                 sys!(libc::SYS_sched_setparam, 0, &raw const self.priority)?;
             }
-            if self.has(libc::POSIX_SPAWN_SETSID.into()) {
+            if self.has(c_int::from(libc::POSIX_SPAWN_SETSID)) {
                 sys!(libc::SYS_setsid)?;
             }
             if self.has(libc::POSIX_SPAWN_SETPGROUP) {
