@@ -26,7 +26,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A program that ends with the test.
-struct Daemon(Child);
+struct Daemon(Child, #[expect(dead_code, reason = "removed with it")] tempfile::TempDir);
 
 impl Drop for Daemon {
     fn drop(&mut self) {
@@ -43,9 +43,15 @@ impl Drop for Daemon {
     }
 }
 
+/// Starts a server, in a directory of its own unless it has one: some crash
+/// when they are told to end, and a core is left where they stand.
 fn start(command: &mut Command) -> Daemon {
+    let place = tempfile::tempdir().unwrap();
+    if command.get_current_dir().is_none() {
+        command.current_dir(place.path());
+    }
     let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Daemon(command.spawn().unwrap())
+    Daemon(command.spawn().unwrap(), place)
 }
 
 /// The program's path; says what is missing when there is none.
