@@ -27,6 +27,7 @@ pub const TEXT_MAX: usize = TEXT_WORDS * 8;
 const SLOTS: usize = 28;
 
 /// The remembered directories.
+#[repr(C)]
 pub struct Dirs {
     /// Entries that are being written, a bit each: after a fork only these are
     /// looked at, since looking at all takes a page fault for every few.

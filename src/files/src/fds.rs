@@ -10,14 +10,15 @@ use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 const KEPT: usize = 65_536;
 
 /// The table of a process.
+#[repr(C)]
 pub struct Fds {
-    entries: [AtomicU64; KEPT],
     /// The numbers that a member has served lie below this: what
     /// [`Fds::served`] looks at. All of this begins as zeros, and takes no
     /// room in the library's file.
     end: AtomicI32,
     /// Children that share our memory note for themselves.
     pub(crate) guests: Guests,
+    entries: [AtomicU64; KEPT],
 }
 
 /// What is known of a descriptor.

@@ -21,6 +21,7 @@ const NOTES: usize = 48;
 const KEPT: usize = 4;
 
 /// The children under way.
+#[repr(C)]
 pub struct Guests {
     /// Threads inside such a call.
     sharing: AtomicU32,

@@ -18,26 +18,30 @@ use privns_namespace::trail;
 
 /// One process. A static in the library; everything in it can be used from any
 /// thread and from signal handlers.
+///
+/// In this order in memory: what every process touches lies together, before
+/// the large tables. A page that a forked child writes costs it a fault.
 #[derive(Default)]
+#[repr(C)]
 pub struct Process {
     family: OnceBox<Family>,
     table: Rcu<Table>,
-    /// What is known of each descriptor.
-    pub fds: Fds,
-    /// What became of its calls.
-    pub counts: Counts,
-    pub(crate) dirs: Dirs,
-    pub(crate) listings: Listings,
     cwd: Cwd,
-    /// The member that served our program's file.
-    exe: AtomicU32,
     /// Changes of directory so far, those of guests too.
     serials: AtomicU64,
     root: Root,
+    /// The member that served our program's file.
+    exe: AtomicU32,
     /// Resolve every name exactly, remember no directory (`--names exact`).
     pub exact: AtomicBool,
     /// The host has refused openat2(2) to us: walk instead.
     pub no_openat2: AtomicBool,
+    /// What became of its calls.
+    pub counts: Counts,
+    /// What is known of each descriptor; its small part comes first.
+    pub fds: Fds,
+    pub(crate) listings: Listings,
+    pub(crate) dirs: Dirs,
 }
 
 /// The family's table as this process last saw it.
