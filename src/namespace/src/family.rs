@@ -168,7 +168,9 @@ impl Family {
             Ok(()) | Err(Errno::EINVAL | Errno::EPERM) => {}
             Err(e) => return Err(e),
         }
-        let s = Shared::map(fd, SIZE, true)?;
+        // Mapped by a description of its own: a mapping holds its description,
+        // and a keeper that held the members' would wait for itself.
+        let s = remap(fd).or_else(|_| Shared::map(fd, SIZE, true))?;
         s.u32(AT_VERSION)?.store(VERSION, Ordering::Relaxed);
         s.u32(AT_UID)?.store(uid, Ordering::Relaxed);
         s.u64(AT_ID)?.store(id, Ordering::Relaxed);
