@@ -56,8 +56,8 @@ fn read(mut parser: lexopt::Parser) -> std::result::Result<Option<Options>, lexo
     };
     while let Some(arg) = parser.next()? {
         match arg {
-            Long("bin-dir") => options.bin_dir = parser.value()?.into(),
-            Long("program") => options.program = Some(parser.value()?.into()),
+            Long("bin-dir") => options.bin_dir = absolute(parser.value()?),
+            Long("program") => options.program = Some(absolute(parser.value()?)),
             Long("base") => options.base = parser.value()?.into(),
             Long("tools") => {
                 options.tools = parser.value()?.string()?.split(',').map(String::from).collect();
@@ -74,4 +74,9 @@ fn read(mut parser: lexopt::Parser) -> std::result::Result<Option<Options>, lexo
         }
     }
     Ok(Some(options))
+}
+
+/// Programs are started elsewhere than here.
+fn absolute(path: std::ffi::OsString) -> PathBuf {
+    std::path::absolute(&path).unwrap_or_else(|_| path.into())
 }

@@ -149,6 +149,12 @@ impl World {
         }
     }
 
+    /// What is missing here for this world, if anything.
+    #[must_use]
+    pub fn missing(&self) -> Option<&'static str> {
+        (self.kernel.is_some() && !crate::is_root()).then_some("root")
+    }
+
     /// What tells one oracle from another.
     pub(crate) fn key(&self) -> &'static str {
         self.kernel.map_or(self.confine.unwrap_or(""), |kernel| kernel.name)

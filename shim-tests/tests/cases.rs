@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 }
 
 fn one(name: &str, case: &shim::Case, world: &shim::World) -> Result<(), Failed> {
-    if let Some(need) = case.missing() {
+    if let Some(need) = case.missing().or_else(|| world.missing()) {
         shim::say_skipped(name, need);
         return Ok(());
     }

@@ -79,6 +79,10 @@ fn complete(surface: &Surface) -> Result<(), Failed> {
 }
 
 fn walk(surface: &Surface, world: &shim::World) -> Result<(), Failed> {
+    if let Some(need) = world.missing() {
+        shim::say_skipped(&format!("surface/{}", world.name), need);
+        return Ok(());
+    }
     let oracle = surface.case.oracle(world);
     let (native, native_tree) = &*oracle;
     let native = &sections(&native.stdout);

@@ -28,6 +28,9 @@ const SLOTS: usize = 28;
 
 /// The remembered directories.
 pub struct Dirs {
+    /// Entries that are being written, a bit each: after a fork only these are
+    /// looked at, since looking at all takes a page fault for every few.
+    writing: [AtomicU64; ENTRIES / 64],
     entries: [Entry; ENTRIES],
 }
 
@@ -131,7 +134,10 @@ impl Dirs {
     /// Remembers nothing yet.
     #[must_use]
     pub const fn new() -> Dirs {
-        Dirs { entries: [const { Entry::new() }; ENTRIES] }
+        Dirs {
+            writing: [const { AtomicU64::new(0) }; ENTRIES / 64],
+            entries: [const { Entry::new() }; ENTRIES],
+        }
     }
 
     /// The directory spelled `key`, if it is remembered: its host name is
@@ -190,7 +196,8 @@ impl Dirs {
             return;
         }
         let hash = hash(base, key);
-        let entry = &self.entries[hash as usize % ENTRIES];
+        let number = hash as usize % ENTRIES;
+        let entry = &self.entries[number];
         let version = entry.version.load(Ordering::Relaxed);
         let taken = entry.version.compare_exchange(
             version & !1,
@@ -201,6 +208,9 @@ impl Dirs {
         if taken.is_err() {
             return;
         }
+        // A fork just here leaves its child an entry that is never used again.
+        let (writing, bit) = (&self.writing[number / 64], 1 << (number % 64));
+        writing.fetch_or(bit, Ordering::Relaxed);
         fence(Ordering::Release);
         let mut flags = 0;
         for (is, flag) in [
@@ -227,17 +237,25 @@ impl Dirs {
         write_key(&entry.key, key);
         write_name(&entry.host, host);
         entry.version.store((version | 1).wrapping_add(1), Ordering::Release);
+        writing.fetch_and(!bit, Ordering::Relaxed);
     }
 
-    /// Forgets everything: for the child of a fork, where an entry may have
-    /// been left half written.
+    /// Forgets what was half written: for the child of a fork, where nobody
+    /// will finish it.
     pub fn clear(&self) {
-        for entry in &self.entries {
-            // Untouched entries are left alone: their pages stay shared.
-            if entry.version.load(Ordering::Relaxed) & 1 != 0 {
-                entry.hash.store(0, Ordering::Relaxed);
-                entry.until.store(0, Ordering::Relaxed);
-                entry.version.fetch_add(1, Ordering::Release);
+        for (group, writing) in self.entries.chunks(64).zip(&self.writing) {
+            let mut left = writing.load(Ordering::Relaxed);
+            while left != 0 {
+                let entry = &group[left.trailing_zeros() as usize];
+                left &= left - 1;
+                if entry.version.load(Ordering::Relaxed) & 1 != 0 {
+                    entry.hash.store(0, Ordering::Relaxed);
+                    entry.until.store(0, Ordering::Relaxed);
+                    entry.version.fetch_add(1, Ordering::Release);
+                }
+            }
+            if writing.load(Ordering::Relaxed) != 0 {
+                writing.store(0, Ordering::Relaxed);
             }
         }
     }

@@ -12,8 +12,10 @@ const KEPT: usize = 65_536;
 /// The table of a process.
 pub struct Fds {
     entries: [AtomicU64; KEPT],
-    /// The highest number that a member has served, for [`Fds::served`].
-    highest: AtomicI32,
+    /// The numbers that a member has served lie below this: what
+    /// [`Fds::served`] looks at. All of this begins as zeros, and takes no
+    /// room in the library's file.
+    end: AtomicI32,
     /// Children that share our memory note for themselves.
     pub(crate) guests: Guests,
 }
@@ -45,7 +47,7 @@ impl Fds {
     pub const fn new() -> Fds {
         Fds {
             entries: [const { AtomicU64::new(0) }; KEPT],
-            highest: AtomicI32::new(-1),
+            end: AtomicI32::new(0),
             guests: Guests::new(),
         }
     }
@@ -72,8 +74,8 @@ impl Fds {
         }
         let entry = self.guests.guest().map_or(entry, |guest| guest.place(fd));
         entry.store(value, Ordering::Relaxed);
-        if value >> 32 != 0 && fd > self.highest.load(Ordering::Relaxed) {
-            self.highest.fetch_max(fd, Ordering::Relaxed);
+        if value >> 32 != 0 && fd >= self.end.load(Ordering::Relaxed) {
+            self.end.fetch_max(fd + 1, Ordering::Relaxed);
         }
     }
 
@@ -126,7 +128,7 @@ impl Fds {
 
     /// The descriptors served by a member, with its number: what exec hands on.
     pub fn served(&self) -> impl Iterator<Item = (i32, u32)> + '_ {
-        (0..=self.highest.load(Ordering::Relaxed)).filter_map(|fd| match self.seq(fd) {
+        (0..self.end.load(Ordering::Relaxed)).filter_map(|fd| match self.seq(fd) {
             0 => None,
             seq => Some((fd, seq)),
         })

@@ -24,6 +24,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod counts;
+pub mod deep;
 pub mod dirs;
 pub mod fds;
 pub mod guest;

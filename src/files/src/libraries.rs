@@ -4,7 +4,7 @@
 //! directory's host name.
 
 use crate::process::View;
-use crate::program::Elf;
+use crate::program::{self, Elf};
 use alloc::vec::Vec;
 use privns_abi::{Errno, Result, path};
 use privns_host::{Host, Kernel, Name};
@@ -38,16 +38,31 @@ pub struct Libraries {
     /// The host name of the loader, when the host has another file at its
     /// name: the kernel would run that.
     pub loader: Option<Name>,
+    /// A library that it cannot do without and that the namespace hides.
+    pub missing: Option<Missing>,
 }
 
+/// A library that only the host has, where the namespace was cleared: the
+/// loader would take the host's.
+#[derive(Debug)]
+pub struct Missing {
+    /// What it is called.
+    pub name: Name,
+    /// The directory in which the host has it.
+    pub dir: &'static [u8],
+}
+
+/// Libraries looked at for one program.
+const LOOKED_AT: usize = 128;
+
 impl View<'_> {
-    /// What to tell the loader of `elf`, whose environment has `given` for
-    /// LD_LIBRARY_PATH.
+    /// What to tell the loader of `elf`, the file at host name `program`, whose
+    /// environment has `given` for LD_LIBRARY_PATH.
     ///
     /// # Errors
     /// ENOENT for a loader that the namespace does not have, as the kernel;
     /// ENOMEM.
-    pub fn libraries(self, elf: &Elf, given: &[u8]) -> Result<Libraries> {
+    pub fn libraries(self, elf: &Elf, given: &[u8], program: &mut Name) -> Result<Libraries> {
         let table = self.table()?;
         let index = table.index();
         let mut told = Libraries::default();
@@ -55,6 +70,9 @@ impl View<'_> {
         let moved = PLACES.iter().any(|place| is_moved(index, place));
         if moved || index.is_cleared() || is_moved(index, path::parent(loader)) {
             told.loader = self.other_loader(loader)?;
+        }
+        if index.is_cleared() && !self.shows_places() {
+            told.missing = self.missing(elf, given, program)?;
         }
         let other = told.loader.is_some();
         let names =
@@ -84,6 +102,63 @@ impl View<'_> {
         Ok((!same).then_some(found))
     }
 
+    /// Whether the namespace has all that the host has at the loader's places.
+    fn shows_places(self) -> bool {
+        PLACES.iter().all(|place| {
+            let host = Name::from(place).and_then(|mut name| Kernel.stat(name.as_cstr()?));
+            let ours = self.walk(libc::AT_FDCWD, place, Last::FOLLOW);
+            let ours = ours.and_then(|mut found| Kernel.stat(found.host.as_cstr()?));
+            match (host, ours) {
+                (Err(_), _) => true,
+                (Ok(host), Ok(ours)) => (host.dev, host.ino) == (ours.dev, ours.ino),
+                (Ok(_), Err(_)) => false,
+            }
+        })
+    }
+
+    /// The first library that is needed, by the program or by a library that
+    /// it needs, and that only the host has.
+    fn missing(self, elf: &Elf, given: &[u8], program: &mut Name) -> Result<Option<Missing>> {
+        let mut todo = Vec::new();
+        add_needed(program, &mut todo)?;
+        let mut at = 0;
+        while at < todo.len().min(LOOKED_AT) {
+            let name = Name::from(todo[at].as_bytes())?;
+            at += 1;
+            if name.as_bytes().contains(&b'/') {
+                continue;
+            }
+            let dirs = given.split(|b| *b == b':' || *b == b';');
+            let dirs = dirs.chain(elf.paths().split(|b| *b == b':'));
+            let mut dirs = dirs.chain(PLACES.iter().copied());
+            if let Some(mut found) = dirs.find_map(|dir| self.library_in(dir, name.as_bytes())) {
+                add_needed(&mut found, &mut todo)?;
+                continue;
+            }
+            let host = PLACES.iter().find(|dir| {
+                let whole = Name::from(dir).and_then(|mut whole| {
+                    whole.join(name.as_bytes())?;
+                    Kernel.stat(whole.as_cstr()?)
+                });
+                whole.is_ok()
+            });
+            // What neither has, the loader will say, or find by `$ORIGIN`.
+            if let Some(dir) = host.filter(|_| !elf.paths().contains(&b'$')) {
+                return Ok(Some(Missing { name, dir }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The host name of a library in a directory of the namespace.
+    fn library_in(self, dir: &[u8], name: &[u8]) -> Option<Name> {
+        let mut whole = Name::from(if dir.is_empty() { b"." } else { dir }).ok()?;
+        whole.join(name).ok()?;
+        let mut found = self.walk(libc::AT_FDCWD, whole.as_bytes(), Last::FOLLOW).ok()?.host;
+        Kernel.stat(found.as_cstr().ok()?).ok()?;
+        Some(found)
+    }
+
     /// The host name of a library that the program names with a slash; `None`
     /// when the loader finds the same by the name as it is.
     ///
@@ -106,6 +181,25 @@ impl View<'_> {
         }
     }
 }
+
+/// Adds what a file needs, each once.
+fn add_needed(file: &mut Name, todo: &mut Vec<Name>) -> Result<()> {
+    let Ok(fd) = Kernel.openat(libc::AT_FDCWD, file.as_cstr()?, OPEN, 0) else { return Ok(()) };
+    let mut done = Ok(());
+    let read = program::needed(fd, &mut |name| {
+        if !todo.iter().any(|known| known.as_bytes() == name) {
+            let room = todo.try_reserve(1).map_err(|_| Errno::ENOMEM);
+            done = done.and(room).and_then(|()| {
+                todo.push(Name::from(name)?);
+                Ok(())
+            });
+        }
+    });
+    let _ = Kernel.close(fd);
+    read.and(done)
+}
+
+const OPEN: i32 = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK;
 
 /// Whether the namespace shows something else than the host at a directory. By
 /// its name alone: a link that leads into a moved place is found at the place.

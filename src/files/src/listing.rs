@@ -365,3 +365,7 @@ mod tests {
         assert_eq!(listing(&twice).starts.len(), names.len());
     }
 }
+
+#[cfg(test)]
+#[path = "listing_tests.rs"]
+mod real_tests;

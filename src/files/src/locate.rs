@@ -392,11 +392,17 @@ impl View<'_> {
     pub fn locate_exact(self, dirfd: i32, name: &CStr, last: Last, to: &mut Target) -> Result<()> {
         match self.walk(dirfd, name.to_bytes(), last) {
             Ok(found) => to.take(&found),
-            // A directory without a name (removed, unmounted, or too deep for
-            // one) is the host's to search.
-            Err(Errno::ENOENT | Errno::ENAMETOOLONG | Errno::EBADF | Errno::ENOTDIR)
-                if !name.to_bytes().starts_with(b"/") && self.dir_name(dirfd).is_err() =>
-            {
+            // A directory without a name (removed, unmounted, too deep for one, or
+            // a filter of the program's own refuses to ask) is the host's to
+            // search.
+            Err(
+                Errno::ENOENT
+                | Errno::ENAMETOOLONG
+                | Errno::EBADF
+                | Errno::ENOTDIR
+                | Errno::EPERM
+                | Errno::ENOSYS,
+            ) if !name.to_bytes().starts_with(b"/") && self.dir_name(dirfd).is_err() => {
                 to.given(self.shown(dirfd).seq, false);
                 to.exact = true;
                 Ok(())

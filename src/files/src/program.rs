@@ -154,6 +154,27 @@ impl Elf {
     }
 }
 
+/// Calls `each` with the name of every library that the 64-bit ELF file behind
+/// `fd` needs itself.
+///
+/// # Errors
+/// pread(2)'s.
+pub fn needed(fd: i32, each: &mut dyn FnMut(&[u8])) -> Result<()> {
+    let read = |at, out: &mut [u8]| Kernel.pread(fd, out, at);
+    let mut start = [0; START];
+    let len = read(0, &mut start)?;
+    let start = start.get(..len).unwrap_or_default();
+    if start.starts_with(b"\x7fELF") && start.get(4) == Some(&CLASS_64) {
+        let file = File { start, read: &read, wide: true, little: start.get(5) == Some(&LITTLE) };
+        let _ = file.strings(&mut |tag, at| {
+            if tag == DT_NEEDED {
+                each(file.text::<LINE_MAX>(at).as_bytes());
+            }
+        });
+    }
+    Ok(())
+}
+
 /// Whether a path ends in the name of a loader of our C library: `ld-2.31.so`
 /// is what older systems call the file itself.
 fn is_loader(path: &[u8]) -> bool {
@@ -257,8 +278,27 @@ impl File<'_> {
         }))
     }
 
-    /// What the dynamic section says (gABI, "Dynamic Section").
+    /// What the dynamic section says (gABI, "Dynamic Section"): a program's
+    /// paths, and whether it needs a sanitizer.
     fn dynamic(&self, elf: &mut Elf) -> Option<()> {
+        let mut needed = 0;
+        self.strings(&mut |tag, at| match tag {
+            DT_RPATH | DT_RUNPATH => elf.paths = Some(self.text(at)),
+            // Linkers put a sanitizer before all others.
+            DT_NEEDED if needed < 2 => {
+                needed += 1;
+                let name = self.text(at);
+                if SANITIZERS.iter().any(|s| name.as_bytes().starts_with(s)) {
+                    elf.sanitizer = Some(name);
+                }
+            }
+            _ => {}
+        })
+    }
+
+    /// Calls `each` with the tag of every entry that names a string, and
+    /// where in the file the string is.
+    fn strings(&self, each: &mut dyn FnMut(u64, u64)) -> Option<()> {
         let dynamic = self.segments()?.find(|s| s.kind == PT_DYNAMIC)?;
         let mut bytes = [0; DYNAMIC];
         let len = (self.read)(dynamic.offset, &mut bytes).ok()?;
@@ -272,19 +312,21 @@ impl File<'_> {
             s.kind == PT_LOAD && (s.address..s.address.saturating_add(s.size)).contains(&strings)
         })?;
         let strings = strings - load.address + load.offset;
-        let mut paths = entries.clone().filter(|(tag, _)| matches!(*tag, DT_RPATH | DT_RUNPATH));
-        elf.paths = paths.next().and_then(|(_, at)| Some(self.text(strings.checked_add(at)?)));
-        // Linkers put a sanitizer before all others.
-        let mut needed = entries.filter(|(tag, _)| *tag == DT_NEEDED).take(2);
-        elf.sanitizer = needed.find_map(|(_, at)| {
-            let name = self.text(strings.checked_add(at)?);
-            SANITIZERS.iter().any(|s| name.as_bytes().starts_with(s)).then_some(name)
-        });
+        for (tag, at) in entries {
+            if matches!(tag, DT_NEEDED | DT_RPATH | DT_RUNPATH) {
+                each(tag, strings.checked_add(at)?);
+            }
+        }
         Some(())
     }
 
     /// The text at an offset, up to its NUL.
     fn text<const MAX: usize>(&self, at: u64) -> Text<MAX> {
+        // Most of the time the bytes at hand hold all of it.
+        let near = usize::try_from(at).ok().and_then(|at| self.start.get(at..));
+        if let Some(end) = near.and_then(|near| near.iter().position(|b| *b == 0)) {
+            return Text::new(near.and_then(|near| near.get(..end)).unwrap_or_default());
+        }
         let mut bytes = [0; MAX];
         let len = self.fill(at, &mut bytes).unwrap_or(0);
         let text = bytes.get(..len).unwrap_or_default();
@@ -341,6 +383,15 @@ mod tests {
         assert_eq!(elf.unserved(b"/x"), None);
         assert_eq!((elf.bits, elf.machine), (64, MACHINE));
         assert!(elf.sanitizer().is_none());
+    }
+
+    #[test]
+    fn the_libraries_that_are_needed_are_listed() {
+        let own = Kernel.openat(libc::AT_FDCWD, c"/proc/self/exe", libc::O_RDONLY, 0).unwrap();
+        let mut names = Vec::new();
+        needed(own, &mut |name| names.push(name.to_vec())).unwrap();
+        Kernel.close(own).unwrap();
+        assert!(names.iter().any(|name| name.starts_with(b"libc.so")), "{names:?}");
     }
 
     #[test]

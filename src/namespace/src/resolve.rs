@@ -259,7 +259,7 @@ impl<'a> Walk<'a> {
             if !follow {
                 return Ok(Choice::File);
             }
-            return match self.host.readlink(self.here.host.as_cstr()?, &mut self.link) {
+            return match look(self.host, &mut self.here.host, &mut self.link) {
                 Ok(()) => Ok(Choice::Link),
                 // There, and no link; or to be told, or made, by the caller's
                 // own call: the host answers the same to that.
@@ -271,7 +271,7 @@ impl<'a> Walk<'a> {
         for member in union.members() {
             let mut host = Name::from(member.host())?;
             host.join(name)?;
-            let choice = match self.host.readlink(host.as_cstr()?, &mut self.link) {
+            let choice = match look(self.host, &mut host, &mut self.link) {
                 Ok(()) if follow => Choice::Link,
                 Ok(()) | Err(Errno::EINVAL) => Choice::File,
                 // A member whose directory has gone has no names.
@@ -422,6 +422,19 @@ impl<'a> Walk<'a> {
 enum Choice {
     File,
     Link,
+}
+
+/// [`Host::readlink`], where a filter that the program has put upon itself may
+/// refuse that call: what is no link can be told without it.
+fn look(host: &dyn Host, name: &mut Name, link: &mut Name) -> Result<()> {
+    match host.readlink(name.as_cstr()?, link) {
+        Err(refused @ (Errno::EPERM | Errno::ENOSYS)) => match host.lstat(name.as_cstr()?) {
+            Ok(st) if !st.is_symlink() => Err(Errno::EINVAL),
+            Err(Errno::ENOENT) => Err(Errno::ENOENT),
+            _ => Err(refused),
+        },
+        done => done,
+    }
 }
 
 /// The next component of `text` at or after `at`: where it begins and ends.

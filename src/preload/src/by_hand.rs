@@ -2,8 +2,9 @@
 //! namespace to be had, `ns-exec` is run in the program's place, builds it, and
 //! runs the program again. That takes what a constructor must not do.
 
-use crate::handover::{library, Block};
+use crate::handover::library;
 use crate::start::Environment;
+use crate::strings::Block;
 use core::ffi::{c_char, c_int, CStr};
 use privns_abi::path::parent;
 use privns_abi::{Errno, Result};

@@ -15,6 +15,28 @@ pub(crate) fn kept() -> c_int {
     PROCESS.view().map_or(-1, |view| view.family.fd())
 }
 
+/// Whether a number is the table's: to the program it is not open.
+#[inline]
+pub(crate) fn is_kept(fd: c_int) -> bool {
+    fd >= 0 && fd == kept()
+}
+
+pub(crate) unsafe fn fstat(fd: c_int, buf: *mut libc::stat) -> c_int {
+    if is_kept(fd) {
+        return Err(Errno::EBADF).ret();
+    }
+    // SAFETY: the program's own arguments.
+    unsafe { sys!(libc::SYS_fstat, fd, buf) }.ret()
+}
+
+pub(crate) unsafe fn fxstat(version: c_int, fd: c_int, buf: *mut libc::stat) -> c_int {
+    if !matches!(version, 0 | 1) {
+        return Err(Errno::EINVAL).ret();
+    }
+    // SAFETY: passed on.
+    unsafe { fstat(fd, buf) }
+}
+
 pub(crate) unsafe fn close(fd: c_int) -> c_int {
     shut(fd).ret()
 }
@@ -23,7 +45,7 @@ pub(crate) unsafe fn close(fd: c_int) -> c_int {
 /// is what the program thinks it is.
 #[inline]
 pub(crate) fn shut(fd: c_int) -> Result<usize> {
-    if fd >= 0 && fd == kept() {
+    if is_kept(fd) {
         return Err(Errno::EBADF);
     }
     PROCESS.fds.forget(fd);
@@ -79,6 +101,9 @@ pub(crate) unsafe fn closefrom(first: c_int) {
 }
 
 pub(crate) unsafe fn dup(fd: c_int) -> c_int {
+    if is_kept(fd) {
+        return Err(Errno::EBADF).ret();
+    }
     // SAFETY: no memory is involved.
     copied(fd, unsafe { sys!(libc::SYS_dup, fd) }).ret()
 }
@@ -120,6 +145,9 @@ pub(crate) unsafe fn fcntl(fd: c_int, command: c_int, arg: usize) -> c_int {
 
 /// fcntl(2).
 pub(crate) fn control(fd: c_int, command: c_int, arg: usize) -> Result<usize> {
+    if is_kept(fd) {
+        return Err(Errno::EBADF);
+    }
     // The old lock commands are the new ones on 64-bit systems; F_GETOWN needs
     // F_GETOWN_EX to tell a group from an error (fcntl(2)).
     if command == libc::F_GETOWN {

@@ -5,26 +5,25 @@
 //! namespace: where that makes a difference, we run the interpreter ourselves,
 //! with the arguments that the kernel would have given it.
 
+use crate::arguments::{by_loader, name_of, Chain};
 use crate::call::{Does, Named, Ret};
-use crate::handover::{self, Block, Next, Wanted};
+use crate::handover::{self, Wanted};
 use crate::log::{self, Level};
+use crate::strings::Next;
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, CStr};
 use core::sync::atomic::Ordering;
 use privns_abi::{path, Errno, Result};
-use privns_files::libraries::Libraries;
+use privns_files::libraries::{Libraries, Missing};
 use privns_files::process::View;
-use privns_files::program::{Elf, Header, Script};
+use privns_files::program::{Elf, Header};
 use privns_files::Target;
-use privns_host::kernel::{decimal, OpenHow, RESOLVE_NO_SYMLINKS};
+use privns_host::kernel::{OpenHow, RESOLVE_NO_SYMLINKS};
 use privns_host::{sys, Kernel, Name};
 use privns_namespace::family::{Counter, Flag};
 
 /// An array of C strings that ends with null.
 pub(crate) type Strings = *const *const c_char;
-
-/// Scripts that are run by scripts, as many as the kernel bears.
-const NESTED: usize = 5;
 
 pub(crate) unsafe fn execve(path: *const c_char, argv: Strings, env: Strings) -> c_int {
     // SAFETY: passed on.
@@ -158,6 +157,10 @@ impl Exec<'_> {
     unsafe fn start(mut self, chain: &Chain, found: &Found) -> Result<usize> {
         // SAFETY: the program's own array.
         let libraries = unsafe { self.libraries(found) }?;
+        if let Some(missing) = &libraries.missing {
+            // SAFETY: as above.
+            return Err(refuse(unsafe { name_of(&self.named) }, missing));
+        }
         let hidden = chain.differs || libraries.loader.is_some();
         let wanted = Wanted {
             exe: self.to.seq,
@@ -211,7 +214,12 @@ impl Exec<'_> {
             Header::Elf(elf) if !found.secure && !self.escapes(elf) => {
                 // SAFETY: the program's own array.
                 let given = unsafe { handover::variable(self.env, b"LD_LIBRARY_PATH=") };
-                self.view.libraries(elf, given.unwrap_or_default())
+                let mut file = Name::from(match self.to.as_given {
+                    // SAFETY: the program's own name.
+                    true => unsafe { name_of(&self.named) },
+                    false => self.to.name.as_bytes(),
+                })?;
+                self.view.libraries(elf, given.unwrap_or_default(), &mut file)
             }
             _ => Ok(Libraries::default()),
         }
@@ -331,50 +339,28 @@ impl Exec<'_> {
     }
 }
 
-/// The arguments by which the namespace's own loader runs a program: its
-/// options are those of ld.so(8). The host's cache names the host's libraries.
-unsafe fn by_loader(loader: &Name, program: *const c_char, argv: Strings) -> Result<Next> {
-    // SAFETY: an array that ends with null, or null.
-    let count = unsafe { count(argv) };
-    // SAFETY: a C string; the array has as many.
-    let (program, first) = unsafe {
-        let first = if count == 0 { c"".as_ptr() } else { *argv };
-        (CStr::from_ptr(program).to_bytes(), first)
-    };
-    let mut block = Block::new(count + 6, loader.as_bytes().len() + program.len() + 4)?;
-    block.text(&[loader.as_bytes()]);
-    block.word(c"--argv0".as_ptr());
-    block.word(first);
-    block.word(c"--inhibit-cache".as_ptr());
-    // A name without a slash would be searched for.
-    let here: &[u8] = if program.contains(&b'/') { b"" } else { b"./" };
-    block.text(&[here, program]);
-    for at in 1..count {
-        // SAFETY: as above.
-        block.word(unsafe { *argv.add(at) });
-    }
-    Ok(block.finish())
-}
-
-/// The strings of an array.
-///
-/// # Safety
-/// Null, or an array that ends with null.
-pub(crate) unsafe fn count(argv: Strings) -> usize {
-    let mut count = 0;
-    // SAFETY: not beyond the null.
-    unsafe {
-        while !argv.is_null() && !(*argv.add(count)).is_null() {
-            count += 1;
-        }
-    }
-    count
-}
-
-/// The name that a call was made with.
-unsafe fn name_of<'a>(named: &Named) -> &'a [u8] {
-    // SAFETY: the program's own string, for the length of the call.
-    unsafe { CStr::from_ptr(named.path) }.to_bytes()
+/// Ends the process as the loader does when it cannot find a library. It would
+/// find the host's, which the namespace does not show.
+fn refuse(program: &[u8], missing: &Missing) -> Errno {
+    let mut line = Name::new();
+    let parts: [&[u8]; 8] = [
+        program,
+        b": error while loading shared libraries: ",
+        missing.name.as_bytes(),
+        b": not in this namespace (ns-exec --ro-bind ",
+        missing.dir,
+        b" ",
+        missing.dir,
+        b" shows it)\n",
+    ];
+    let made = parts.iter().try_for_each(|part| line.push(part));
+    let text = line.as_bytes();
+    // SAFETY: text of ours; the process ends.
+    let _ = made.and_then(|()| unsafe {
+        sys!(libc::SYS_write, 2, text.as_ptr(), text.len())?;
+        sys!(libc::SYS_exit_group, 127)
+    });
+    Errno::ENOENT
 }
 
 /// Reads what a file is.
@@ -448,74 +434,6 @@ impl Go<'_> {
             guest.unkeep();
         }
         failed
-    }
-}
-
-/// The interpreters and arguments that go before a script's name, as the
-/// kernel puts them.
-#[derive(Default)]
-struct Chain {
-    /// Of each level: interpreter, NUL, and perhaps argument, NUL.
-    text: Vec<u8>,
-    /// Where each level begins, and whether it has an argument.
-    levels: [(usize, bool); NESTED],
-    depth: usize,
-    /// The host alone would find something else.
-    differs: bool,
-}
-
-impl Chain {
-    fn add(&mut self, script: &Script) -> Result<()> {
-        let level = self.levels.get_mut(self.depth).ok_or(Errno::ELOOP)?;
-        *level = (self.text.len(), script.argument().is_some());
-        for piece in [Some(script.interpreter()), script.argument()].into_iter().flatten() {
-            self.text.try_reserve(piece.len() + 1).map_err(|_| Errno::ENOMEM)?;
-            self.text.extend_from_slice(piece);
-            self.text.push(0);
-        }
-        self.depth += 1;
-        Ok(())
-    }
-
-    /// The strings of a level.
-    fn pieces(&self, level: usize) -> impl Iterator<Item = &[u8]> {
-        let (at, argument) = self.levels.get(level).copied().unwrap_or_default();
-        let text = self.text.get(at..).unwrap_or_default();
-        text.split(|b| *b == 0).take(1 + usize::from(argument))
-    }
-
-    /// The innermost interpreter; only for a chain that has one.
-    fn interpreter(&self) -> Named {
-        let level = self.levels.get(self.depth.wrapping_sub(1)).map_or(0, |level| level.0);
-        let at = self.text.get(level..).unwrap_or(b"\0").as_ptr();
-        Named::follow(libc::AT_FDCWD, at.cast(), Does::Read)
-    }
-
-    /// The arguments for the innermost interpreter.
-    ///
-    /// # Safety
-    /// The name and the array are what exec was given.
-    unsafe fn arguments(&self, named: &Named, argv: Strings) -> Result<Next> {
-        // SAFETY: the caller's array.
-        let count = unsafe { count(argv) };
-        // A name for a descriptor, where there is no other (execveat(2)).
-        let mut digits = [0; 10];
-        // SAFETY: the caller's name.
-        let name = match unsafe { name_of(named) } {
-            b"" => [b"/dev/fd/", decimal(named.dirfd.unsigned_abs(), &mut digits)],
-            name => [name, b""],
-        };
-        let len = self.text.len() + name[0].len() + name[1].len() + 1;
-        let mut block = Block::new(count + 2 * self.depth + 2, len)?;
-        for level in (0..self.depth).rev() {
-            self.pieces(level).for_each(|piece| block.text(&[piece]));
-        }
-        block.text(&name);
-        for at in 1..count {
-            // SAFETY: as above.
-            block.word(unsafe { *argv.add(at) });
-        }
-        Ok(block.finish())
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::call::{set_errno, Ret};
 use crate::real::{alone, libcs, real};
-use crate::{descriptors, handover, open, reveal, PROCESS};
+use crate::{descriptors, open, reveal, strings, PROCESS};
 use core::ffi::{c_char, c_int, c_void};
 use privns_abi::Errno;
 use privns_host::sys;
@@ -72,7 +72,7 @@ pub(crate) unsafe fn clone(
     // SAFETY: the program's own arguments.
     let pid = unsafe { real(run, stack, flags, arg, parent, tls, child) };
     if flags & libc::CLONE_VFORK != 0 || pid < 0 {
-        PROCESS.dismiss(&mut handover::free);
+        PROCESS.dismiss(&mut strings::free);
     }
     pid
 }

@@ -4,6 +4,7 @@
 //! is passed on untouched.
 
 use crate::start::Environment;
+use crate::strings::{Block, Next};
 use core::ffi::{c_char, c_int, c_void, CStr};
 use core::fmt::Write;
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -239,24 +240,6 @@ pub(crate) struct Wanted<'a> {
     pub(crate) libraries: Option<&'a [u8]>,
 }
 
-/// An environment for the next program, and the memory that it lies in.
-pub(crate) struct Next {
-    at: *const *const c_char,
-    block: Vec<usize>,
-}
-
-impl Next {
-    pub(crate) fn as_ptr(&self) -> *const *const c_char {
-        self.at
-    }
-
-    /// The block's address and length in words; none for an environment that
-    /// was passed on as it is.
-    pub(crate) fn block(&self) -> Option<(usize, usize)> {
-        (self.block.capacity() > 0).then(|| (self.block.as_ptr() as usize, self.block.capacity()))
-    }
-}
-
 /// The environment that exec is to be given in place of `env`.
 ///
 /// # Errors
@@ -269,7 +252,7 @@ pub(crate) unsafe fn environment(
     env: *const *const c_char,
     wanted: Wanted<'_>,
 ) -> Result<Next> {
-    let untouched = Next { at: env, block: Vec::new() };
+    let untouched = Next::given(env);
     let Some(settings) = Settings::get() else { return Ok(untouched) };
     let ours = ours(view, &wanted)?;
     // SAFETY: the caller's.
@@ -312,7 +295,7 @@ pub(crate) unsafe fn environment(
             block.text(&[kept.as_bytes()]);
         }
     }
-    block.preload(preload, settings.library.as_bytes(), wanted.first);
+    add_preload(&mut block, preload, settings.library.as_bytes(), wanted.first);
     Ok(block.finish())
 }
 
@@ -406,6 +389,24 @@ pub(crate) unsafe fn show_own(env: *const *const c_char) {
     }
 }
 
+/// Leaves another user's family alone, here and in what is run from here: the
+/// person has been told once.
+///
+/// # Safety
+/// As [`show_own`].
+pub(crate) unsafe fn decline(env: *const *const c_char) {
+    let mut at = env.cast_mut();
+    // SAFETY: the caller's; not beyond the null at the end.
+    unsafe {
+        while !at.is_null() && !(*at).is_null() {
+            if CStr::from_ptr(*at).to_bytes().starts_with(OURS) {
+                *at = c"PRIVNS=-".as_ptr();
+            }
+            at = at.add(1);
+        }
+    }
+}
+
 fn libraries(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|b| matches!(b, b':' | b' ')).filter(|name| !name.is_empty())
 }
@@ -418,79 +419,21 @@ fn is_right(value: &[u8], library: &[u8], first: Option<&[u8]>) -> bool {
         && names().last() == Some(library)
 }
 
+/// Adds LD_PRELOAD with the library last.
+fn add_preload(block: &mut Block, old: &[u8], library: &[u8], first: Option<&[u8]>) {
+    block.begin(PRELOAD);
+    let others = libraries(old).filter(|name| *name != library && !is_sanitizer(name));
+    for name in first.into_iter().chain(others) {
+        block.bytes(name);
+        block.bytes(b":");
+    }
+    block.bytes(library);
+    block.bytes(b"\0");
+}
+
 /// A sanitizer that we have put there for the program before: its bare name.
 fn is_sanitizer(name: &[u8]) -> bool {
     name.starts_with(b"lib") && name.windows(7).any(|w| w == b"san.so.") && !name.contains(&b'/')
-}
-
-/// An array of strings and the strings that we add to it, in one block: the
-/// child of a vfork leaves just that behind.
-pub(crate) struct Block {
-    words: Vec<usize>,
-    filled: usize,
-    /// Where the next byte goes, behind the words.
-    next: usize,
-}
-
-impl Block {
-    /// Room for `words` pointers, the last one's null among them, and `bytes`
-    /// of strings with their NULs.
-    pub(crate) fn new(words: usize, bytes: usize) -> Result<Block> {
-        let mut block = Vec::new();
-        let len = words + bytes.div_ceil(size_of::<usize>()) + 1;
-        block.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
-        block.resize(len, 0);
-        Ok(Block { words: block, filled: 0, next: words * size_of::<usize>() })
-    }
-
-    /// Adds a string that lies elsewhere.
-    pub(crate) fn word(&mut self, text: *const c_char) {
-        if let Some(word) = self.words.get_mut(self.filled) {
-            *word = text as usize;
-            self.filled += 1;
-        }
-    }
-
-    /// Adds a string of these pieces.
-    pub(crate) fn text(&mut self, pieces: &[&[u8]]) {
-        self.begin(b"");
-        pieces.iter().for_each(|piece| self.bytes(piece));
-        self.bytes(b"\0");
-    }
-
-    /// Adds a string that begins so and goes on with the bytes that follow.
-    fn begin(&mut self, bytes: &[u8]) {
-        self.word((self.words.as_ptr() as usize + self.next) as *const c_char);
-        self.bytes(bytes);
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        let room = self.words.len() * size_of::<usize>();
-        if self.next + bytes.len() > room {
-            return;
-        }
-        // SAFETY: inside the block, as just checked.
-        unsafe {
-            let to = self.words.as_mut_ptr().cast::<u8>().add(self.next);
-            core::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
-        }
-        self.next += bytes.len();
-    }
-
-    fn preload(&mut self, old: &[u8], library: &[u8], first: Option<&[u8]>) {
-        self.begin(PRELOAD);
-        let others = libraries(old).filter(|name| *name != library && !is_sanitizer(name));
-        for name in first.into_iter().chain(others) {
-            self.bytes(name);
-            self.bytes(b":");
-        }
-        self.bytes(library);
-        self.bytes(b"\0");
-    }
-
-    pub(crate) fn finish(self) -> Next {
-        Next { at: self.words.as_ptr().cast(), block: self.words }
-    }
 }
 
 /// An environment without the library, for what is not to run under it.
@@ -522,10 +465,4 @@ pub(crate) unsafe fn without(env: *const *const c_char, library: &[u8]) -> Resul
         }
     }
     Ok(block.finish())
-}
-
-/// Frees a block that a guest has left behind: see [`Next::block`].
-pub(crate) fn free(at: usize, words: usize) {
-    // SAFETY: what `Next::block` said of a block whose owner is gone.
-    drop(unsafe { Vec::from_raw_parts(at as *mut usize, 0, words) });
 }

@@ -6,8 +6,8 @@
 //! leads to: a namespace shows the host's.
 
 use crate::call::{set_errno, Ret};
-use crate::names;
 use crate::real::{libcs, real};
+use crate::{names, pairs};
 use alloc::boxed::Box;
 use core::ffi::{c_char, c_int, c_uint, CStr};
 use core::mem::MaybeUninit;
@@ -170,7 +170,7 @@ fn make(file: &mut HotName, mode: mode_t, value: c_uint) -> Result<*mut sem_t> {
             Ok(_) => Err(Errno::ENOSPC),
             Err(error) => Err(error),
         };
-        let named = written.and_then(|_| said(crate::pairs::link(whole.as_ptr(), file.as_ptr())));
+        let named = written.and_then(|_| said(pairs::link(whole.as_ptr(), file.as_ptr())));
         names::unlink(whole.as_ptr());
         named.and_then(|_| mapped(fd))
     };

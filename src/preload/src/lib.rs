@@ -16,7 +16,9 @@
 
 extern crate alloc;
 
+mod address;
 mod admin;
+mod arguments;
 mod ask;
 mod by_hand;
 mod call;
@@ -26,6 +28,7 @@ mod descriptors;
 mod dirs;
 mod exec;
 mod fork;
+mod fts;
 mod handover;
 mod ipc;
 mod loader;
@@ -48,6 +51,7 @@ mod spawn;
 mod start;
 mod stat;
 mod streams;
+mod strings;
 mod syscall;
 mod table;
 mod trace;

@@ -37,9 +37,14 @@ pub(crate) fn start(value: &[u8]) {
     }
 }
 
+/// Whether lines of this level are written at all.
+pub(crate) fn hears(level: Level) -> bool {
+    LEVEL.load(Ordering::Relaxed) >= level as u8
+}
+
 /// Writes a line of these parts.
 pub(crate) fn say(level: Level, parts: &[&[u8]]) {
-    if LEVEL.load(Ordering::Relaxed) < level as u8 {
+    if !hears(level) {
         return;
     }
     let name: &[u8] = match level {

@@ -80,10 +80,20 @@ pub(crate) fn open(view: View<'_>, to: &Target, flags: c_int) -> Result<Option<u
         };
         mounts::table(&host, table.index(), view.root()?.as_bytes(), form, &leads)
     };
-    let fd = file(&text, flags)?;
+    let fd = file(&text, form, flags)?;
     PROCESS.fds.forget(fd as c_int);
     crate::count::one(Counter::Served);
     Ok(Some(fd))
+}
+
+/// What a link in `/proc` says of an open mount table, from its text: the name
+/// that was opened.
+pub(crate) fn link_text(link: &[u8], text: &[u8]) -> Option<Name> {
+    let file = text.strip_prefix(b"/memfd:privns/")?.strip_suffix(b" (deleted)")?;
+    let pid = link.strip_prefix(b"/proc/")?.split(|&b| b == b'/').next()?;
+    let mut name = Name::from(b"/proc/").ok()?;
+    name.push(pid).and_then(|()| name.join(file)).ok()?;
+    Some(name)
 }
 
 /// All of a host file.
@@ -111,8 +121,8 @@ fn read(mut name: Name) -> Result<Vec<u8>> {
 }
 
 /// A file with this text, opened as the program asked.
-fn file(text: &[u8], flags: c_int) -> Result<usize> {
-    let made = nameless()?;
+fn file(text: &[u8], form: Form, flags: c_int) -> Result<usize> {
+    let made = nameless(form)?;
     let opened = fill(made, text).and_then(|()| {
         let mut link = Name::from(b"/proc/self/fd/")?;
         let mut digits = [0; 10];
@@ -137,8 +147,12 @@ fn fill(fd: c_int, mut text: &[u8]) -> Result<()> {
 }
 
 /// A file without a name: a memfd, or one on disk where that is refused.
-fn nameless() -> Result<c_int> {
-    let refused = match Kernel.memfd_create(c"mounts") {
+fn nameless(form: Form) -> Result<c_int> {
+    let name = match form {
+        Form::Mounts => c"privns/mounts",
+        Form::MountInfo => c"privns/mountinfo",
+    };
+    let refused = match Kernel.memfd_create(name) {
         Err(e @ (Errno::ENOSYS | Errno::EPERM | Errno::EACCES)) => e,
         made => return made,
     };

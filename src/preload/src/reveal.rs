@@ -105,6 +105,9 @@ fn shown_link(view: View<'_>, link: &[u8], text: Name) -> Result<Name> {
     if own && link.ends_with(b"/root") {
         return Name::from(b"/");
     }
+    if let Some(name) = crate::mounts::link_text(link, text.as_bytes()) {
+        return Ok(name);
+    }
     // A removed file's text ends in " (deleted)", and so does its name here.
     let name = resolve::name_of(view.table()?.index(), text.as_bytes(), seq);
     match name.and_then(|name| view.from_root(name)) {
@@ -149,7 +152,12 @@ pub(crate) fn cwd() -> Result<Name> {
         let mut host = Name::new();
         return Kernel.getcwd(&mut host).map(|()| host);
     };
-    let mut name = view.from_root(view.cwd_name()?)?;
+    let name = match view.cwd_name() {
+        // The kernel says so to a directory deeper than it has words for.
+        Err(Errno::ENAMETOOLONG | Errno::ERANGE) => view.deep_cwd(),
+        name => name,
+    };
+    let mut name = view.from_root(name?)?;
     if name.as_bytes().is_empty() {
         name.push(b"/")?;
     }

@@ -1,9 +1,10 @@
 //! The relatives of execve that libc is left out of: those without an
 //! environment, and those that search PATH (exec(3)).
 
+use crate::arguments::count;
 use crate::call::{set_errno, Ret};
-use crate::exec::{count, exec_at, Strings};
-use crate::handover::Block;
+use crate::exec::{exec_at, Strings};
+use crate::strings::Block;
 use core::ffi::{c_char, c_int, CStr};
 use privns_abi::{path, Errno, Result};
 use privns_host::HotName;

@@ -6,7 +6,7 @@
 use crate::call::set_errno;
 use crate::exec::{exec_at, Strings};
 use crate::real::{alone, real};
-use crate::{descriptors, handover, open, reveal, search, PROCESS};
+use crate::{descriptors, open, reveal, search, strings, PROCESS};
 use core::ffi::{c_char, c_int, c_void};
 use privns_abi::{Errno, Result};
 use privns_host::sys;
@@ -45,7 +45,7 @@ pub(crate) unsafe fn posix_spawnp(
 pub(crate) fn with_guest<R>(make: impl FnOnce() -> R) -> R {
     PROCESS.invite();
     let made = make();
-    PROCESS.dismiss(&mut handover::free);
+    PROCESS.dismiss(&mut strings::free);
     made
 }
 

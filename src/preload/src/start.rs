@@ -1,8 +1,9 @@
 //! How a process comes into its family: the constructor, which runs before any
 //! other library's, while there is one thread.
 
-use crate::handover::{self, Next, Settings};
+use crate::handover::{self, Settings};
 use crate::log::{self, Level};
+use crate::strings::Next;
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, CStr};
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -60,11 +61,16 @@ unsafe extern "C" fn start(argc: c_int, argv: *const *const c_char, env: *const 
         }
         return;
     };
+    if handed == c"-" {
+        return;
+    }
     match join(handed.to_bytes(), &env) {
         Ok(()) => {}
         Err(Errno::EPERM) => {
             // After su: the family is another user's, and so is not ours.
             complain(b"privns: the namespace belongs to another user: the host's is used\n");
+            // SAFETY: our environment, before any other library's constructor.
+            unsafe { handover::decline(env.0) };
             return;
         }
         Err(error) => {
@@ -102,6 +108,9 @@ unsafe extern "C" fn start(argc: c_int, argv: *const *const c_char, env: *const 
 }
 
 fn say_hello(patched: bool, symbols: bool) {
+    if !log::hears(Level::Error) {
+        return;
+    }
     let mut name = Name::new();
     let _ = Kernel.readlinkat(libc::AT_FDCWD, c"/proc/self/exe", &mut name);
     let how: &[u8] = if patched { b"libc's entries" } else { b"exported symbols" };

@@ -75,8 +75,10 @@ pub(crate) unsafe fn stat_at(
         // SAFETY: the kernel has just filled it.
         Ok((done, unsafe { (*buf).st_mode }))
     };
+    // SAFETY: the buffer that the kernel has filled.
+    let uncount = || unsafe { (*buf).st_nlink = 1 };
     // SAFETY: passed on.
-    unsafe { look_at(dirfd, path, flags, look) }
+    unsafe { look_at(dirfd, path, flags, look, uncount) }
 }
 
 pub(crate) unsafe fn statx(
@@ -95,16 +97,25 @@ pub(crate) unsafe fn statx(
         // SAFETY: the kernel has just filled it.
         Ok((done, u32::from(unsafe { (*buf).stx_mode })))
     };
+    // SAFETY: the buffer that the kernel has filled.
+    let uncount = || unsafe { (*buf).stx_nlink = 1 };
     // SAFETY: passed on.
-    unsafe { look_at(dirfd, path, flags, look) }.ret()
+    unsafe { look_at(dirfd, path, flags, look, uncount) }.ret()
 }
 
+/// Looks at what a name leads to.
+///
+/// A directory that lists more than the host's has (a union, or with mount
+/// points below) is said by `uncount` to have one link, as on file systems that
+/// count none: programs that walk trees (fts(3) with FTS_NOSTAT) take a greater
+/// count for the number of directories in it, and would pass the others over.
 #[inline]
 unsafe fn look_at(
     dirfd: c_int,
     path: *const c_char,
     flags: c_int,
     look: impl Fn(c_int, *const c_char, bool) -> Result<(usize, u32)>,
+    uncount: impl Fn(),
 ) -> Result<usize> {
     let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
     let view = match crate::PROCESS.view() {
@@ -115,18 +126,29 @@ unsafe fn look_at(
     let name = unsafe { CStr::from_ptr(path) };
     if name.is_empty() {
         // The descriptor itself (AT_EMPTY_PATH), or ENOENT.
-        return look(dirfd, path, follow).map(|(done, _)| done);
+        let (done, mode) = look(dirfd, path, follow)?;
+        if is_dir(mode) && !view.shown(dirfd).plain {
+            uncount();
+        }
+        return Ok(done);
     }
     let last = if follow { Last::FOLLOW } else { Last::NO_FOLLOW };
     let named = Named { dirfd, path, last, does: Does::Read };
     let mut to = Target::new();
     named.tell(view.locate(dirfd, name, last, &mut to))?;
     let (dir, at) = named.args(&mut to);
-    let (done, mode) = look(dir, at, to.magic && follow)?;
-    if !follow || to.exact || mode & libc::S_IFMT != libc::S_IFLNK {
-        return Ok(done);
+    let (mut done, mut mode) = look(dir, at, to.magic && follow)?;
+    if follow && !to.exact && mode & libc::S_IFMT == libc::S_IFLNK {
+        named.tell(view.locate_exact(dirfd, name, last, &mut to))?;
+        let (dir, at) = named.args(&mut to);
+        (done, mode) = look(dir, at, to.magic)?;
     }
-    named.tell(view.locate_exact(dirfd, name, last, &mut to))?;
-    let (dir, at) = named.args(&mut to);
-    look(dir, at, to.magic).map(|(done, _)| done)
+    if !to.plain && is_dir(mode) {
+        uncount();
+    }
+    Ok(done)
+}
+
+fn is_dir(mode: u32) -> bool {
+    mode & libc::S_IFMT == libc::S_IFDIR
 }

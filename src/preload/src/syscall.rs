@@ -6,7 +6,8 @@
 
 use crate::call::Ret;
 use crate::{
-    descriptors, dirs, exec, names, open, pairs, reveal, sockets, stat, variadic::vfork, PROCESS,
+    admin, descriptors, dirs, exec, names, open, pairs, reveal, sockets, stat, variadic::vfork,
+    PROCESS,
 };
 use core::arch::naked_asm;
 use core::ffi::{c_char, c_long, CStr};
@@ -171,6 +172,15 @@ unsafe extern "C" fn route(
             libc::SYS_accept4 => to!(sockets::accept4(a, b, c, d)),
             libc::SYS_getsockname => to!(sockets::getsockname(a, b, c)),
             libc::SYS_getpeername => to!(sockets::getpeername(a, b, c)),
+            libc::SYS_sendmmsg => to!(sockets::sendmmsg(a, b, c, d)),
+            libc::SYS_recvmmsg => to!(sockets::recvmmsg(a, b, c, d, e)),
+            libc::SYS_mount => to!(admin::mount(text(a), text(b), text(c), d, e)),
+            libc::SYS_umount2 => to!(admin::umount2(text(a), b)),
+            libc::SYS_chroot => to!(admin::chroot(text(a))),
+            libc::SYS_pivot_root => to!(admin::pivot_root(text(a), text(b))),
+            libc::SYS_open_tree => to!(admin::open_tree(a, text(b), c)),
+            libc::SYS_move_mount => to!(admin::move_mount(a, text(b), c, text(d), e)),
+            libc::SYS_mount_setattr => to!(admin::mount_setattr(a, text(b), c, d, e)),
             libc::SYS_execve => to!(exec::execve(text(a), b, c)),
             libc::SYS_execveat => to!(exec::execveat(a, text(b), c, d, e)),
             libc::SYS_clone | libc::SYS_clone3 => forks(number, [a, b, c, d, e, f]),

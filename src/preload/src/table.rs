@@ -8,6 +8,7 @@
 
 /// The C types of the signatures.
 pub(crate) mod types {
+    pub(crate) use crate::fts::{Entry, Order, Stream};
     pub(crate) use crate::scan::{Compare, OnError, Select};
     pub(crate) use crate::walk::{Visit, VisitPlace};
     pub(crate) use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
@@ -155,6 +156,8 @@ crate::row::rows! {
     Entry dup2 __dup2: descriptors::dup2(from: c_int, to: c_int) -> c_int;
     Entry dup3: descriptors::dup3(from: c_int, to: c_int, flags: c_int) -> c_int;
     Entry fcntl fcntl64 + __fcntl64_nocancel: descriptors::fcntl(fd: c_int, command: c_int, arg: size_t) -> c_int;
+    Symbol fstat fstat64: descriptors::fstat(fd: c_int, buf: *mut Stat) -> c_int;
+    Symbol __fxstat __fxstat64: descriptors::fxstat(version: c_int, fd: c_int, buf: *mut Stat) -> c_int;
     Symbol fchmod: descriptors::fchmod(fd: c_int, mode: mode_t) -> c_int;
     Symbol fchown: descriptors::fchown(fd: c_int, uid: uid_t, gid: gid_t) -> c_int;
     Symbol futimens: descriptors::futimens(fd: c_int, times: *const timespec) -> c_int;
@@ -210,6 +213,12 @@ crate::row::rows! {
         scan::glob(pattern: *const c_char, flags: c_int, on_error: OnError, into: *mut glob_t) -> c_int;
     Symbol ftw ftw64: walk::ftw(dir: *const c_char, visit: Visit, fds: c_int) -> c_int;
     Symbol nftw nftw64: walk::nftw(dir: *const c_char, visit: VisitPlace, fds: c_int, flags: c_int) -> c_int;
+    Symbol fts_open fts64_open:
+        fts::fts_open(paths: *const *const c_char, options: c_int, order: Order) -> *mut Stream;
+    Symbol fts_read fts64_read: fts::fts_read(stream: *mut Stream) -> *mut Entry;
+    Symbol fts_children fts64_children: fts::fts_children(stream: *mut Stream, how: c_int) -> *mut Entry;
+    Symbol fts_set fts64_set: fts::fts_set(stream: *mut Stream, entry: *mut Entry, how: c_int) -> c_int;
+    Symbol fts_close fts64_close: fts::fts_close(stream: *mut Stream) -> c_int;
 
     // Streams.
     Symbol fopen fopen64 _IO_fopen: streams::fopen(path: *const c_char, mode: *const c_char) -> *mut FILE;

@@ -150,7 +150,7 @@ extern "C" fn before() {
 
 /// In the parent: the child has run its program or has ended.
 extern "C" fn after(done: isize) -> c_int {
-    PROCESS.dismiss(&mut crate::handover::free);
+    PROCESS.dismiss(&mut crate::strings::free);
     match Errno::from_ret(done) {
         Ok(pid) => pid as c_int,
         Err(error) => {

@@ -8,7 +8,7 @@ use privns_servers::{How, Limits, Server, Tree, Who, tree::read_bytes};
 /// How many files there are. Node 0 is the root, node N the file `N`.
 const FILES: u64 = 100;
 /// The tree.
-struct Squares;
+pub(crate) struct Squares;
 
 impl Tree for Squares {
     type Node = u64;

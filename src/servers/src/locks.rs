@@ -41,13 +41,50 @@ impl Held {
     }
 }
 
-/// Ranges that one file may have locked at most.
+/// Ranges that one file may have locked at most, and all of a server's.
 const RANGES_MAX: usize = 4096;
+const ALL_MAX: usize = 65_536;
 
 /// The locks of a server, by qid path.
 #[derive(Debug, Default)]
 pub struct Locks {
-    files: Mutex<HashMap<u64, Vec<Held>>>,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    files: HashMap<u64, Vec<Held>>,
+    /// Ranges of all files together.
+    all: usize,
+}
+
+impl Table {
+    /// Changes what is held on a file, by which `more` ranges are added at most.
+    ///
+    /// # Errors
+    /// ENOLCK when there are too many for it.
+    fn change(
+        &mut self,
+        file: u64,
+        more: usize,
+        change: impl FnOnce(&mut Vec<Held>),
+    ) -> Result<()> {
+        let held = self.files.entry(file).or_default();
+        let before = held.len();
+        let room = more == 0 || (before + more <= RANGES_MAX && self.all + more <= ALL_MAX);
+        if room {
+            change(held);
+        }
+        self.all = self.all - before + held.len();
+        if held.is_empty() {
+            self.files.remove(&file);
+        }
+        if room { Ok(()) } else { Err(Errno::ENOLCK) }
+    }
+
+    fn conflict(&self, file: u64, want: &Held) -> Option<&Held> {
+        self.files.get(&file)?.iter().find(|h| h.conflicts(want))
+    }
 }
 
 impl Locks {
@@ -57,49 +94,44 @@ impl Locks {
     /// # Errors
     /// ENOLCK when the file has too many.
     pub fn take(&self, file: u64, want: Held) -> Result<bool> {
-        let mut files = self.files.lock();
-        let held = files.entry(file).or_default();
-        if held.iter().any(|h| h.conflicts(&want)) {
+        let mut table = self.table.lock();
+        if table.conflict(file, &want).is_some() {
             return Ok(false);
         }
-        if held.len() + 2 > RANGES_MAX {
-            return Err(Errno::ENOLCK);
-        }
-        carve(held, &want.owner, want.start, want.end);
-        held.push(want);
+        table.change(file, 2, |held| {
+            carve(held, &want.owner, want.start, want.end);
+            held.push(want);
+        })?;
         Ok(true)
     }
 
     /// Gives up what the owner holds in a range.
     ///
     /// # Errors
-    /// ENOLCK when splitting a range makes too many.
+    /// ENOLCK when a hole in the middle of a range makes too many.
     pub fn release(&self, file: u64, owner: &Owner, start: u64, end: u64) -> Result<()> {
-        let mut files = self.files.lock();
-        let Some(held) = files.get_mut(&file) else { return Ok(()) };
-        if held.len() + 1 > RANGES_MAX {
-            return Err(Errno::ENOLCK);
-        }
-        carve(held, owner, start, end);
-        if held.is_empty() {
-            files.remove(&file);
-        }
-        Ok(())
+        let mut table = self.table.lock();
+        // Only a hole in the middle of a range makes one more of it.
+        let holed = |h: &Held| h.owner == *owner && h.start < start && end < h.end;
+        let more = table.files.get(&file).is_some_and(|held| held.iter().any(holed));
+        table.change(file, more.into(), |held| carve(held, owner, start, end))
     }
 
     /// The first lock that is in the way of this one.
     pub fn in_the_way(&self, file: u64, want: &Held) -> Option<Held> {
-        self.files.lock().get(&file)?.iter().find(|h| h.conflicts(want)).cloned()
+        self.table.lock().conflict(file, want).cloned()
     }
 
     /// Gives up all that was taken through an open file.
     pub fn closed(&self, file: u64, through: u64) {
-        let mut files = self.files.lock();
-        if let Some(held) = files.get_mut(&file) {
-            held.retain(|h| h.through != through);
-            if held.is_empty() {
-                files.remove(&file);
-            }
+        let mut table = self.table.lock();
+        let Some(held) = table.files.get_mut(&file) else { return };
+        let before = held.len();
+        held.retain(|h| h.through != through);
+        let left = held.len();
+        table.all -= before - left;
+        if left == 0 {
+            table.files.remove(&file);
         }
     }
 }
@@ -159,10 +191,23 @@ mod tests {
     }
 
     #[test]
+    fn there_are_only_so_many() {
+        let locks = Locks::default();
+        let taken = (0..).map_while(|i| locks.take(1, lock(1, true, 2 * i, 2 * i + 1)).ok());
+        assert_eq!(taken.count(), RANGES_MAX - 1);
+        let owner = lock(1, true, 0, 0).owner;
+        assert_eq!(locks.release(1, &owner, 0, 4000), Ok(()), "less can always be had");
+        locks.closed(1, 1);
+        assert_eq!(locks.take(1, lock(1, true, 0, 1)), Ok(true));
+        assert_eq!(locks.table.lock().all, 1);
+    }
+
+    #[test]
     fn closing_gives_up_what_was_taken_through_it() {
         let locks = Locks::default();
         locks.take(1, lock(1, true, 0, 10)).unwrap();
         locks.closed(1, 1);
-        assert!(locks.files.lock().is_empty());
+        let table = locks.table.lock();
+        assert_eq!((table.files.len(), table.all), (0, 0));
     }
 }

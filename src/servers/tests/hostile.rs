@@ -8,7 +8,8 @@ use common::{DirRig, Ease, Rig, Speech, mem};
 use privns_ninep::attr::mode;
 use privns_ninep::client::flags;
 use privns_ninep::message::{
-    Body, Rlerror, Rversion, Tattach, Tclunk, Tlopen, Tread, Tversion, Twalk, split,
+    Body, Rlerror, Rversion, Tattach, Tclunk, Tlopen, Tread, Tversion, Twalk, Txattrcreate,
+    Txattrwalk, split,
 };
 use privns_ninep::name::Name;
 use privns_ninep::wire::{Few, Unix};
@@ -218,13 +219,32 @@ fn fids_are_limited_and_connections_too() {
 }
 
 #[test]
+fn extended_attributes_are_held_up_to_a_limit() {
+    let rig = mem();
+    let (c, root) = rig.attached(Speech::Linux);
+    c.make(&root, b"f", b"");
+    let (f, _) = c.walk(&root, &[b"f"]).unwrap();
+    c.set_xattr(&f, b"user.big", &[1; 65_536], 0).unwrap();
+    let mut raw = Raw::attached(&rig);
+    assert_eq!(raw.walk(0, 1, &[b"f"]), None);
+    let walk = |newfid| Txattrwalk { fid: 1, newfid, name: b"user.big" };
+    let refused = (2..200).find_map(|fid| raw.error(&walk(fid)));
+    assert_eq!(refused, Some(Errno::ENOMEM));
+    assert_eq!(raw.error(&Tclunk { fid: 2 }), None);
+    assert_eq!(raw.error(&walk(2)), None, "room comes back");
+    assert_eq!(c.xattr(&f, b"user.big").unwrap().len(), 65_536, "others have their own");
+    let create = Txattrcreate { fid: 1, name: b"user.x", size: u64::MAX, flags: 0 };
+    assert_eq!(raw.error(&create), Some(Errno::E2BIG));
+}
+
+#[test]
 fn a_client_that_does_not_attach_is_sent_away() {
-    let limits = Limits { attach: Duration::from_millis(50), ..Limits::default() };
+    let limits = Limits { attach: Duration::from_millis(400), ..Limits::default() };
     let rig = Server::new(privns_servers::mem::Mem::new(1 << 20), false, limits);
     let mut silent = Raw::new(&rig);
     assert_eq!(silent.reply(), None);
     let mut quiet = Raw::attached(&rig);
-    std::thread::sleep(Duration::from_millis(150));
+    std::thread::sleep(Duration::from_millis(800));
     assert_eq!(quiet.error(&Tclunk { fid: 0 }), None, "an attached one may be silent");
 }
 

@@ -55,7 +55,6 @@ pub fn main(args: Vec<OsString>) -> i32 {
 }
 
 fn run(request: &Request) -> Result<(), Failure> {
-    raise_descriptor_limit();
     match &request.what {
         Some(What::Dir(path)) => {
             let at = Path::new(OsStr::from_bytes(path));
@@ -68,14 +67,17 @@ fn run(request: &Request) -> Result<(), Failure> {
     }
 }
 
-/// Every fid of a served directory is a descriptor, so the usual soft limit
-/// would be met soon. Nothing here uses select(2), for which it is kept low.
-fn raise_descriptor_limit() {
+/// Every fid of a served directory is a descriptor, and two when it is open, so
+/// the usual soft limit would be met soon. Nothing here uses select(2), for
+/// which it is kept low. One client gets a part of what there is.
+fn limits() -> Limits {
     let limit = rustix::process::getrlimit(Resource::Nofile);
-    let _ = rustix::process::setrlimit(
-        Resource::Nofile,
-        Rlimit { current: limit.maximum, maximum: limit.maximum },
-    );
+    let all = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let raised = rustix::process::setrlimit(Resource::Nofile, all);
+    let most = if raised.is_ok() { limit.maximum } else { limit.current };
+    let most = most.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+    let usual = Limits::default();
+    Limits { fids: usual.fids.min(most / 8).max(64), ..usual }
 }
 
 /// What tmpfs takes by default (tmpfs(5)).
@@ -119,7 +121,7 @@ impl Signals {
 fn serve<T: Tree>(request: &Request, tree: T) -> Result<(), Failure> {
     let failed = |what: &'static str| move |e| Failure::new(what, crate::world::of_io(&e));
     let signals = Signals::catch().map_err(failed("signals"))?;
-    let server = Server::new(tree, request.read_only, Limits::default());
+    let server = Server::new(tree, request.read_only, limits());
     if request.stdio {
         return serve_stdio(server, &signals).map_err(failed("--stdio"));
     }

@@ -9,6 +9,21 @@
 //! - `old`: the same operations in 9P2000 and 9P2000.u
 //! - `start`: agreeing on a dialect, attaching
 //!
+//! What servers do that no manual says, and where it is met:
+//!
+//! | server | what | where |
+//! |---|---|---|
+//! | diod, ganesha, unpfs | an unknown version gets an error, or `unknown` | `start` |
+//! | u9fs, aio9p | an extension is stripped: 9P2000 is said to an offer of .L | `start` |
+//! | ganesha | errors of type 107 with a number in .L | `io::error_of` |
+//! | ganesha | crashes on large reads | `start`, `FRAGILE` |
+//! | ganesha | no fid from 1024 on; reads no count that is too small | [`crate::pool`], `ops` |
+//! | diod | a short walk leaves the new fid bound | `ops::walked` |
+//! | diod, unpfs | requests sent together are answered out of order | `ops::open_at` |
+//! | diod, unpfs, ganesha | leave their export on `..` or `/` | `ops::walk` refuses them |
+//! | unpfs | listings longer than asked | bounded by the frame alone |
+//! | all | directory cookies are no positions | passed through |
+//!
 //! Two *roles* are handed round under the monitor: the writer's (`writing`),
 //! so that frames do not mix, and the reader's (holding the `framer`). A
 //! writer that finds the socket full takes the reader's role too if it is

@@ -1,7 +1,7 @@
 //! Making, moving and removing names.
 
 use super::errno;
-use super::node::{Node, magic};
+use super::node::{ALLOWED, Node, magic};
 use crate::tree::How;
 use privns_abi::{Errno, Result};
 use privns_ninep::NONUM;
@@ -47,7 +47,8 @@ impl Node {
     }
 
     fn create_new(&self, name: &[u8], how: How, bits: u32) -> Result<OwnedFd> {
-        let access = OFlags::from_bits_retain(how.0 & (flags::ACCESS | flags::APPEND));
+        let asked = how.0 & ALLOWED & !(flags::TRUNC | flags::DIRECTORY);
+        let access = OFlags::from_bits_retain(asked);
         let flags = access | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(bits)).map_err(errno)
     }

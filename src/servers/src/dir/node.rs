@@ -20,7 +20,8 @@ pub struct Node {
 /// A step: to the entry itself, whatever it is.
 pub(super) const STEP: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// The bits of open(2) that a client may ask for.
-const ALLOWED: u32 = flags::ACCESS | flags::TRUNC | flags::APPEND | flags::DIRECTORY | O_SYNC;
+pub(super) const ALLOWED: u32 =
+    flags::ACCESS | flags::TRUNC | flags::APPEND | flags::DIRECTORY | O_SYNC;
 const O_SYNC: u32 = 0o4_010_000;
 /// Longest extended attribute or list of their names (xattr(7)).
 const XATTR_MAX: usize = 65_536;

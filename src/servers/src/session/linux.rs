@@ -188,6 +188,7 @@ impl<T: Tree> Session<T> {
         };
         let size = value.len() as u64;
         let mut new = Fid::new(fid.node.clone(), fid.who.clone());
+        self.hold_xattr(value.len())?;
         new.use_ = Use::XattrRead(value);
         self.insert(m.newfid, new);
         a.send(&Rxattrwalk { size })
@@ -196,10 +197,11 @@ impl<T: Tree> Session<T> {
     fn xattr_create(&mut self, m: &Txattrcreate<'_>, a: &mut Answer<'_>) -> Result<()> {
         self.writable()?;
         let size = usize::try_from(m.size).ok().filter(|n| *n <= XATTR_MAX).ok_or(Errno::E2BIG)?;
-        let fid = self.fid_mut(m.fid)?;
-        if !matches!(fid.use_, Use::Nothing) || m.name.is_empty() {
+        if !matches!(self.fid(m.fid)?.use_, Use::Nothing) || m.name.is_empty() {
             return Err(Errno::EINVAL);
         }
+        self.hold_xattr(size)?;
+        let fid = self.fid_mut(m.fid)?;
         let name = m.name.to_vec();
         fid.use_ = Use::XattrWrite { name, value: Vec::new(), size, flags: m.flags };
         a.send(&Rxattrcreate {})

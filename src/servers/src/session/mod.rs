@@ -139,16 +139,20 @@ pub struct Session<T: Tree> {
     agreed: Option<Agreed>,
     attached: bool,
     fids: HashMap<u32, Fid<T>>,
+    /// Bytes of extended attributes that fids hold or are to take.
+    xattrs: usize,
 }
 
 /// Longest extended attribute (xattr(7)).
 const XATTR_MAX: usize = 65_536;
+/// What all fids of a connection may hold of them together, bytes.
+const XATTRS_MAX: usize = 4 << 20;
 
 impl<T: Tree> Session<T> {
     /// A connection on which nothing was said yet.
     #[must_use]
     pub fn new(common: Arc<Common<T>>, peer: Peer) -> Self {
-        Session { common, peer, agreed: None, attached: false, fids: HashMap::new() }
+        Session { common, peer, agreed: None, attached: false, fids: HashMap::new(), xattrs: 0 }
     }
 
     /// Largest message that the client may send.
@@ -222,7 +226,7 @@ impl<T: Tree> Session<T> {
     fn who(&self, m: &Tattach<'_>) -> Result<Who> {
         let asked = m.n_uname.0;
         let named = self.agreed.is_some_and(|a| a.dialect != Dialect::Base) && asked != NONUM;
-        let own = rustix::process::getuid().as_raw();
+        let own = rustix::process::geteuid().as_raw();
         let (uid, gid) = match self.peer {
             Peer::Refused => return Err(Errno::EPERM),
             Peer::Trusted => (if named { asked } else { own }, None),
@@ -460,9 +464,23 @@ impl<T: Tree> Session<T> {
         self.fids.insert(number, fid);
     }
 
+    /// Counts an extended attribute in.
+    fn hold_xattr(&mut self, size: usize) -> Result<()> {
+        if self.xattrs + size > XATTRS_MAX {
+            return Err(Errno::ENOMEM);
+        }
+        self.xattrs += size;
+        Ok(())
+    }
+
     fn take(&mut self, number: u32) -> Result<Fid<T>> {
         let fid = self.fids.remove(&number).ok_or(Errno::EBADF)?;
         self.common.counters.fids.fetch_sub(1, Relaxed);
+        self.xattrs -= match &fid.use_ {
+            Use::XattrRead(value) => value.len(),
+            Use::XattrWrite { size, .. } => *size,
+            Use::Nothing | Use::Open(_) => 0,
+        };
         Ok(fid)
     }
 
