@@ -224,14 +224,15 @@ fn a_dump_that_misses_a_source_is_refused_unless_told() {
 #[test]
 fn the_keeper_goes_with_the_last_member_and_holds_nothing() {
     let place = Place::new();
+    let family = place.family();
     let Some(sleeper) = sleeper(&place.path("")) else {
         println!("skipped: needs cc -static");
         return;
     };
     let mut command = place.command("ns-exec");
-    let command = command.args(["--family", "f", "--private"]).arg(place.path("src"));
+    let command = command.args(["--family", &family, "--private"]).arg(place.path("src"));
     let mut member = Member::start(command.arg("--").arg(&sleeper));
-    until("the family lives", || out(&place.ns(&["families", "--names"])).trim() == "f");
+    until("the family lives", || place.ns(&["--family", &family]).status.success());
     let keeper = keeper(&place);
     let status = std::fs::read_to_string(format!("/proc/{keeper}/status")).unwrap();
     assert!(!status.contains(&format!("PPid:\t{}\n", member.0.id())), "it is no child of ours");
@@ -251,28 +252,32 @@ fn the_keeper_goes_with_the_last_member_and_holds_nothing() {
 fn keeper(place: &Place) -> u32 {
     let families: serde_json::Value =
         serde_json::from_slice(&place.ns(&["families", "--json"]).stdout).unwrap();
-    families["families"][0]["keeper"].as_u64().unwrap() as u32
+    // Those of others on this machine are listed too.
+    let all = families["families"].as_array().unwrap();
+    let own = all.iter().find(|f| f["name"] == place.family()).unwrap();
+    own["keeper"].as_u64().unwrap() as u32
 }
 
 #[test]
 fn a_family_outlives_its_keeper_and_is_still_found() {
     let place = Place::new();
+    let family = place.family();
     let Some(sleeper) = sleeper(&place.path("")) else {
         println!("skipped: needs cc -static");
         return;
     };
     let mut command = place.command("ns-exec");
-    let command = command.args(["--family", "f", "--bind", "/etc", "/e", "--"]).arg(&sleeper);
+    let command = command.args(["--family", &family, "--bind", "/etc", "/e", "--"]).arg(&sleeper);
     let mut member = Member::start(command);
-    let found = || out(&place.ns(&["--family", "f"])) == "bind /etc /e\n";
+    let found = || out(&place.ns(&["--family", &family])) == "bind /etc /e\n";
     until("the family lives", found);
     Command::new("kill").args(["-9", &keeper(&place).to_string()]).status().unwrap();
     until("it is found by way of the member", found);
-    let taken = place.exec(&["--family", "f", "--bind", "/etc", "/e", "--", "true"]);
+    let taken = place.exec(&["--family", &family, "--bind", "/etc", "/e", "--", "true"]);
     assert_eq!(taken.status.code(), Some(125), "the name is still taken");
     member.kill();
     // Nobody is left to clean up: the next who takes the name does.
-    let next = place.exec(&["--family", "f", "--bind", "/etc", "/e", "--", "true"]);
+    let next = place.exec(&["--family", &family, "--bind", "/etc", "/e", "--", "true"]);
     assert!(next.status.success(), "{}", err(&next));
     place.assert_all_gone();
 }
@@ -280,8 +285,9 @@ fn a_family_outlives_its_keeper_and_is_still_found() {
 #[test]
 fn a_name_is_free_again_once_its_family_is_gone() {
     let place = Place::new();
+    let family = place.family();
     for _ in 0..20 {
-        let output = place.exec(&["--family", "f", "--bind", "/etc", "/e", "--", "true"]);
+        let output = place.exec(&["--family", &family, "--bind", "/etc", "/e", "--", "true"]);
         assert!(output.status.success(), "{}", err(&output));
     }
     place.assert_all_gone();
@@ -290,26 +296,27 @@ fn a_name_is_free_again_once_its_family_is_gone() {
 #[test]
 fn joining_by_name_and_by_process() {
     let place = Place::new();
+    let family = place.family();
     let Some(sleeper) = sleeper(&place.path("")) else {
         println!("skipped: needs cc -static");
         return;
     };
     let mut command = place.command("ns-exec");
-    let command = command.args(["--family", "f", "--bind", "/etc", "/e", "--"]).arg(&sleeper);
+    let command = command.args(["--family", &family, "--bind", "/etc", "/e", "--"]).arg(&sleeper);
     let mut member = Member::start(command);
-    until("the family lives", || place.ns(&["--family", "f"]).status.success());
+    until("the family lives", || place.ns(&["--family", &family]).status.success());
     let env = |join: &str| {
         let output = place.exec(&["--join", join, "--", "sh", "-c", "echo $PRIVNS | cut -d: -f3"]);
         assert!(output.status.success(), "{}", err(&output));
         out(&output)
     };
-    let id = env("f");
+    let id = env(&family);
     assert_eq!(env(&member.0.id().to_string()), id);
     // A program of the namespace is found there, and only there.
-    assert_eq!(place.exec(&["--join", "f", "--", "/e/passwd"]).status.code(), Some(126));
-    let gone = place.ns(&["--family", "f", "unmount", "/e"]);
+    assert_eq!(place.exec(&["--join", &family, "--", "/e/passwd"]).status.code(), Some(126));
+    let gone = place.ns(&["--family", &family, "unmount", "/e"]);
     assert!(gone.status.success(), "{}", err(&gone));
-    assert_eq!(place.exec(&["--join", "f", "--", "/e/passwd"]).status.code(), Some(127));
+    assert_eq!(place.exec(&["--join", &family, "--", "/e/passwd"]).status.code(), Some(127));
     member.kill();
     place.assert_all_gone();
 }
@@ -317,9 +324,10 @@ fn joining_by_name_and_by_process() {
 #[test]
 fn of_many_that_join_or_create_one_creates() {
     let place = Place::new();
+    let family = place.family();
     let start = |_| {
         let mut command = place.command("ns-exec");
-        command.args(["--join-or-create", "f", "--bind", "/etc", "/e", "--", "sh", "-c"]);
+        command.args(["--join-or-create", &family, "--bind", "/etc", "/e", "--", "sh", "-c"]);
         command.arg("echo $PRIVNS | cut -d: -f3; exec 1>&-; sleep 2");
         command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
     };

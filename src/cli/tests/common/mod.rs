@@ -41,6 +41,11 @@ impl Place {
         self.path(name).to_str().unwrap().to_owned()
     }
 
+    /// A name for a family that no other test has.
+    pub fn family(&self) -> String {
+        self.dir.path().file_name().unwrap().to_str().unwrap().to_owned()
+    }
+
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.path("bin").join(program));
         command.env("XDG_RUNTIME_DIR", self.path("run")).env_remove("PRIVNS").current_dir("/");
