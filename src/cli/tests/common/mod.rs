@@ -2,7 +2,7 @@
 //! is tested elsewhere. A program that the loader would preload it into runs
 //! without, on the host's files; that is enough to see what the launcher does.
 
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
@@ -48,7 +48,8 @@ impl Place {
 
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.path("bin").join(program));
-        command.env("XDG_RUNTIME_DIR", self.path("run")).env_remove("PRIVNS").current_dir("/");
+        command.env("XDG_RUNTIME_DIR", self.path("run")).env("PATH", "/usr/bin:/bin");
+        command.env_remove("PRIVNS").current_dir("/");
         command
     }
 
