@@ -17,7 +17,7 @@ pub(crate) struct Machine {
     pub kernel: String,
     /// The distribution.
     pub system: String,
-    /// Of the peers, and of git.
+    /// Of the peers.
     pub versions: Vec<String>,
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn describe() -> Machine {
         kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
             .map_or_else(|_| unknown(), |text| text.trim().to_owned()),
         system: field("/etc/os-release", "PRETTY_NAME", '='),
-        versions: ["fakechroot", "proot", "bubblewrap", "git"].iter().filter_map(version).collect(),
+        versions: ["fakechroot", "proot", "bubblewrap"].iter().filter_map(version).collect(),
     }
 }
 

@@ -154,8 +154,8 @@ fn p4_the_table_of_another_user() {
     // As su does: the variables and the descriptors stay, the user changes.
     let su = format!(
         "for fd in /proc/{pid}/fd/*; do case $(readlink $fd) in /memfd:*) n=${{fd##*/}};; esac; done
-         eval \"exec $n<>/proc/{pid}/fd/$n\"; export $(cat $T/env)
-         exec setpriv --reuid 12345 --regid 12345 --clear-groups ls /tmp/inner",
+         eval \"exec $n<>/proc/{pid}/fd/$n\"
+         exec setpriv --reuid 12345 --regid 12345 --clear-groups env $(cat $T/env) ls /tmp/inner",
         pid = member.pid()
     );
     let outcome = site.cmd("bash").args(["-c", &su]).run();

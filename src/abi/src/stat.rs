@@ -1,7 +1,7 @@
 //! The part of a file's attributes that name resolution needs.
 
 /// What `lstat` says of a file, as far as resolving names needs it
-/// (`st_mode`, `st_dev`, `st_ino`, `st_uid`, `st_gid` of stat(3type)).
+/// (`st_mode`, `st_dev`, `st_ino`, `st_uid`, `st_gid`, `st_nlink` of stat(3type)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
     /// Device number.
@@ -14,6 +14,9 @@ pub struct Stat {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Links; a directory has two, and one for each directory in it, or 1 on
+    /// file systems that do not count them.
+    pub links: u64,
 }
 
 impl Stat {

@@ -289,6 +289,11 @@ fn help_says_what_works() {
     for later in ["registry", "keygen", "tls", "munge", "announce"] {
         assert!(!text.contains(later), "{later}");
     }
+    for what in ["man", "bash", "zsh", "fish"] {
+        let done = Command::new(PROGRAM).args(["--generate", what]).output().unwrap();
+        let text = String::from_utf8(done.stdout).unwrap();
+        assert!(done.status.success() && text.contains("listen"), "{what}");
+    }
     assert_eq!(
         run("--version").stdout,
         format!("ns-serve {}\n", env!("CARGO_PKG_VERSION")).into_bytes()

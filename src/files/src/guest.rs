@@ -134,9 +134,13 @@ impl Guests {
     /// For the child of a fork, which has a copy of all that was under way in
     /// other threads.
     pub(crate) fn forked(&self) {
-        self.pid.store(Kernel.getpid(), Ordering::Relaxed);
-        self.sharing.store(0, Ordering::Relaxed);
-        self.all().for_each(|guest| guest.owner.store(0, Ordering::Relaxed));
+        // Mostly there is none, and then no page is touched: each would cost
+        // the child a fault.
+        if self.sharing.load(Ordering::Relaxed) != 0 {
+            self.pid.store(Kernel.getpid(), Ordering::Relaxed);
+            self.sharing.store(0, Ordering::Relaxed);
+            self.all().for_each(|guest| guest.owner.store(0, Ordering::Relaxed));
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What one process has of a namespace: its family's table as last seen, its
 //! working directory, its descriptors, and the directories it has resolved.
 //!
-//! - [`Process`]: all of that together, and [`Process::locate`], which every
+//! - [`Process`]: all of that together, and [`locate`], which every
 //!   call that takes a name goes through.
 //! - [`counts`]: what became of its calls.
 //! - [`fds`]: what each descriptor shows.

@@ -150,6 +150,15 @@ impl View<'_> {
         Ok(None)
     }
 
+    /// The host name of a library that `elf` needs and that only the namespace
+    /// has where `elf` says to look for it.
+    #[must_use]
+    pub fn moved_library(self, elf: &Elf, name: &[u8]) -> Option<Name> {
+        let table = self.table().ok()?;
+        let mut moved = elf.paths().split(|b| *b == b':').filter(|d| is_moved(table.index(), d));
+        moved.find_map(|dir| self.library_in(dir, name))
+    }
+
     /// The host name of a library in a directory of the namespace.
     fn library_in(self, dir: &[u8], name: &[u8]) -> Option<Name> {
         let mut whole = Name::from(if dir.is_empty() { b"." } else { dir }).ok()?;
@@ -255,5 +264,46 @@ impl Dirs<'_> {
         }
         self.found.extend_from_slice(dir);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use privns_namespace::index;
+    use privns_namespace::table::{Kind, Order, Rule, Source, Table, Verb};
+
+    fn bound(binds: &[(&str, &str)]) -> Vec<u8> {
+        let mut table = Table::new();
+        for (from, to) in binds {
+            let rule = Rule { verb: Verb::Bind, origin: Vec::new() };
+            let member = table.member(Source::Host(from.as_bytes().to_vec()), rule);
+            table.place(to.as_bytes(), Kind::Dir, Order::Replace, member, None).unwrap();
+        }
+        index::encode(&table)
+    }
+
+    #[test]
+    fn a_directory_is_moved_when_another_is_shown_there() {
+        let bytes = bound(&[("/opt/tree/usr", "/usr"), ("/srv", "/srv"), ("/a", "/new/a")]);
+        let index = Index::parse(&bytes).unwrap();
+        for dir in [&b"/usr/lib"[..], b"/usr/", b"/new/a/lib"] {
+            assert!(is_moved(index, dir), "{}", dir.escape_ascii());
+        }
+        // Shown at its own place, not covered, or not a whole name.
+        for dir in [&b"/srv/lib"[..], b"/lib", b"/usrlib", b"lib", b"", b"$ORIGIN/lib"] {
+            assert!(!is_moved(index, dir), "{}", dir.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn needed_libraries_are_listed_once() {
+        let mut todo = Vec::new();
+        let mut own = Name::from(b"/proc/self/exe").unwrap();
+        add_needed(&mut own, &mut todo).unwrap();
+        let len = todo.len();
+        assert!(todo.iter().any(|name| name.as_bytes().starts_with(b"libc.so")));
+        add_needed(&mut own, &mut todo).unwrap();
+        assert_eq!(todo.len(), len);
     }
 }

@@ -119,6 +119,27 @@ impl View<'_> {
         Ok(listing)
     }
 
+    /// The link count of the directory called `ns`, of which member `seq` says
+    /// `own`: two, and at least as many as there are directories in it. Programs
+    /// that walk trees (fts(3) with FTS_NOSTAT) pass over those beyond it. 1
+    /// where a member counts none.
+    #[must_use]
+    pub fn links(self, ns: &Name, seq: u32, own: u64) -> u64 {
+        let Some(table) = self.table().ok().filter(|_| own > 1) else { return 1 };
+        let mounts = table.index().children(ns.as_bytes()).count() as u64;
+        let mount = table.index().find(ns.as_bytes()).mount;
+        let members = mount.filter(|m| m.path() == ns.as_bytes()).map(MountRef::members);
+        let others = members.into_iter().flatten().filter(|m| m.seq() != seq);
+        let count = others.map(|member| {
+            let host = Name::from(if member.host().is_empty() { b"/" } else { member.host() });
+            match host.and_then(|mut host| Kernel.lstat(host.as_cstr()?)) {
+                Ok(directory) => directory.links.checked_sub(2),
+                Err(_) => Some(0),
+            }
+        });
+        count.sum::<Option<u64>>().map_or(1, |others| own + others + mounts)
+    }
+
     /// The entry for a mount point: the number is that of what is mounted.
     fn mounted<'n>(self, dir: &Name, name: &'n [u8], kind: u8) -> Entry<'n> {
         // A source that is missing just now keeps its place in the listing.

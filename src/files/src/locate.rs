@@ -18,7 +18,7 @@ use core::sync::atomic::Ordering;
 use privns_abi::{Errno, Result, path};
 use privns_host::kernel::{OpenHow, RESOLVE_NO_SYMLINKS};
 use privns_host::{Host, HotName, Kernel, Name};
-use privns_namespace::resolve::{Last, Located};
+use privns_namespace::resolve::{self, Last, Located};
 
 /// What to give the kernel in place of a name.
 pub struct Target {
@@ -118,6 +118,22 @@ fn goes_up(name: &[u8]) -> bool {
 }
 
 impl View<'_> {
+    /// The canonical name of a directory that has been located; one that goes
+    /// to the kernel as it was given is `dirfd` itself.
+    ///
+    /// # Errors
+    /// ENOENT when it has none.
+    pub fn name_of(self, dirfd: i32, to: &Target) -> Result<Name> {
+        if to.as_given {
+            return self.dir_name(dirfd).map(|(name, _)| name);
+        }
+        let mut host = to.name.as_bytes();
+        for end in [&b"/."[..], b"/"] {
+            host = host.strip_suffix(end).unwrap_or(host);
+        }
+        resolve::name_of(self.table()?.index(), host, to.seq)
+    }
+
     /// Finds what to give the kernel, the last component not looked at.
     ///
     /// # Errors
@@ -322,7 +338,8 @@ impl View<'_> {
         let now = self.now(&epochs);
         // The trail is known only after the walk: a change made during it must
         // be noticed, so the sum is taken again and compared.
-        let first = self.walk(libc::AT_FDCWD, dir, Last::FOLLOW)?;
+        // What is wrong with it, the walk of the whole name will say.
+        let Ok(first) = self.walk(libc::AT_FDCWD, dir, Last::FOLLOW) else { return Ok(None) };
         let sum = dirs::epochs_of(&first.trail, &epochs);
         let found = self.walk(libc::AT_FDCWD, dir, Last::FOLLOW)?;
         if found.is_union || found.mounts_below || found.magic || found.ns != first.ns {
@@ -391,7 +408,20 @@ impl View<'_> {
     #[cold]
     pub fn locate_exact(self, dirfd: i32, name: &CStr, last: Last, to: &mut Target) -> Result<()> {
         match self.walk(dirfd, name.to_bytes(), last) {
-            Ok(found) => to.take(&found),
+            Ok(found) => match to.take(&found) {
+                // Too long for a name of the host, where the directory that it
+                // is relative to is not.
+                Err(Errno::ENAMETOOLONG)
+                    if !name.to_bytes().starts_with(b"/")
+                        && !goes_up(name.to_bytes())
+                        && self.shown(dirfd).plain =>
+                {
+                    to.given(found.seq, found.read_only);
+                    to.exact = true;
+                    Ok(())
+                }
+                taken => taken,
+            },
             // A directory without a name (removed, unmounted, too deep for one, or
             // a filter of the program's own refuses to ask) is the host's to
             // search.
@@ -403,7 +433,13 @@ impl View<'_> {
                 | Errno::EPERM
                 | Errno::ENOSYS,
             ) if !name.to_bytes().starts_with(b"/") && self.dir_name(dirfd).is_err() => {
-                to.given(self.shown(dirfd).seq, false);
+                let seq = self.shown(dirfd).seq;
+                // Above what has been unmounted lies the host, and nothing of
+                // the namespace.
+                if goes_up(name.to_bytes()) && self.is_unmounted(seq)? {
+                    return Err(Errno::ENOENT);
+                }
+                to.given(seq, false);
                 to.exact = true;
                 Ok(())
             }

@@ -313,7 +313,17 @@ impl<'a> View<'a> {
     pub fn cwd_name(self) -> Result<Name> {
         let mut host = Name::new();
         Kernel.getcwd(&mut host)?;
-        resolve::name_of(self.table()?.index(), host.as_bytes(), self.process.cwd_seq())
+        let (table, seq) = (self.table()?, self.process.cwd_seq());
+        // The directory lives on for whoever stands in it; its name does not.
+        if self.is_unmounted(seq)? {
+            return Err(Errno::ENOENT);
+        }
+        resolve::name_of(table.index(), host.as_bytes(), seq)
+    }
+
+    /// Whether a member that something was reached through is there no more.
+    pub(crate) fn is_unmounted(self, seq: u32) -> Result<bool> {
+        Ok(seq != 0 && self.table()?.index().member(seq).is_none())
     }
 
     /// The canonical name of the file behind a descriptor that member `seq`

@@ -9,6 +9,8 @@ use privns_host::Kernel;
 
 /// What the beginning of a file says it is.
 #[derive(Debug, Clone)]
+// By value, since exec may run where nothing can be allocated.
+#[allow(clippy::large_enum_variant)]
 pub enum Header {
     /// `#!` and a line.
     Script(Script),
@@ -249,9 +251,9 @@ impl File<'_> {
         };
         if let Some(loader) = self.segments()?.find(|s| s.kind == PT_INTERP) {
             elf.loader = Some(self.text(loader.offset));
-            if self.wide && machine == MACHINE {
-                let _ = self.dynamic(&mut elf);
-            }
+        }
+        if self.wide && machine == MACHINE {
+            let _ = self.dynamic(&mut elf);
         }
         Some(elf)
     }

@@ -101,7 +101,7 @@ impl Tree {
             Some((ino, Node::File)) => (*ino, libc::S_IFREG | 0o644),
             Some((ino, Node::Link(_))) => (*ino, libc::S_IFLNK | 0o777),
         };
-        Stat { dev: 1, ino, mode, uid: 0, gid: 0 }
+        Stat { dev: 1, ino, mode, uid: 0, gid: 0, links: 1 }
     }
 }
 

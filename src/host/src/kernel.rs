@@ -111,6 +111,9 @@ impl Kernel {
             mode: st.st_mode,
             uid: st.st_uid,
             gid: st.st_gid,
+            // 32 bits on some architectures.
+            #[allow(clippy::useless_conversion)]
+            links: st.st_nlink.into(),
         })
     }
 

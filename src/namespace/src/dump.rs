@@ -1,7 +1,7 @@
 //! A namespace on its way to another machine: its lines, and where they come
 //! from.
 //!
-//! What travels is the text that [`crate::print`] makes, so that instances
+//! What travels is the text that [`mod@crate::print`] makes, so that instances
 //! travel as rules and every line says what it needs. A token is that text,
 //! deflated (zlib, RFC 1950, whose checksum finds what was cut or changed on
 //! the way) and in base64url (RFC 4648): no character of it means anything to

@@ -6,7 +6,7 @@
 //! - [`trail`]: what a remembered answer depends on.
 //! - [`resolve`]: from a name to a host file, component by component, as the
 //!   kernel would in such a tree.
-//! - [`file`]: lines read and written; [`build`]: lines acted upon; [`print`]:
+//! - [`mod@file`]: lines read and written; [`mod@build`]: lines acted upon; [`mod@print`]:
 //!   a table as lines; [`dump`]: lines on their way to another machine.
 //! - [`instance`]: what instances are called.
 //!
@@ -30,6 +30,7 @@ pub mod family;
 pub mod file;
 pub mod image;
 pub mod index;
+pub mod inherited;
 pub mod instance;
 pub mod print;
 pub mod resolve;

@@ -45,6 +45,9 @@ pub(crate) struct Place {
     held: c_int,
     /// The member that serves it.
     pub(crate) seq: u32,
+    /// A last component too long for any address, with the one that it is bound
+    /// as at first.
+    long: Option<(Name, Name)>,
 }
 
 impl Place {
@@ -58,7 +61,7 @@ impl Place {
         for (to, &from) in un.sun_path.iter_mut().zip(name) {
             *to = from as libc::c_char;
         }
-        Ok(Place { un, len: PATH + name.len() + 1, held, seq })
+        Ok(Place { un, len: PATH + name.len() + 1, held, seq, long: None })
     }
 
     /// The address of a host file, through a descriptor where its name is too
@@ -77,7 +80,38 @@ impl Place {
         let at = Kernel.openat(libc::AT_FDCWD, Name::from(dir)?.as_cstr()?, flags, 0)?;
         let held = numbered(at, dir);
         let _ = Kernel.close(at);
-        Place::through(held?, name, seq)
+        let held = held?;
+        let place = Place::through(held, name, seq).or_else(|_| Place::shorter(held, name, seq));
+        if place.is_err() {
+            let _ = Kernel.close(held);
+        }
+        place
+    }
+
+    fn shorter(held: c_int, name: &[u8], seq: u32) -> Result<Place> {
+        let short = alloc::format!(".privns-{:016x}", Kernel.random()?);
+        let long = Some((Name::from(short.as_bytes())?, Name::from(name)?));
+        let mut place = Place::through(held, short.as_bytes(), seq)?;
+        place.long = long;
+        Ok(place)
+    }
+
+    /// Gives what has been bound its own name, where no address holds that:
+    /// the socket can be reached by it, and shows the other (the one thing
+    /// that is not as on a short path).
+    ///
+    /// # Errors
+    /// EADDRINUSE when another has taken the name meanwhile; linkat(2)'s.
+    pub(crate) fn bound(&mut self) -> Result<()> {
+        let Some((short, long)) = &mut self.long else { return Ok(()) };
+        let (short, long) = (short.as_cstr()?.as_ptr(), long.as_cstr()?.as_ptr());
+        // SAFETY: C strings of ours.
+        let linked = unsafe {
+            let linked = sys!(libc::SYS_linkat, self.held, short, self.held, long, 0);
+            let _ = sys!(libc::SYS_unlinkat, self.held, short, 0);
+            linked
+        };
+        linked.map(drop).map_err(|e| if e == Errno::EEXIST { Errno::EADDRINUSE } else { e })
     }
 
     fn through(held: c_int, name: &[u8], seq: u32) -> Result<Place> {
@@ -89,11 +123,7 @@ impl Place {
             text.push(b"/")?;
             text.push(name)?;
         }
-        let place = Place::new(text.as_bytes(), held, seq);
-        if place.is_err() {
-            let _ = Kernel.close(held);
-        }
-        place
+        Place::new(text.as_bytes(), held, seq)
     }
 
     pub(crate) fn args(&self) -> (*const c_void, usize) {
@@ -216,12 +246,12 @@ pub(crate) fn served(view: View<'_>, fd: c_int, seq: u32) {
 /// `addr` has `room` bytes, of which the first `len` are written.
 #[inline]
 pub(crate) unsafe fn show(fd: c_int, addr: *mut c_void, room: usize, len: &mut socklen_t) {
+    let Some(view) = PROCESS.view() else { return };
     // SAFETY: the caller's promise.
-    if let (Some(view), true) =
-        (PROCESS.view(), unsafe { names_file(addr, room.min(*len as usize)) })
-    {
-        // SAFETY: as above.
-        unsafe { show_name(view, fd, addr, room, len) };
+    unsafe {
+        if names_file(addr, room.min(*len as usize)) {
+            show_name(view, fd, addr, room, len);
+        }
     }
 }
 

@@ -17,6 +17,12 @@ pub(crate) fn set_errno(error: Errno) {
     unsafe { *libc::__errno_location() = error.0 };
 }
 
+/// The error of the libc function, or of the row, that has just failed.
+pub(crate) fn errno() -> Errno {
+    // SAFETY: the calling thread's errno.
+    Errno(unsafe { *libc::__errno_location() })
+}
+
 /// A result as a C function gives it: -1 and errno, or a number.
 pub(crate) trait Ret {
     /// The number, or -1 with errno set.
@@ -172,11 +178,16 @@ impl Named {
             Does::Make if to.at_mount => Err(Errno::EEXIST),
             Does::Unlink if self.mode(to).is_ok_and(is_dir) => Err(Errno::EISDIR),
             Does::Rmdir if !self.mode(to).is_ok_and(is_dir) => Err(Errno::ENOTDIR),
-            Does::Unlink | Does::Rmdir if to.at_mount => Err(Errno::EBUSY),
+            Does::Unlink | Does::Rmdir if to.at_mount || self.is_root() => Err(Errno::EBUSY),
             // What is mounted below it is in it.
             Does::Rmdir => Err(Errno::ENOTEMPTY),
             _ => Ok(()),
         }
+    }
+
+    fn is_root(self) -> bool {
+        // SAFETY: located already as a C string.
+        unsafe { CStr::from_ptr(self.path) }.to_bytes().iter().all(|&b| b == b'/')
     }
 
     /// The type and permission bits of the last component itself.

@@ -26,7 +26,14 @@ pub(crate) unsafe fn fstat(fd: c_int, buf: *mut libc::stat) -> c_int {
         return Err(Errno::EBADF).ret();
     }
     // SAFETY: the program's own arguments.
-    unsafe { sys!(libc::SYS_fstat, fd, buf) }.ret()
+    let done = unsafe { sys!(libc::SYS_fstat, fd, buf) };
+    if let (Ok(_), Some(view)) = (&done, PROCESS.view()) {
+        // SAFETY: the kernel has just filled it.
+        let st = unsafe { &mut *buf };
+        let recount = |links: crate::stat::Links<'_>| st.st_nlink = links(st.st_nlink);
+        crate::stat::recount_open(view, fd, st.st_mode, recount);
+    }
+    done.ret()
 }
 
 pub(crate) unsafe fn fxstat(version: c_int, fd: c_int, buf: *mut libc::stat) -> c_int {

@@ -171,6 +171,11 @@ impl Exec<'_> {
             // SAFETY: the program's own name.
             command: hidden.then(|| path::file_name(unsafe { name_of(&self.named) })),
             libraries: libraries.path.as_deref(),
+            program: libraries
+                .loader
+                .as_ref()
+                .map(|_| self.to.name.as_bytes())
+                .filter(|n| !n.is_empty()),
         };
         let env = match found.secure {
             true => None,

@@ -151,6 +151,11 @@ fn ours(view: View<'_>, wanted: &Wanted<'_>) -> Result<Short> {
         let _ = write!(text, "{separator}f{fd}={seq}");
         separator = ";";
     }
+    if let Some(program) = wanted.program {
+        let _ = write!(text, "{separator}e{}=", program.len());
+        text.push(program);
+        separator = ";";
+    }
     if view.process.is_rooted() {
         let root = view.root()?;
         let _ = write!(text, "{separator}r{}=", root.as_bytes().len());
@@ -184,7 +189,7 @@ pub(crate) fn take(view: View<'_>, inherited: &Inherited<'_>) -> Result<()> {
     while let Some((kind, text)) = rest.split_first() {
         let end = match kind {
             b'n' => None,
-            b'r' => root_end(text),
+            b'r' | b'e' => counted_end(text),
             _ => text.iter().position(|b| *b == b';'),
         };
         let (item, left) = text.split_at(end.unwrap_or(text.len()));
@@ -199,9 +204,10 @@ pub(crate) fn take(view: View<'_>, inherited: &Inherited<'_>) -> Result<()> {
                     view.process.fds.set_seq(fd as c_int, seq);
                 }
             }
-            b'r' => {
-                let name = item.splitn(2, |b| *b == b'=').nth(1).unwrap_or_default();
-                view.process.set_root(name)?;
+            b'r' => view.process.set_root(counted(item))?,
+            b'e' => {
+                let name = Box::into_raw(Box::new(Name::from(counted(item))?));
+                PROGRAM.store(name, Ordering::Release);
             }
             b'n' => name_command(item),
             _ => {}
@@ -211,11 +217,26 @@ pub(crate) fn take(view: View<'_>, inherited: &Inherited<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Where the root's item ends: its name is counted, for it may hold anything.
-fn root_end(text: &[u8]) -> Option<usize> {
+/// Where an item with a name ends: names are counted, for they may hold
+/// anything.
+fn counted_end(text: &[u8]) -> Option<usize> {
     let digits = text.iter().position(|b| *b == b'=')?;
     let len: usize = core::str::from_utf8(text.get(..digits)?).ok()?.parse().ok()?;
     digits.checked_add(1)?.checked_add(len).filter(|end| *end <= text.len())
+}
+
+fn counted(item: &[u8]) -> &[u8] {
+    item.splitn(2, |b| *b == b'=').nth(1).unwrap_or_default()
+}
+
+/// The program's file, where the kernel takes the loader for it.
+static PROGRAM: AtomicPtr<Name> = AtomicPtr::new(core::ptr::null_mut());
+
+/// The host name of the program's file, where `/proc/self/exe` leads to the
+/// loader that runs it.
+pub(crate) fn program() -> Option<&'static [u8]> {
+    // SAFETY: null, or a box that was leaked into it.
+    unsafe { PROGRAM.load(Ordering::Acquire).as_ref() }.map(Name::as_bytes)
 }
 
 /// A script is known by its own name, not by its interpreter's (pkill, ps).
@@ -234,6 +255,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) exe: u32,
     /// A sanitizer's runtime, which must come first in LD_PRELOAD.
     pub(crate) first: Option<&'a [u8]>,
+    /// The host name of its file, where the kernel is given the loader's.
+    pub(crate) program: Option<&'a [u8]>,
     /// The name that it is called by, where the kernel sees another.
     pub(crate) command: Option<&'a [u8]>,
     /// Where its libraries are searched for first.

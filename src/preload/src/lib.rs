@@ -1,16 +1,16 @@
 //! `libprivns.so`: the table of intercepted calls, and nothing that thinks.
 //!
-//! - [`table`]: one row a call. From it come the exported symbol, the patch of
+//! - `table`: one row a call. From it come the exported symbol, the patch of
 //!   libc's own entry, and the inventory that tests compare with the surface
 //!   of libc.
-//! - [`start`]: how a process comes into its family.
+//! - `start`: how a process comes into its family.
 //! - the other modules: what a row does. Raw pointers become values here, the
 //!   crates below decide, and the kernel is entered by a raw system call: a
 //!   patched entry cannot be called as "the real one".
 //!
 //! What runs here runs in signal handlers, under malloc's lock, in a vfork
 //! child and in the child of a fork of a threaded program. So nothing takes a
-//! lock, nothing calls malloc (our allocator is our own, see [`memory`]), no
+//! lock, nothing calls malloc (our allocator is our own, see `memory`), no
 //! thread-local has a destructor, and nothing panics: a panic would abort the
 //! program that we are guests of.
 

@@ -85,7 +85,9 @@ impl Sink {
         let place = match number {
             Some(fd) => {
                 // Away from the numbers that programs redirect and close.
-                let fd = Kernel.dup_from(fd.into(), 900, true).or(Err(Errno::EBADF))?;
+                let high = [900, 200, 3].into_iter();
+                let dup = |above| Kernel.dup_from(fd.into(), above, true).ok();
+                let fd = high.filter_map(dup).next().ok_or(Errno::EBADF)?;
                 let st = Kernel.fstat(fd)?;
                 Place::Open { fd, dev: st.dev, ino: st.ino }
             }

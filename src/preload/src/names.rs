@@ -53,11 +53,35 @@ pub(crate) unsafe fn faccessat(
     mode: c_int,
     flags: c_int,
 ) -> c_int {
-    let named = Named::flags(dirfd, path, flags, Does::Read);
     let ask = |dirfd: c_int, path: *const c_char| {
         // SAFETY: a name that is the program's or ours.
         unsafe { access_at(dirfd, path, mode, flags) }
     };
+    // SAFETY: passed on.
+    unsafe { ask_access(Named::flags(dirfd, path, flags, Does::Read), mode, ask) }
+}
+
+/// The call of that number, for whoever asks for it by number.
+pub(crate) unsafe fn faccessat2(
+    dirfd: c_int,
+    path: *const c_char,
+    mode: c_int,
+    flags: c_int,
+) -> c_int {
+    let ask = |dirfd: c_int, path: *const c_char| {
+        // SAFETY: a name that is the program's or ours.
+        unsafe { sys!(libc::SYS_faccessat2, dirfd, path, mode, flags) }
+    };
+    // SAFETY: passed on.
+    unsafe { ask_access(Named::flags(dirfd, path, flags, Does::Read), mode, ask) }
+}
+
+unsafe fn ask_access(
+    named: Named,
+    mode: c_int,
+    ask: impl Fn(c_int, *const c_char) -> Result<usize>,
+) -> c_int {
+    let Named { dirfd, path, .. } = named;
     let (Some(view), false) = (PROCESS.view(), path.is_null()) else {
         return ask(dirfd, path).ret();
     };

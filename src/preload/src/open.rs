@@ -65,8 +65,9 @@ pub(crate) unsafe fn open_at(
     // SAFETY: not null, and the program says that it is a string.
     let name = unsafe { CStr::from_ptr(path) };
     let mut to = Target::new();
-    if !view.process.no_openat2.load(Ordering::Relaxed)
-        && !crate::mounts::may_be(name.to_bytes())
+    let walk =
+        view.process.no_openat2.load(Ordering::Relaxed) || crate::mounts::may_be(name.to_bytes());
+    if !walk
         && named.tell(view.locate_unchecked(dirfd, name, &mut to))?
         && !(to.read_only && writes(flags))
     {
@@ -112,7 +113,8 @@ unsafe fn open_exact(
             return Ok(fd);
         }
         let opened = if to.magic || view.process.no_openat2.load(Ordering::Relaxed) {
-            let flags = if to.magic { flags } else { flags | libc::O_NOFOLLOW };
+            // No O_NOFOLLOW of ours: fcntl would show it to the program. A link
+            // that has appeared since the walk is the host's to follow.
             cancellable(true, || {
                 // SAFETY: a C string of ours.
                 unsafe { sys!(libc::SYS_openat, dir, at, flags, mode) }
@@ -161,7 +163,7 @@ fn read_only(flags: c_int, there: Result<u32>) -> Result<()> {
 /// Whether the host refuses openat2(2) as such, asked with a call that nothing
 /// else can be wrong with: EPERM may be the file's own answer.
 #[cold]
-fn refused() -> bool {
+pub(crate) fn refused() -> bool {
     let how = OpenHow::new(libc::O_PATH | libc::O_CLOEXEC, 0, RESOLVE_NO_SYMLINKS);
     match privns_host::Kernel.openat2(libc::AT_FDCWD, c"/", &how) {
         Ok(fd) => {

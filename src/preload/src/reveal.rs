@@ -93,6 +93,10 @@ fn shown_link(view: View<'_>, link: &[u8], text: Name) -> Result<Name> {
         let pid = privns_host::kernel::decimal(Kernel.getpid().unsigned_abs(), &mut digits);
         link[b"/proc/".len()..].strip_prefix(pid).is_some_and(|rest| rest.starts_with(b"/"))
     };
+    let text = match crate::handover::program().filter(|_| own && link.ends_with(b"/exe")) {
+        Some(program) => Name::from(program)?,
+        None => text,
+    };
     let seq = match link.rsplit(|&b| b == b'/').next().unwrap_or_default() {
         b"cwd" if own => view.process.cwd_seq(),
         b"exe" if own => view.process.exe_seq(),

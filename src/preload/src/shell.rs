@@ -70,9 +70,9 @@ struct Ignored {
 // SAFETY: used only by whoever has set `busy`.
 unsafe impl Sync for Ignored {}
 
-// SAFETY: plain data, for which zeros are a value.
 static IGNORED: Ignored = Ignored {
     busy: AtomicBool::new(false),
+    // SAFETY: plain data, for which zeros are a value.
     state: core::cell::UnsafeCell::new((0, unsafe { core::mem::zeroed() })),
 };
 

@@ -21,24 +21,21 @@ unsafe fn given(
     len: usize,
     make: impl FnOnce(*const c_void, usize) -> Result<usize>,
 ) -> Result<usize> {
-    // SAFETY: the caller's promise.
-    match PROCESS.view() {
-        Some(view) if unsafe { names_file(addr, len) } => {
-            // SAFETY: as above.
-            match unsafe { place(view, fd, addr, len, false) }? {
-                Some(place) => {
-                    let (addr, len) = place.args();
-                    let done = make(addr, len);
-                    if done.is_ok() && PROCESS.fds.seq(fd) == 0 {
-                        served(view, fd, place.seq);
-                    }
-                    done
-                }
-                None => make(addr, len),
-            }
-        }
-        _ => make(addr, len),
+    let view = match PROCESS.view() {
+        // SAFETY: the caller's promise.
+        Some(view) if unsafe { names_file(addr, len) } => view,
+        _ => return make(addr, len),
+    };
+    // SAFETY: as above.
+    let Some(place) = (unsafe { place(view, fd, addr, len, false) })? else {
+        return make(addr, len);
+    };
+    let (addr, len) = place.args();
+    let done = make(addr, len);
+    if done.is_ok() && PROCESS.fds.seq(fd) == 0 {
+        served(view, fd, place.seq);
     }
+    done
 }
 
 pub(crate) unsafe fn bind(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int {
@@ -54,9 +51,10 @@ pub(crate) unsafe fn bind(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c
     };
     // SAFETY: as above.
     let done = unsafe { place(view, fd, addr, len, true) }.and_then(|place| {
-        let Some(place) = place else { return call(addr, len) };
+        let Some(mut place) = place else { return call(addr, len) };
         let (addr, len) = place.args();
         let done = call(addr, len)?;
+        place.bound()?;
         served(view, fd, place.seq);
         Ok(done)
     });

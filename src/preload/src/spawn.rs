@@ -236,7 +236,7 @@ pub(crate) struct How {
 impl How {
     /// With these signals not ignored, and this mask.
     pub(crate) fn signals(default: u64, mask: u64) -> How {
-        let flags = libc::POSIX_SPAWN_SETSIGDEF as c_int | libc::POSIX_SPAWN_SETSIGMASK as c_int;
+        let flags = libc::POSIX_SPAWN_SETSIGDEF | libc::POSIX_SPAWN_SETSIGMASK;
         How { flags, group: 0, policy: 0, priority: 0, default, mask }
     }
 
@@ -278,18 +278,18 @@ impl How {
         // SAFETY: numbers, and structures of ours.
         unsafe {
             self.reset_handlers();
-            if self.has(libc::POSIX_SPAWN_SETSCHEDULER.into()) {
+            if self.has(libc::POSIX_SPAWN_SETSCHEDULER) {
                 sys!(libc::SYS_sched_setscheduler, 0, self.policy, &raw const self.priority)?;
-            } else if self.has(libc::POSIX_SPAWN_SETSCHEDPARAM.into()) {
+            } else if self.has(libc::POSIX_SPAWN_SETSCHEDPARAM) {
                 sys!(libc::SYS_sched_setparam, 0, &raw const self.priority)?;
             }
-            if self.has(libc::POSIX_SPAWN_SETSID.into()) {
+            if self.has(c_int::from(libc::POSIX_SPAWN_SETSID)) {
                 sys!(libc::SYS_setsid)?;
             }
-            if self.has(libc::POSIX_SPAWN_SETPGROUP.into()) {
+            if self.has(libc::POSIX_SPAWN_SETPGROUP) {
                 sys!(libc::SYS_setpgid, 0, self.group)?;
             }
-            if self.has(libc::POSIX_SPAWN_RESETIDS.into()) {
+            if self.has(libc::POSIX_SPAWN_RESETIDS) {
                 let (uid, gid) = (sys!(libc::SYS_getuid)?, sys!(libc::SYS_getgid)?);
                 sys!(libc::SYS_setresgid, -1isize, gid, -1isize)?;
                 sys!(libc::SYS_setresuid, -1isize, uid, -1isize)?;
@@ -302,8 +302,8 @@ impl How {
     /// as exec would, while no signal can come.
     unsafe fn reset_handlers(&self) {
         for signal in 1..=64u32 {
-            let wanted = self.has(libc::POSIX_SPAWN_SETSIGDEF.into())
-                && self.default >> (signal - 1) & 1 != 0;
+            let wanted =
+                self.has(libc::POSIX_SPAWN_SETSIGDEF) && self.default >> (signal - 1) & 1 != 0;
             // The kernel's struct sigaction: handler, flags, restorer, mask.
             let mut action = [0usize; 4];
             // SAFETY: room for one, and a set of 8 bytes.
@@ -399,7 +399,7 @@ unsafe extern "C" fn child(shared: *mut c_void) -> c_int {
             let mut actions = spawn.actions.all().iter();
             actions.try_for_each(|action| action.run())
         });
-        let set = spawn.how.has(libc::POSIX_SPAWN_SETSIGMASK.into());
+        let set = spawn.how.has(libc::POSIX_SPAWN_SETSIGMASK);
         mask(if set { spawn.how.mask } else { shared.mask });
         match ready {
             Err(error) => error,

@@ -4,6 +4,7 @@
 use crate::call::{Does, Named, Ret};
 use core::ffi::{c_char, c_int, c_uint, CStr};
 use privns_abi::{Errno, Result};
+use privns_files::process::View;
 use privns_files::Target;
 use privns_host::sys;
 use privns_namespace::resolve::Last;
@@ -76,9 +77,9 @@ pub(crate) unsafe fn stat_at(
         Ok((done, unsafe { (*buf).st_mode }))
     };
     // SAFETY: the buffer that the kernel has filled.
-    let uncount = || unsafe { (*buf).st_nlink = 1 };
+    let recount = |links: Links<'_>| unsafe { (*buf).st_nlink = links((*buf).st_nlink) };
     // SAFETY: passed on.
-    unsafe { look_at(dirfd, path, flags, look, uncount) }
+    unsafe { look_at(dirfd, path, flags, look, recount) }
 }
 
 pub(crate) unsafe fn statx(
@@ -88,6 +89,40 @@ pub(crate) unsafe fn statx(
     mask: c_uint,
     buf: *mut libc::statx,
 ) -> c_int {
+    // SAFETY: passed on.
+    match unsafe { statx_call(dirfd, path, flags, mask, buf) } {
+        // Before Linux 4.11, or refused by a filter: as libc does it then.
+        Err(Errno::ENOSYS) => {
+            let look = |dirfd: c_int, path: *const c_char, follow: bool| {
+                let extra = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
+                // SAFETY: the program's buffer, and a name that is its own or ours.
+                let done = unsafe { statx_by_stat(dirfd, path, flags | extra, buf) }?;
+                // SAFETY: just filled.
+                Ok((done, u32::from(unsafe { (*buf).stx_mode })))
+            };
+            // SAFETY: the buffer that has been filled.
+            let recount = |links: Links<'_>| unsafe {
+                (*buf).stx_nlink = links((*buf).stx_nlink.into()) as u32;
+            };
+            // SAFETY: passed on.
+            unsafe { look_at(dirfd, path, flags, look, recount) }
+        }
+        done => done,
+    }
+    .ret()
+}
+
+/// statx(2) in the namespace, and nothing in its place.
+///
+/// # Safety
+/// As that call.
+pub(crate) unsafe fn statx_call(
+    dirfd: c_int,
+    path: *const c_char,
+    flags: c_int,
+    mask: c_uint,
+    buf: *mut libc::statx,
+) -> Result<usize> {
     let look = |dirfd: c_int, path: *const c_char, follow: bool| {
         let extra = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
         // The type is asked for as well: a link must be known for one.
@@ -98,24 +133,74 @@ pub(crate) unsafe fn statx(
         Ok((done, u32::from(unsafe { (*buf).stx_mode })))
     };
     // SAFETY: the buffer that the kernel has filled.
-    let uncount = || unsafe { (*buf).stx_nlink = 1 };
+    let recount = |links: Links<'_>| unsafe {
+        (*buf).stx_nlink = links((*buf).stx_nlink.into()) as u32;
+    };
     // SAFETY: passed on.
-    unsafe { look_at(dirfd, path, flags, look, uncount) }.ret()
+    unsafe { look_at(dirfd, path, flags, look, recount) }
 }
+
+/// statx(2) where there is only newfstatat(2), whatever was asked for
+/// (STATX_BASIC_STATS).
+///
+/// # Safety
+/// As statx(2).
+unsafe fn statx_by_stat(
+    dirfd: c_int,
+    path: *const c_char,
+    flags: c_int,
+    buf: *mut libc::statx,
+) -> Result<usize> {
+    const KNOWN: c_int = libc::AT_EMPTY_PATH
+        | libc::AT_NO_AUTOMOUNT
+        | libc::AT_SYMLINK_NOFOLLOW
+        | libc::AT_STATX_SYNC_TYPE;
+    if flags & !KNOWN != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let flags = flags & !libc::AT_STATX_SYNC_TYPE;
+    let mut st = core::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the kernel fills the structure; every field of a statx may be
+    // zero.
+    let (st, mut x) = unsafe {
+        sys!(libc::SYS_newfstatat, dirfd, path, st.as_mut_ptr(), flags)?;
+        (st.assume_init(), core::mem::zeroed::<libc::statx>())
+    };
+    x.stx_mask = libc::STATX_BASIC_STATS;
+    x.stx_blksize = st.st_blksize as u32;
+    x.stx_nlink = st.st_nlink as u32;
+    (x.stx_uid, x.stx_gid, x.stx_mode) = (st.st_uid, st.st_gid, st.st_mode as u16);
+    (x.stx_ino, x.stx_size) = (st.st_ino, st.st_size as u64);
+    x.stx_blocks = st.st_blocks as u64;
+    (x.stx_rdev_major, x.stx_rdev_minor) = (libc::major(st.st_rdev), libc::minor(st.st_rdev));
+    (x.stx_dev_major, x.stx_dev_minor) = (libc::major(st.st_dev), libc::minor(st.st_dev));
+    let times = [
+        (&mut x.stx_atime, st.st_atime, st.st_atime_nsec),
+        (&mut x.stx_mtime, st.st_mtime, st.st_mtime_nsec),
+        (&mut x.stx_ctime, st.st_ctime, st.st_ctime_nsec),
+    ];
+    for (time, seconds, nanos) in times {
+        (time.tv_sec, time.tv_nsec) = (seconds, nanos as u32);
+    }
+    // SAFETY: the program's buffer.
+    unsafe { *buf = x };
+    Ok(0)
+}
+
+/// From the number of links that the host says to the number that is shown.
+pub(crate) type Links<'a> = &'a dyn Fn(u64) -> u64;
 
 /// Looks at what a name leads to.
 ///
 /// A directory that lists more than the host's has (a union, or with mount
-/// points below) is said by `uncount` to have one link, as on file systems that
-/// count none: programs that walk trees (fts(3) with FTS_NOSTAT) take a greater
-/// count for the number of directories in it, and would pass the others over.
+/// points below) has more links: `recount` replaces their number.
 #[inline]
 unsafe fn look_at(
     dirfd: c_int,
     path: *const c_char,
     flags: c_int,
     look: impl Fn(c_int, *const c_char, bool) -> Result<(usize, u32)>,
-    uncount: impl Fn(),
+    recount: impl Fn(Links<'_>),
 ) -> Result<usize> {
     let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
     let view = match crate::PROCESS.view() {
@@ -127,9 +212,7 @@ unsafe fn look_at(
     if name.is_empty() {
         // The descriptor itself (AT_EMPTY_PATH), or ENOENT.
         let (done, mode) = look(dirfd, path, follow)?;
-        if is_dir(mode) && !view.shown(dirfd).plain {
-            uncount();
-        }
+        recount_open(view, dirfd, mode, recount);
         return Ok(done);
     }
     let last = if follow { Last::FOLLOW } else { Last::NO_FOLLOW };
@@ -144,9 +227,23 @@ unsafe fn look_at(
         (done, mode) = look(dir, at, to.magic)?;
     }
     if !to.plain && is_dir(mode) {
-        uncount();
+        let ns = view.name_of(dirfd, &to);
+        recount(&|own| ns.as_ref().map_or(own, |ns| view.links(ns, to.seq, own)));
     }
     Ok(done)
+}
+
+/// The same for what a descriptor shows.
+#[inline]
+pub(crate) fn recount_open(view: View<'_>, fd: c_int, mode: u32, recount: impl FnOnce(Links<'_>)) {
+    if !is_dir(mode) {
+        return;
+    }
+    let shown = view.shown(fd);
+    if !shown.plain {
+        let ns = view.fd_name(fd, shown.seq);
+        recount(&|own| ns.as_ref().map_or(own, |ns| view.links(ns, shown.seq, own)));
+    }
 }
 
 fn is_dir(mode: u32) -> bool {

@@ -5,7 +5,7 @@
 //! `fdopen` needs nothing: what a descriptor is opened on has been decided.
 
 use crate::ask::host_name;
-use crate::call::{set_errno, Does};
+use crate::call::{errno, set_errno, Does};
 use crate::open::open_at;
 use crate::real::{libcs, real};
 use core::ffi::{c_char, c_int, CStr};
@@ -131,8 +131,7 @@ unsafe fn over(fd: c_int, mode: *const c_char) -> Result<*mut FILE> {
     if !file.is_null() {
         return Ok(file);
     }
-    // SAFETY: this thread's.
-    let error = Errno(unsafe { *libc::__errno_location() });
+    let error = errno();
     let _ = crate::descriptors::shut(fd);
     Err(error)
 }

@@ -127,10 +127,13 @@ unsafe extern "C" fn route(
             libc::SYS_fchown => to!(descriptors::fchown(a, b, c)),
             libc::SYS_fstatfs => to!(descriptors::fstatfs(a, b)),
             libc::SYS_newfstatat => to!(stat::fstatat(a, text(b), c, d)),
-            libc::SYS_statx => to!(stat::statx(a, text(b), c, d, e)),
+            libc::SYS_statx => {
+                stat::statx_call(a as c_int, text(b), c as c_int, d as _, e as _).size() as c_long
+            }
             // The call has no flags; the newer one has.
             libc::SYS_faccessat => to!(names::faccessat(a, text(b), c, 0)),
-            libc::SYS_faccessat2 => to!(names::faccessat(a, text(b), c, d)),
+            // Asked for by number: where there is none, that is the answer.
+            libc::SYS_faccessat2 => to!(names::faccessat2(a, text(b), c, d)),
             libc::SYS_fchmodat => to!(names::fchmodat(a, text(b), c, 0)),
             libc::SYS_fchmodat2 => to!(names::fchmodat(a, text(b), c, d)),
             libc::SYS_fchownat => to!(names::fchownat(a, text(b), c, d, e)),
@@ -276,6 +279,9 @@ unsafe fn openat2(
     }
     // SAFETY: not null, and the program says what they are.
     let (how, name) = unsafe { (*how, CStr::from_ptr(path)) };
+    if crate::open::refused() {
+        return plainly();
+    }
     if how.resolve == 0 {
         if OpenHow::new(how.flags as c_int, how.mode as mode_t, 0).flags != how.flags {
             return Err(Errno::EINVAL);

@@ -14,6 +14,7 @@ pub(crate) mod types {
     pub(crate) use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 
     pub(crate) use crate::exec::Strings;
+    pub(crate) use crate::loader::Info;
     pub(crate) use libc::{
         dev_t, gid_t, mode_t, off_t, size_t, ssize_t, timespec, timeval, uid_t, utimbuf,
     };
@@ -185,6 +186,9 @@ crate::row::rows! {
     Symbol _Fork: fork::fork() -> c_int;
     Symbol clone __clone:
         fork::clone(run: usize, stack: *mut c_void, flags: c_int, arg: *mut c_void, parent: usize, tls: usize, child: usize) -> c_int;
+    Symbol dladdr: loader::dladdr(address: *const c_void, info: *mut Info) -> c_int;
+    Symbol dladdr1:
+        loader::dladdr1(address: *const c_void, info: *mut Info, extra: *mut *mut c_void, flags: c_int) -> c_int;
     Symbol daemon: fork::daemon(stay: c_int, open: c_int) -> c_int;
     Symbol login_tty: fork::login_tty(fd: c_int) -> c_int;
     Symbol forkpty:

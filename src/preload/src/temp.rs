@@ -1,6 +1,6 @@
 //! Names for temporary files, where libc's inner calls pass us by.
 
-use crate::call::{set_errno, Ret};
+use crate::call::{errno, set_errno, Ret};
 use crate::open::open_at;
 use crate::real::libcs;
 use crate::streams::pointer;
@@ -135,8 +135,7 @@ unsafe fn free(template: &Template, name: *const c_char) -> Result<()> {
 /// The error of a function that answers as C does.
 fn answer(done: c_int) -> Result<()> {
     if done < 0 {
-        // SAFETY: this thread's.
-        return Err(Errno(unsafe { *libc::__errno_location() }));
+        return Err(errno());
     }
     Ok(())
 }

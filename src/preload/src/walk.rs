@@ -5,6 +5,7 @@
 //! the first of them is visited, so that one descriptor at a time is used, and
 //! one a level with FTW_CHDIR, however many were allowed.
 
+use crate::call::errno;
 use crate::dirs::{fail, Dir};
 use crate::open::open_at;
 use crate::stat::stat_at;
@@ -154,8 +155,7 @@ fn enter(fd: c_int) -> Result<()> {
     // SAFETY: no memory is involved.
     let done = unsafe { crate::reveal::fchdir(fd) };
     if done < 0 {
-        // SAFETY: this thread's.
-        return Err(Errno(unsafe { *libc::__errno_location() }));
+        return Err(errno());
     }
     Ok(())
 }
@@ -221,8 +221,7 @@ impl Walk {
     fn stand_in(&mut self, mut dir: Name) -> Walked {
         // SAFETY: a name of ours.
         if unsafe { crate::reveal::chdir(dir.as_cstr()?.as_ptr()) } < 0 {
-            // SAFETY: this thread's.
-            return Err(End::Failed(Errno(unsafe { *libc::__errno_location() })));
+            return Err(End::Failed(errno()));
         }
         Ok(())
     }

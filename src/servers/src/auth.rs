@@ -56,15 +56,26 @@ fn judge(uid: u32, gid: Option<u32>) -> Peer {
 
 /// The uid of the socket from `local` to `remote` in a table of
 /// `/proc/net/tcp`'s form (proc(5)).
+///
+/// Only an established one that a process holds is looked at. For one that was
+/// closed the kernel shows uid 0, so that a stranger who sends requests and
+/// closes at once would pass for root.
 fn owner_in(table: &str, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
     table.lines().skip(1).find_map(|line| {
-        let mut fields = line.split_ascii_whitespace().skip(1);
-        let here = endpoint(fields.next()?)?;
-        let there = endpoint(fields.next()?)?;
-        let uid = fields.nth(4)?;
-        (here == canonical(local) && there == canonical(remote)).then(|| uid.parse().ok())?
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [_, here, there, state, _queues, _timer, _retransmits, uid, _timeout, inode, ..] =
+            fields[..]
+        else {
+            return None;
+        };
+        let wanted = endpoint(here)? == canonical(local) && endpoint(there)? == canonical(remote);
+        let held = state == ESTABLISHED && inode != "0";
+        if wanted && held { uid.parse().ok() } else { None }
     })
 }
+
+/// `TCP_ESTABLISHED`, as the table has it.
+const ESTABLISHED: &str = "01";
 
 fn canonical(address: SocketAddr) -> (IpAddr, u16) {
     (address.ip().to_canonical(), address.port())
@@ -100,9 +111,25 @@ mod tests {
     #[test]
     #[cfg(target_endian = "little")]
     fn a_line_of_the_table() {
-        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n   \
-             0: 0100007F:1F90 0200007F:0234 01 00000000:00000000 00:00000000 00000000  1234        0 1\n   \
-             1: 0000000000000000FFFF00000100007F:1F91 0000000000000000FFFF00000100007F:0234 01 0:0 0:0 0  77  0 1\n";
+        let head =
+            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n";
+        let row = |local: &str, remote: &str, state: &str, uid: u32, inode: u32| {
+            format!(
+                "   0: {local} {remote} {state} 0:0 00:00000000 00000000  {uid}        0 {inode} 1\n"
+            )
+        };
+        let (v4, v6) = ("0100007F", "0000000000000000FFFF00000100007F");
+        let server = "0200007F:0234";
+        let table = [
+            head.to_string(),
+            row(&format!("{v4}:1F90"), server, "01", 1234, 99),
+            row(&format!("{v6}:1F91"), &format!("{v6}:0234"), "01", 77, 99),
+            // Closed by their owners: no uid of anybody's.
+            row(&format!("{v4}:1F93"), server, "05", 0, 0),
+            row(&format!("{v4}:1F94"), server, "01", 0, 0),
+        ]
+        .concat();
+        let table = table.as_str();
         let at = |ip: [u8; 4], port| SocketAddr::from((ip, port));
         assert_eq!(owner_in(table, at([127, 0, 0, 1], 8080), at([127, 0, 0, 2], 564)), Some(1234));
         assert_eq!(owner_in(table, at([127, 0, 0, 1], 8081), at([127, 0, 0, 1], 564)), Some(77));
@@ -111,6 +138,15 @@ mod tests {
             owner_in("junk\n1: x y\n2: 0100007F:zz", at([127, 0, 0, 1], 1), at([0; 4], 1)),
             None
         );
+    }
+
+    #[test]
+    fn whoever_has_closed_is_nobody() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        drop(client);
+        assert_eq!(Auth::Uid.tcp(&server), Peer::Refused);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{DirRig, Ease, Rig, Speech, mem};
-use privns_ninep::attr::mode;
+use privns_ninep::attr::{SetAttr, Time, mode, set};
 use privns_ninep::client::flags;
 use privns_ninep::message::{
     Body, Rlerror, Rversion, Tattach, Tclunk, Tlopen, Tread, Tversion, Twalk, Txattrcreate,
@@ -287,6 +287,7 @@ fn no_name_leads_out_of_a_directory() {
     let rig = DirRig::new();
     let outside = tempfile::tempdir().unwrap();
     std::fs::write(outside.path().join("secret"), "secret").unwrap();
+    let before = std::fs::metadata(outside.path()).unwrap().permissions();
     let inside = rig.place.path();
     std::os::unix::fs::symlink(outside.path(), inside.join("out")).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", inside.join("passwd")).unwrap();
@@ -310,15 +311,39 @@ fn no_name_leads_out_of_a_directory() {
         assert_eq!(c.create(&root, link, how, 0o600, NONUM).unwrap_err(), Errno::ELOOP);
         let (fid, _) = c.walk(&root, &[link]).unwrap();
         assert!(c.mkdir(&fid, b"x", 0o755, NONUM).is_err());
-        let size = privns_ninep::attr::SetAttr {
-            valid: privns_ninep::attr::set::SIZE,
-            ..Default::default()
-        };
+        let size = SetAttr { valid: set::SIZE, ..SetAttr::default() };
         assert_eq!(c.setattr(&fid, &size).unwrap_err(), Errno::ELOOP);
+        // What is done to a link is done to the link.
+        let bits = SetAttr { valid: set::MODE, mode: 0o777, ..SetAttr::default() };
+        assert_eq!(c.setattr(&fid, &bits).unwrap_err(), Errno::EOPNOTSUPP);
+        assert!(c.set_xattr(&fid, b"user.a", b"x", 0).is_err());
+        let old = Time { sec: 1_000_000_000, nsec: 0 };
+        let valid = set::MTIME | set::MTIME_SET;
+        c.setattr(&fid, &SetAttr { valid, mtime: old, ..SetAttr::default() }).unwrap();
+        assert_eq!(c.getattr(&fid).unwrap().mtime, old);
+        let again = [link, b" again"].concat();
+        c.link(&fid, &root, &again).unwrap();
+        let (twin, _) = c.walk(&root, &[&again]).unwrap();
+        assert_eq!(c.readlink(&twin), c.readlink(&fid));
+        c.clunk(twin);
         c.clunk(fid);
     }
     assert_eq!(std::fs::read(outside.path().join("secret")).unwrap(), b"secret");
+    let there = std::fs::metadata(outside.path()).unwrap();
+    assert_eq!(there.permissions(), before);
+    assert!(there.modified().unwrap().elapsed().unwrap() < Duration::from_secs(3600));
+    let xattr = rustix::fs::getxattr(outside.path(), "user.a", &mut [0u8; 8][..]);
+    assert!(xattr.is_err(), "{xattr:?}");
     assert_eq!(c.attach(b"x", NONUM, b"/etc").unwrap_err(), Errno::ENOENT);
+}
+
+/// Sets the flag when dropped, also by a failed assertion.
+struct Stop<'s>(&'s std::sync::atomic::AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
 }
 
 #[test]
@@ -340,6 +365,7 @@ fn a_link_swapped_in_under_a_walk_is_not_followed() {
                 renameat_with(CWD, &a, CWD, &b, RenameFlags::EXCHANGE).unwrap();
             }
         });
+        let _ends_the_swapping = Stop(&stop);
         let mut seen = [0; 2];
         for _ in 0..3000 {
             let mut buf = [0; 16];
@@ -355,7 +381,6 @@ fn a_link_swapped_in_under_a_walk_is_not_followed() {
                 }
             }
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
         seen
     });
     assert!(seen[0] > 0 && seen[1] > 0, "both were met: {seen:?}");
@@ -405,10 +430,7 @@ fn a_read_only_server_changes_nothing() {
         ];
         assert!(refused.iter().all(|r| *r == Err(Errno::EROFS)), "{speech:?}: {refused:?}");
         let (f, _) = c.walk(&root, &[b"f"]).unwrap();
-        let size = privns_ninep::attr::SetAttr {
-            valid: privns_ninep::attr::set::SIZE,
-            ..Default::default()
-        };
+        let size = SetAttr { valid: set::SIZE, ..SetAttr::default() };
         assert_eq!(c.setattr(&f, &size), Err(Errno::EROFS));
         if speech.is_linux() {
             assert_eq!(c.symlink(&root, b"l", b"f", NONUM).unwrap_err(), Errno::EROFS);

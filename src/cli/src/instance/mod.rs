@@ -173,7 +173,14 @@ fn own_group() -> u32 {
 
 fn stat(fd: impl AsFd) -> privns_abi::Result<Stat> {
     let s = rustix::fs::fstat(fd).map_err(errno)?;
-    Ok(Stat { dev: s.st_dev, ino: s.st_ino, mode: s.st_mode, uid: s.st_uid, gid: s.st_gid })
+    Ok(Stat {
+        dev: s.st_dev,
+        ino: s.st_ino,
+        mode: s.st_mode,
+        links: s.st_nlink,
+        uid: s.st_uid,
+        gid: s.st_gid,
+    })
 }
 
 /// Notes in the family's entry that there is, or will be, an instance. Without

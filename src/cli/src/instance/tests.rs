@@ -126,7 +126,8 @@ fn who_squats_on_the_parents_name_is_refused() {
 
 #[test]
 fn originals_that_others_could_tamper_with_are_refused() {
-    let stat = |mode, uid, gid| Stat { dev: 1, ino: 1, mode: libc::S_IFDIR | mode, uid, gid };
+    let stat =
+        |mode, uid, gid| Stat { dev: 1, ino: 1, mode: libc::S_IFDIR | mode, uid, gid, links: 2 };
     let group = own_group();
     let other = group + 1;
     for good in

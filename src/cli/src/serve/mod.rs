@@ -34,8 +34,8 @@ const USAGE: i32 = 2;
 #[must_use]
 pub fn main(args: Vec<OsString>) -> i32 {
     let mut request = Request::default();
-    let parsed =
-        options::check_built(&args).and_then(|()| PROGRAM.parse(args, &mut request, |_, _| ()));
+    let parsed = options::check_built(&args)
+        .and_then(|()| PROGRAM.parse(options::options_first(args), &mut request, |_, _| ()));
     let checked = parsed.and_then(|parsed| match parsed {
         Parsed::Print(text) => Ok(Some(text)),
         Parsed::Run => request.check().map(|()| None),

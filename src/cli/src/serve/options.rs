@@ -229,6 +229,33 @@ const fn option(
     Opt { long, short: None, args, optional: false, group, help, apply }
 }
 
+/// Options may stand behind the words, as in `dir PATH --ro`; the parser wants
+/// them in front. `--` ends them.
+pub(super) fn options_first(args: Vec<OsString>) -> Vec<OsString> {
+    let (mut options, mut words) = (Vec::new(), Vec::new());
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        let bytes = arg.as_bytes();
+        if bytes == b"--" {
+            words.extend(args.by_ref());
+        } else if bytes.len() > 1 && bytes[0] == b'-' {
+            let takes = |o: &&Opt<Request>| bytes.strip_prefix(b"--") == Some(o.long.as_bytes());
+            // `--generate` is the parser's own.
+            let own = usize::from(bytes == b"--generate");
+            let count = OPTIONS.iter().find(takes).map_or(own, |o| o.args.len());
+            options.push(arg);
+            options.extend(args.by_ref().take(count));
+        } else {
+            words.push(arg);
+        }
+    }
+    if !words.is_empty() {
+        options.push("--".into());
+    }
+    options.append(&mut words);
+    options
+}
+
 /// Servers that the manual of a later version has.
 pub(super) fn check_built(args: &[OsString]) -> Result<(), Failure> {
     let later = args.first().filter(|word| *word == "registry" || *word == "keygen");
@@ -238,6 +265,20 @@ pub(super) fn check_built(args: &[OsString]) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn sorted(text: &str) -> String {
+        let args = options_first(text.split(' ').map(OsString::from).collect());
+        args.join(std::ffi::OsStr::new(" ")).into_string().unwrap()
+    }
+
+    #[test]
+    fn options_may_stand_anywhere() {
+        assert_eq!(sorted("dir /x --ro --listen a!b"), "--ro --listen a!b -- dir /x");
+        assert_eq!(sorted("dir --listen=a!b -- --ro"), "--listen=a!b -- dir --ro");
+        assert_eq!(sorted("--listen"), "--listen");
+        assert_eq!(sorted("--generate man"), "--generate man");
+        assert_eq!(sorted("mem - --help"), "--help -- mem -");
+    }
 
     #[test]
     fn sizes() {

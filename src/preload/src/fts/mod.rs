@@ -1,82 +1,39 @@
 //! fts, where libc's inner calls pass us by: done anew, with the structures of
-//! fts.h, which programs read. Names are looked up whole, so that nothing
-//! changes directory (FTS_NOCHDIR is always so; `fts_accpath` is `fts_path`).
+//! fts.h, which programs read. Without FTS_NOCHDIR the walk stands in the
+//! directory of what it gives, as libc's does.
 
+mod entry;
+
+pub(crate) use entry::{Entry, Order};
+
+use crate::call::errno;
 use crate::dirs::Dir;
+use crate::open::open_at;
 use crate::real::libcs;
-use crate::stat::stat_at;
 use crate::streams::pointer;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::ffi::{c_char, c_int, c_long, c_ushort, c_void, CStr};
-use core::mem::MaybeUninit;
+use core::ffi::{c_char, c_int, c_ushort, CStr};
 use core::ptr::null_mut;
-use libc::stat as Stat;
+use entry::*;
+use libc::AT_FDCWD;
 use privns_abi::{Errno, Result};
 use privns_host::Name;
 
 // fts.h: options.
 const COMFOLLOW: c_int = 0x01;
 const LOGICAL: c_int = 0x02;
+const NOCHDIR: c_int = 0x04;
 const NOSTAT: c_int = 0x08;
 const PHYSICAL: c_int = 0x10;
 const SEEDOT: c_int = 0x20;
 const XDEV: c_int = 0x40;
 const OPTIONS: c_int = 0xff;
 const NAMEONLY: c_int = 0x100;
-// fts.h: what an entry is.
-const D: c_ushort = 1;
-const DC: c_ushort = 2;
-const DEFAULT: c_ushort = 3;
-const DNR: c_ushort = 4;
-const DOT: c_ushort = 5;
-const DP: c_ushort = 6;
-const ERR: c_ushort = 7;
-const F: c_ushort = 8;
-const NS: c_ushort = 10;
-const NSOK: c_ushort = 11;
-const SL: c_ushort = 12;
-const SLNONE: c_ushort = 13;
 // fts.h: what fts_set asks for.
 const AGAIN: c_ushort = 1;
 const FOLLOW: c_ushort = 2;
-const NOINSTR: c_ushort = 3;
 const SKIP: c_ushort = 4;
-
-const INIT: c_ushort = 9;
-/// Level of the parent of what the program names.
-const ABOVE: i16 = -1;
-
-/// `FTSENT`. Its name, attributes and path lie behind it in one allocation.
-#[repr(C)]
-pub(crate) struct Entry {
-    cycle: *mut Entry,
-    parent: *mut Entry,
-    link: *mut Entry,
-    number: c_long,
-    pointer: *mut c_void,
-    accpath: *mut c_char,
-    path: *mut c_char,
-    errno: c_int,
-    symfd: c_int,
-    pathlen: c_ushort,
-    namelen: c_ushort,
-    ino: u64,
-    dev: u64,
-    nlink: u64,
-    level: i16,
-    info: c_ushort,
-    flags: c_ushort,
-    instr: c_ushort,
-    statp: *mut Stat,
-    name: [c_char; 8],
-}
-
-/// Where the name begins.
-const NAME: usize = core::mem::offset_of!(Entry, name);
-
-/// fts_open's comparison.
-pub(crate) type Order = Option<unsafe extern "C" fn(*mut *const Entry, *mut *const Entry) -> c_int>;
 
 /// `FTS`, of which programs use nothing.
 pub(crate) struct Stream {
@@ -86,6 +43,9 @@ pub(crate) struct Stream {
     options: c_int,
     dev: u64,
     order: Order,
+    /// The directory that the walk began in, to come back to; -1 when it does
+    /// not leave it.
+    home: c_int,
 }
 
 /// What a directory is read for.
@@ -94,122 +54,6 @@ enum For {
     Reading,
     Children,
     Names,
-}
-
-impl Entry {
-    /// A new entry; the memory is the program's own malloc's.
-    unsafe fn new(name: &[u8], path: &[u8], parent: *mut Entry, level: i16) -> Result<*mut Entry> {
-        let stat = (NAME + name.len() + 1).next_multiple_of(align_of::<Stat>());
-        let text = stat + size_of::<Stat>();
-        // SAFETY: an allocation of the size of all parts, all zeros, which
-        // end both strings too.
-        unsafe {
-            let at = libc::calloc(1, text + path.len() + 1).cast::<u8>();
-            if at.is_null() {
-                return Err(Errno::ENOMEM);
-            }
-            core::ptr::copy_nonoverlapping(name.as_ptr(), at.add(NAME), name.len());
-            core::ptr::copy_nonoverlapping(path.as_ptr(), at.add(text), path.len());
-            let entry = at.cast::<Entry>();
-            (*entry).parent = parent;
-            (*entry).level = level;
-            (*entry).instr = NOINSTR;
-            (*entry).path = at.add(text).cast();
-            (*entry).accpath = (*entry).path;
-            (*entry).statp = at.add(stat).cast();
-            (*entry).namelen = name.len() as c_ushort;
-            (*entry).pathlen = path.len() as c_ushort;
-            Ok(entry)
-        }
-    }
-
-    fn name(&self) -> &[u8] {
-        // SAFETY: ended by a zero, see `new`.
-        unsafe { CStr::from_ptr((&raw const *self).cast::<c_char>().add(NAME)) }.to_bytes()
-    }
-
-    fn text(&self) -> &[u8] {
-        // SAFETY: as above.
-        unsafe { CStr::from_ptr(self.path) }.to_bytes()
-    }
-
-    /// Looks at the file: what it is.
-    unsafe fn look(&mut self, follow: bool) -> c_ushort {
-        let at = |flags| {
-            // SAFETY: the entry's own name and attributes.
-            unsafe { stat_at(libc::AT_FDCWD, self.accpath, self.statp, flags) }
-        };
-        let done = at(if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW });
-        if done.is_err() && follow && at(libc::AT_SYMLINK_NOFOLLOW).is_ok() {
-            return SLNONE;
-        }
-        if let Err(error) = done {
-            self.errno = error.0;
-            // SAFETY: as above; zeros are attributes.
-            unsafe { self.statp.write(MaybeUninit::zeroed().assume_init()) };
-            return NS;
-        }
-        // SAFETY: filled.
-        let st = unsafe { &*self.statp };
-        match st.st_mode & libc::S_IFMT {
-            libc::S_IFDIR => {
-                (self.dev, self.ino, self.nlink) = (st.st_dev, st.st_ino, st.st_nlink);
-                // SAFETY: parents live as long as what is below them.
-                unsafe { self.directory() }
-            }
-            libc::S_IFLNK => SL,
-            libc::S_IFREG => F,
-            _ => DEFAULT,
-        }
-    }
-
-    unsafe fn directory(&mut self) -> c_ushort {
-        if matches!(self.name(), b"." | b"..") {
-            return DOT;
-        }
-        let mut above = self.parent;
-        // SAFETY: the chain ends at the level above what the program named.
-        unsafe {
-            while !above.is_null() && (*above).level != ABOVE {
-                if ((*above).dev, (*above).ino) == (self.dev, self.ino) {
-                    self.cycle = above;
-                    return DC;
-                }
-                above = (*above).parent;
-            }
-        }
-        D
-    }
-}
-
-/// Frees a list.
-unsafe fn free(mut entry: *mut Entry) {
-    while !entry.is_null() {
-        // SAFETY: made by `Entry::new`, and in no other list.
-        unsafe {
-            let next = (*entry).link;
-            libc::free(entry.cast());
-            entry = next;
-        }
-    }
-}
-
-/// Links entries in the program's order.
-unsafe fn chain(list: &mut [*mut Entry], order: Order) -> *mut Entry {
-    if let Some(order) = order {
-        list.sort_by(|&a, &b| {
-            let (mut a, mut b) = (a.cast_const(), b.cast_const());
-            // SAFETY: the program's own function, called as qsort would.
-            unsafe { order(&mut a, &mut b) }.cmp(&0)
-        });
-    }
-    let mut next = null_mut();
-    for &mut entry in list.iter_mut().rev() {
-        // SAFETY: entries of ours.
-        unsafe { (*entry).link = next };
-        next = entry;
-    }
-    next
 }
 
 impl Stream {
@@ -234,7 +78,7 @@ impl Stream {
                     .and_then(|()| list.try_reserve(1).map_err(|_| Errno::ENOMEM))
                     .and_then(|()| Entry::new(name, name, above, 0))
                     .map(|entry| {
-                        let info = (*entry).look(self.has(COMFOLLOW | LOGICAL));
+                        let info = (*entry).look(AT_FDCWD, self.has(COMFOLLOW | LOGICAL));
                         (*entry).info = if info == DOT { D } else { info };
                         list.push(entry);
                     });
@@ -320,11 +164,18 @@ impl Stream {
                 let level = (*parent).level.saturating_add(1);
                 let entry = Entry::new(name, path.as_bytes(), parent, level)?;
                 list.push(entry);
+                if self.home >= 0 {
+                    (*entry).accpath = entry.cast::<c_char>().add(NAME);
+                }
+                let from = if self.home >= 0 { dir.fd() } else { AT_FDCWD };
                 // Link counts say nothing of a union: only types are believed.
                 let known = !matches!((*found).d_type, libc::DT_DIR | libc::DT_UNKNOWN);
                 let skip = self.has(NOSTAT) && self.has(PHYSICAL) && known;
-                (*entry).info =
-                    if why == For::Names || skip { NSOK } else { (*entry).look(self.has(LOGICAL)) };
+                (*entry).info = if why == For::Names || skip {
+                    NSOK
+                } else {
+                    (*entry).look(from, self.has(LOGICAL))
+                };
             }
         }
         Ok(())
@@ -345,13 +196,18 @@ impl Stream {
         unsafe {
             let told = core::mem::replace(&mut (*at).instr, NOINSTR);
             if told == AGAIN || told == FOLLOW && matches!((*at).info, SL | SLNONE) {
-                (*at).info = (*at).look(told == FOLLOW || self.has(LOGICAL));
+                (*at).info = (*at).look(AT_FDCWD, told == FOLLOW || self.has(LOGICAL));
+                self.followed(at, told);
                 return at;
             }
             if (*at).info == D {
                 if told == SKIP || self.has(XDEV) && (*at).dev != self.dev {
                     self.drop_children();
                     (*at).info = DP;
+                    let link = core::mem::replace(&mut (*at).symfd, -1);
+                    if link >= 0 {
+                        let _ = crate::descriptors::shut(link);
+                    }
                     return at;
                 }
                 if self.has(NAMEONLY) {
@@ -365,10 +221,47 @@ impl Stream {
                 if child.is_null() {
                     return at;
                 }
+                if self.home >= 0 && crate::reveal::chdir((*at).accpath) < 0 {
+                    ((*at).info, (*at).errno) = (DNR, errno().0);
+                    free(child);
+                    return at;
+                }
                 self.current = child;
                 return child;
             }
             self.after(at)
+        }
+    }
+
+    /// A link that was followed to a directory: `..` there does not lead back.
+    unsafe fn followed(&self, entry: *mut Entry, told: c_ushort) {
+        // SAFETY: an entry of the stream.
+        unsafe {
+            if told == FOLLOW && (*entry).info == D && self.home >= 0 && (*entry).symfd < 0 {
+                (*entry).symfd = here().unwrap_or(-1);
+            }
+        }
+    }
+
+    /// Goes back to where a directory was entered from.
+    unsafe fn leave(&self, entry: *mut Entry) {
+        if self.home < 0 {
+            return;
+        }
+        // SAFETY: an entry of the stream. There is nothing to be done about a
+        // way back that is gone: the access paths below will say ENOENT.
+        unsafe {
+            let link = core::mem::replace(&mut (*entry).symfd, -1);
+            if (*entry).level == 0 {
+                crate::reveal::fchdir(self.home);
+            } else if link >= 0 {
+                crate::reveal::fchdir(link);
+            } else {
+                crate::reveal::chdir(c"..".as_ptr());
+            }
+            if link >= 0 {
+                let _ = crate::descriptors::shut(link);
+            }
         }
     }
 
@@ -385,6 +278,7 @@ impl Stream {
                         libc::free(parent.cast());
                         self.current = null_mut();
                     } else {
+                        self.leave(parent);
                         (*parent).info = if (*parent).errno != 0 { ERR } else { DP };
                     }
                     return self.current;
@@ -398,7 +292,8 @@ impl Stream {
                     SKIP => done = next,
                     FOLLOW => {
                         (*next).instr = NOINSTR;
-                        (*next).info = (*next).look(true);
+                        (*next).info = (*next).look(AT_FDCWD, true);
+                        self.followed(next, FOLLOW);
                         return next;
                     }
                     _ => return next,
@@ -419,8 +314,19 @@ impl Drop for Stream {
                 libc::free(at.cast());
                 at = next;
             }
+            if self.home >= 0 {
+                crate::reveal::fchdir(self.home);
+                let _ = crate::descriptors::shut(self.home);
+            }
         }
     }
+}
+
+/// The working directory.
+fn here() -> Result<c_int> {
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    // SAFETY: a name of ours.
+    unsafe { open_at(AT_FDCWD, c".".as_ptr(), flags, 0) }.map(|fd| fd as c_int)
 }
 
 pub(crate) unsafe fn fts_open(
@@ -433,9 +339,12 @@ pub(crate) unsafe fn fts_open(
         return pointer(Err(Errno::EINVAL));
     }
     let (current, children) = (null_mut(), null_mut());
-    let mut stream = Box::new(Stream { current, children, options, dev: 0, order });
+    let mut stream = Box::new(Stream { current, children, options, dev: 0, order, home: -1 });
     // SAFETY: the program's own arguments.
     let begun = unsafe { stream.begin(paths) };
+    if begun.is_ok() && options & (NOCHDIR | LOGICAL) == 0 {
+        stream.home = here().unwrap_or(-1);
+    }
     pointer(begun.map(|()| Box::into_raw(stream)))
 }
 
