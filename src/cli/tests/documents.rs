@@ -90,7 +90,7 @@ fn bash_completes_options_words_and_verbs() {
         String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
     };
     assert_eq!(complete(0, &["--ro"]), ["--ro-bind"]);
-    assert_eq!(complete(0, &["--bind", "/etc/passwd", ""]).is_empty(), false);
+    assert!(!complete(0, &["--bind", "/etc/passwd", ""]).is_empty());
     assert!(complete(0, &["--bind", "/etc/passw"]).contains(&"/etc/passwd".to_string()));
     assert_eq!(complete(0, &["--names", ""]), ["exact"]);
     assert_eq!(complete(1, &["fam"]), ["families"]);
