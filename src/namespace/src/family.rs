@@ -625,13 +625,13 @@ fn anonymous_file(id: u64) -> Result<i32> {
     made.ok_or(refused)
 }
 
-/// What members inherit: root's own hold the table for reading only, so that a
-/// descendant that has become another user cannot write it.
+/// What members inherit, and hold their lock on: a description that nothing is
+/// mapped from, since a mapping holds it open, the keeper's too. Root's is for
+/// reading only, so that a descendant that has become another user cannot
+/// write it.
 fn handed_down(made: i32) -> i32 {
-    if Kernel.geteuid() != 0 {
-        return made;
-    }
-    Kernel.reopen(made, libc::O_RDONLY).unwrap_or(made)
+    let access = if Kernel.geteuid() == 0 { libc::O_RDONLY } else { libc::O_RDWR };
+    Kernel.reopen(made, access).unwrap_or(made)
 }
 
 /// Moves a descriptor to the highest numbers below 1024, where programs that

@@ -52,6 +52,9 @@ pub fn restored(request: &Request) -> Result<Vec<Line>, Failure> {
             (name, read(own_file(name)?, &shown(name))?)
         }
     };
+    if text.is_empty() {
+        return Err(Failure::new(shown(origin), "it is empty").fix("was it cut short?"));
+    }
     let text = if Dump::is_token(&text) {
         let dump = Dump::from_token(&text)?;
         check_user(u64::from(dump.uid))?;

@@ -94,8 +94,7 @@ pub(super) const EXAMPLES: &[(&str, &str)] = &[
         "Files of ~/conf come before those of /etc; /db cannot be changed.",
     ),
     (
-        "ns-exec --clear --bind /usr /usr --symlink usr/lib /lib --symlink usr/lib64 /lib64 \
-         --symlink usr/bin /bin -- sh",
+        "ns-exec --clear --bind /usr /usr --symlink usr/bin /bin --symlink usr/lib64 /lib64 -- sh",
         "Nothing but /usr is there.",
     ),
     ("ns-exec --family work -n ~/lib/namespace", "A named family, by a namespace file."),

@@ -263,13 +263,8 @@ static OPTIONS: &[Opt<Request>] = &[
         "instance-fd",
         &[Arg("N", Offer::Text)],
         PROGRAM_RUN,
-        "A directory descriptor, from a privileged launcher, to hold instances.",
-        |r, v| {
-            let number = std::str::from_utf8(&v[0]).ok().and_then(|n| n.parse().ok());
-            let bad = || Failure::new(shown(&v[0]), "not the number of a descriptor");
-            r.instance_fd = Some(number.filter(|&n| n >= 0).ok_or_else(bad)?);
-            Ok(())
-        },
+        "A directory descriptor, from a privileged launcher, to hold instances. Not built yet.",
+        |_, _| Err(not_built("instances in a directory descriptor")),
     ),
     option(
         "on",
@@ -385,5 +380,5 @@ fn read(name: &[u8]) -> Result<Vec<u8>, Failure> {
 }
 
 fn not_built(what: &str) -> Failure {
-    Failure::new(what, "not built yet").fix("this version binds directories of this host only")
+    Failure::new(what, "not built yet").fix("ns-exec --help says what is")
 }

@@ -27,8 +27,6 @@ pub struct Request {
     pub exact: bool,
     /// Changes of the environment, in order.
     pub edits: Vec<Edit>,
-    /// `--instance-fd`
-    pub instance_fd: Option<i32>,
     /// The library re-executes a program that was started by hand.
     pub by_hand: bool,
     /// Its argument 0.
