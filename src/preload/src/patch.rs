@@ -6,7 +6,7 @@
 //!
 //! Only while the process has one thread: from the constructor.
 
-use crate::row::{Row, Way};
+use crate::row::Row;
 use core::ffi::{c_int, c_void, CStr};
 use privns_abi::{Errno, Result};
 use privns_host::{sys, Kernel};
@@ -25,11 +25,11 @@ const MOST: usize = 128;
 ///
 /// # Safety
 /// The process has one thread, and it is not inside one of the functions.
-pub(crate) unsafe fn patch(rows: &[Row], family: &Family) -> Result<()> {
+pub(crate) unsafe fn patch(rows: &[Option<Row>], family: &Family) -> Result<()> {
     let libc = Object::of_libc().ok_or(Errno::ENOENT)?;
     let mut offsets = [0u32; MOST];
-    let entries = rows.iter().filter(|row| row.way == Way::Entry);
-    let names = |row: &Row| 1 + row.private.len();
+    let entries = rows.iter().flatten();
+    let names = |row: &Row| row.names().count();
     let offsets = offsets.get_mut(..entries.clone().map(names).sum()).ok_or(Errno::ENOSPC)?;
     // Looking fifty names up in a cold symbol table costs more than patching:
     // one member does it for the family.
@@ -254,7 +254,7 @@ impl Object {
     /// The offsets of the rows' entries, 0 for a name that libc does not have,
     /// that another row has already, or that is too short for the longest jump.
     fn look_up<'a>(&self, rows: impl Iterator<Item = &'a Row>, offsets: &mut [u32]) {
-        let names = rows.flat_map(|row| row.names.iter().take(1).chain(row.private));
+        let names = rows.flat_map(Row::names);
         for (i, name) in names.enumerate() {
             let Some((at, size)) = self.function(name.as_bytes()) else { continue };
             if size >= ROOM && !offsets.contains(&at) && i < offsets.len() {

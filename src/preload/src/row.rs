@@ -1,26 +1,36 @@
 //! What a row of the table becomes.
 
-/// How libc is entered for a call.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Way {
-    /// The exported symbol, and libc's own entry, so that libc's inner callers
-    /// arrive too.
-    Entry,
-    /// The exported symbol alone: libc's own function is called on from it, or
-    /// its inner calls arrive by their own rows.
-    Symbol,
-}
-
-/// A row, as the inventory has it.
+/// An entry of libc's own to be patched, so that libc's inner callers arrive
+/// too. Rows of the other way, `Symbol`, leave nothing behind but the exported
+/// symbol: each pointer in a table is one that the loader relocates at every
+/// exec.
 pub(crate) struct Row {
-    /// How it is entered.
-    pub(crate) way: Way,
-    /// The names of libc that share one body; the first is looked up.
-    pub(crate) names: &'static [&'static str],
-    /// Entries that libc keeps to itself (GLIBC_PRIVATE) with the same body.
-    pub(crate) private: &'static [&'static str],
+    /// The name to look up, and behind NULs the entries that libc keeps to
+    /// itself (GLIBC_PRIVATE) with the same body.
+    pub(crate) names: &'static str,
     /// Our function.
     pub(crate) address: fn() -> usize,
+}
+
+impl Row {
+    /// The entries that share the body.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.names.split('\0')
+    }
+}
+
+/// The row of a call whose entry is patched; nothing for one that is exported
+/// only.
+macro_rules! entry {
+    (Entry $first:ident $($private:ident)*) => {
+        Some($crate::row::Row {
+            names: concat!(stringify!($first), $("\0", stringify!($private)),*),
+            address: || exports::$first::$first::$first as *const () as usize,
+        })
+    };
+    (Symbol $first:ident $($private:ident)*) => {
+        None
+    };
 }
 
 /// Exports one name: redhook's symbol, whose body is the row's function.
@@ -57,16 +67,10 @@ macro_rules! rows {
             )*
         }
 
-        /// Every row.
-        pub(crate) static ROWS: &[$crate::row::Row] = &[$(
-            $crate::row::Row {
-                way: $crate::row::Way::$way,
-                names: &[stringify!($first), $(stringify!($alias)),*],
-                private: &[$($(stringify!($private)),+)?],
-                address: || exports::$first::$first::$first as *const () as usize,
-            },
-        )*];
+        /// Every entry to be patched.
+        pub(crate) static ROWS: &[Option<$crate::row::Row>] =
+            &[$($crate::row::entry!($way $first $($($private)+)?),)*];
     };
 }
 
-pub(crate) use {export, rows};
+pub(crate) use {entry, export, rows};
