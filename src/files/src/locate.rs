@@ -36,6 +36,8 @@ pub struct Target {
     pub plain: bool,
     /// The host must follow the last component: one of `/proc`'s own links.
     pub magic: bool,
+    /// Its directory is taken to be free of links, and not remembered to be.
+    pub guessed: bool,
     /// The whole name is known to be free of links, the last component too
     /// unless the caller asked not to follow it.
     pub exact: bool,
@@ -54,6 +56,7 @@ impl Target {
             at_mount: false,
             plain: true,
             magic: false,
+            guessed: false,
             exact: false,
         }
     }
@@ -109,6 +112,9 @@ impl<'a> Cut<'a> {
         Some(Cut { dir: &name[..from], last, tail: &name[end..] })
     }
 }
+
+/// What names of links are remembered relative to: no working directory.
+const LINKS: u64 = u64::MAX;
 
 /// Whether a name has `..` for a component.
 #[inline]
@@ -336,13 +342,9 @@ impl View<'_> {
     fn learn_by_walk(self, base: u64, dir: &[u8], to: &mut Target) -> Result<Option<Dir>> {
         let epochs = |slot| self.epoch(slot);
         let now = self.now(&epochs);
-        // The trail is known only after the walk: a change made during it must
-        // be noticed, so the sum is taken again and compared.
         // What is wrong with it, the walk of the whole name will say.
-        let Ok(first) = self.walk(libc::AT_FDCWD, dir, Last::FOLLOW) else { return Ok(None) };
-        let sum = dirs::epochs_of(&first.trail, &epochs);
-        let found = self.walk(libc::AT_FDCWD, dir, Last::FOLLOW)?;
-        if found.is_union || found.mounts_below || found.magic || found.ns != first.ns {
+        let Ok(found) = self.walk(libc::AT_FDCWD, dir, Last::FOLLOW) else { return Ok(None) };
+        if found.is_union || found.mounts_below || found.magic {
             return Ok(None);
         }
         let mut host = found.host.as_bytes();
@@ -361,18 +363,69 @@ impl View<'_> {
             canonical: false,
             as_given: false,
         };
-        // /proc/self means something else in every process, and after a fork.
-        if !host.starts_with(b"/proc") {
-            self.remember(
-                base,
-                dir,
-                host,
-                known,
-                &now,
-                &Passed { trail: &found.trail, epochs: sum },
-            );
-        }
+        self.remember_walk(base, dir, host, known, &now, &found);
         Ok(Some(known))
+    }
+
+    /// Remembers what a walk has found, if nothing has been renamed while it
+    /// was under way: which components it would pass was not known before.
+    fn remember_walk(
+        self,
+        base: u64,
+        name: &[u8],
+        host: &[u8],
+        known: Dir,
+        now: &Now<'_>,
+        found: &Located,
+    ) {
+        // /proc/self means something else in every process, and after a fork.
+        if host.starts_with(b"/proc") {
+            return;
+        }
+        let epochs = dirs::epochs_of(&found.trail, now.epochs);
+        if self.family.raises() == now.raises {
+            let passed = Passed { trail: &found.trail, epochs };
+            self.remember(base, name, host, known, now, &passed);
+        }
+    }
+
+    /// The file that a link leads to: remembered as a directory is, else found
+    /// by the walk.
+    ///
+    /// # Errors
+    /// Those of the walk.
+    #[cold]
+    pub fn locate_link(self, dirfd: i32, name: &CStr, last: Last, to: &mut Target) -> Result<()> {
+        let bytes = name.to_bytes();
+        if bytes.first() != Some(&b'/') || last.create || self.process.is_rooted() {
+            return self.locate_exact(dirfd, name, last, to);
+        }
+        to.name.truncate(0);
+        if let Some(file) = self.remembered(LINKS, bytes, to) {
+            to.as_given = false;
+            to.seq = file.seq;
+            to.read_only = file.read_only;
+            to.at_mount = false;
+            to.plain = true;
+            to.magic = false;
+            to.exact = true;
+            return Ok(());
+        }
+        let epochs = |slot| self.epoch(slot);
+        let now = self.now(&epochs);
+        let found = self.walk(dirfd, bytes, last)?;
+        to.take(&found)?;
+        if !found.at_mount && !found.magic && to.plain {
+            let known = Dir {
+                seq: found.seq,
+                read_only: found.read_only,
+                mounts_below: false,
+                canonical: false,
+                as_given: false,
+            };
+            self.remember_walk(LINKS, bytes, found.host.as_bytes(), known, &now, &found);
+        }
+        Ok(())
     }
 
     /// Whether `dir` below a descriptor is free of links.
@@ -532,6 +585,11 @@ impl View<'_> {
         if goes_up(bytes) {
             return Ok(false);
         }
+        self.guess(bytes, to)
+    }
+
+    /// Translates a name as if it were canonical.
+    fn guess(self, bytes: &[u8], to: &mut Target) -> Result<bool> {
         let mut ns = HotName::new();
         for part in path::components(bytes) {
             ns.push(b"/")?;
@@ -539,6 +597,7 @@ impl View<'_> {
         }
         let table = self.table()?;
         let found = table.index().find(ns.as_bytes());
+        to.guessed = true;
         to.name.truncate(0);
         to.plain = !found.mounts_below;
         match found.mount {
@@ -558,6 +617,38 @@ impl View<'_> {
             to.name.push(b"/")?;
         }
         Ok(true)
+    }
+
+    /// An open that refused links has succeeded: what was guessed of the name's
+    /// directory is true, and is remembered. `raises` is the family's count
+    /// from before the open.
+    #[cold]
+    pub fn proved(self, name: &CStr, to: &Target, raises: u64) {
+        let Some(cut) = Cut::new(name.to_bytes()) else { return };
+        let dir = path::parent(to.name.as_bytes());
+        if to.at_mount || dir == b"/" {
+            return;
+        }
+        let (Ok(trail), Ok(table)) = (dirs::trail_of(cut.dir), self.table()) else { return };
+        let mut ns = HotName::new();
+        let spelled = path::components(cut.dir)
+            .try_for_each(|part| ns.push(b"/").and_then(|()| ns.push(part)));
+        if spelled.is_err() {
+            return;
+        }
+        let epochs = |slot| self.epoch(slot);
+        let now = self.now(&epochs);
+        let known = Dir {
+            seq: to.seq,
+            read_only: to.read_only,
+            mounts_below: table.index().find(ns.as_bytes()).mounts_below,
+            canonical: true,
+            as_given: false,
+        };
+        let passed = Passed { trail: &trail, epochs: dirs::epochs_of(&trail, &epochs) };
+        if self.family.raises() == raises {
+            self.remember(0, cut.dir, dir, known, &now, &passed);
+        }
     }
 }
 

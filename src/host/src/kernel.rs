@@ -130,13 +130,13 @@ impl Kernel {
     /// # Errors
     /// The kernel's; ENAMETOOLONG for a link that does not fit PATH_MAX.
     pub fn readlinkat(self, dirfd: i32, path: &CStr, out: &mut Name) -> Result<()> {
-        out.fill(PATH_MAX, |buf| {
-            // SAFETY: the kernel writes at most the buffer's length.
-            let n = unsafe {
-                sys!(libc::SYS_readlinkat, dirfd, path.as_ptr(), buf.as_mut_ptr(), buf.len())
-            }?;
-            if n == buf.len() { Err(Errno::ENAMETOOLONG) } else { Ok(n) }
-        })
+        let read = |to: *mut u8| {
+            // SAFETY: the kernel writes at most that many bytes.
+            let n = unsafe { sys!(libc::SYS_readlinkat, dirfd, path.as_ptr(), to, PATH_MAX) }?;
+            if n == PATH_MAX { Err(Errno::ENAMETOOLONG) } else { Ok(n) }
+        };
+        // SAFETY: the kernel says how many bytes it has written.
+        unsafe { out.fill(PATH_MAX, read) }
     }
 
     /// The host's name of the file behind a descriptor, from `/proc/self/fd`.
@@ -152,12 +152,15 @@ impl Kernel {
     /// # Errors
     /// ENOENT when the directory has been removed, or lies outside the root.
     pub fn getcwd(self, out: &mut Name) -> Result<()> {
-        out.fill(PATH_MAX, |buf| {
-            // SAFETY: the kernel writes at most the buffer's length, NUL included.
-            let n = unsafe { sys!(libc::SYS_getcwd, buf.as_mut_ptr(), buf.len()) }?;
+        let ask = |to: *mut u8| {
+            // SAFETY: the kernel writes at most that many bytes, a NUL last.
+            let n = unsafe { sys!(libc::SYS_getcwd, to, PATH_MAX) }?;
             // "(unreachable)" comes first when the directory is outside the root.
-            if buf[0] == b'/' { Ok(n - 1) } else { Err(Errno::ENOENT) }
-        })
+            // SAFETY: at least the NUL has been written.
+            if unsafe { *to } == b'/' { Ok(n - 1) } else { Err(Errno::ENOENT) }
+        };
+        // SAFETY: the kernel says how many bytes it has written.
+        unsafe { out.fill(PATH_MAX, ask) }
     }
 
     /// getpid(2), asked of the kernel: right in a vfork child too.

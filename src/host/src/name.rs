@@ -85,22 +85,26 @@ impl Name {
         CStr::from_bytes_until_nul(all).map_err(|_| Errno::EINVAL)
     }
 
-    /// Room for the kernel to write `len` bytes; the contents become what
-    /// `fill` reports to have written.
+    /// Room for the kernel to write up to `len` bytes, not cleared before; the
+    /// contents become what `fill` reports to have written there.
     ///
     /// # Errors
     /// ENOMEM, and what `fill` returns.
-    pub fn fill(
+    ///
+    /// # Safety
+    /// `fill` writes as many bytes as it reports, from the beginning, and no
+    /// more than `len`.
+    pub unsafe fn fill(
         &mut self,
         len: usize,
-        fill: impl FnOnce(&mut [u8]) -> Result<usize>,
+        fill: impl FnOnce(*mut u8) -> Result<usize>,
     ) -> Result<()> {
         self.bytes.clear();
         self.bytes.try_reserve(len + 1).map_err(|_| Errno::ENOMEM)?;
-        self.bytes.resize(len, 0);
-        let got = fill(&mut self.bytes);
-        self.bytes.truncate(*got.as_ref().unwrap_or(&0));
-        got.map(drop)
+        let got = fill(self.bytes.as_mut_ptr())?;
+        // SAFETY: the caller's promise.
+        unsafe { self.bytes.set_len(got.min(len)) };
+        Ok(())
     }
 }
 

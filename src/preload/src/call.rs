@@ -149,7 +149,7 @@ impl Named {
         }
         self.tell(view.locate(self.dirfd, name, self.last, to))?;
         if self.last.follow && !to.exact && self.mode(to).is_ok_and(is_link) {
-            self.tell(view.locate_exact(self.dirfd, name, self.last, to))?;
+            self.tell(view.locate_link(self.dirfd, name, self.last, to))?;
         }
         Ok(())
     }

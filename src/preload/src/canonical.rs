@@ -65,10 +65,11 @@ unsafe fn resolve(path: *const c_char) -> Result<Name> {
         // one.
         let mut link = view.from_root(found.ns)?;
         let link = link.as_cstr()?.as_ptr();
-        name.fill(PATH_MAX, |text| {
-            // SAFETY: a name and a buffer of ours.
-            unsafe { readlink_at(libc::AT_FDCWD, link, text.as_mut_ptr().cast(), text.len()) }
-        })?;
+        // SAFETY: a name and a buffer of ours, as long as it is said to be;
+        // readlink says how much it has written.
+        unsafe {
+            name.fill(PATH_MAX, |text| readlink_at(libc::AT_FDCWD, link, text.cast(), PATH_MAX))?;
+        }
         if name.as_bytes().first() != Some(&b'/') {
             return Err(Errno::ENOENT);
         }

@@ -72,13 +72,19 @@ pub(crate) unsafe fn open_at(
         && !(to.read_only && writes(flags))
     {
         let how = OpenHow::new(flags, mode, RESOLVE_NO_SYMLINKS);
+        let raises = view.family.raises();
         let (dir, at) = named.args(&mut to);
         let opened = cancellable(true, || {
             // SAFETY: a C string and an open_how of our own.
             unsafe { sys!(libc::SYS_openat2, dir, at, &raw const how, size_of::<OpenHow>()) }
         });
         match opened {
-            Ok(fd) => return Ok(note(view, fd, &to)),
+            Ok(fd) => {
+                if to.guessed {
+                    view.proved(name, &to, raises);
+                }
+                return Ok(note(view, fd, &to));
+            }
             Err(Errno::ELOOP | Errno::EAGAIN) => {}
             Err(Errno::ENOSYS | Errno::EPERM) if refused() => {
                 view.process.no_openat2.store(true, Ordering::Relaxed);

@@ -222,7 +222,7 @@ unsafe fn look_at(
     let (dir, at) = named.args(&mut to);
     let (mut done, mut mode) = look(dir, at, to.magic && follow)?;
     if follow && !to.exact && mode & libc::S_IFMT == libc::S_IFLNK {
-        named.tell(view.locate_exact(dirfd, name, last, &mut to))?;
+        named.tell(view.locate_link(dirfd, name, last, &mut to))?;
         let (dir, at) = named.args(&mut to);
         (done, mode) = look(dir, at, to.magic)?;
     }
