@@ -6,6 +6,9 @@
 //! the tree that it leaves must be the same. A [`Site`] is the scratch directory,
 //! environment and family name that one run has to itself, and the check
 //! that nothing is left of it.
+//!
+//! `PRIVNS_BIN_DIR` says where the binaries under test are (default: this workspace's
+//! release build, made when needed); with `PRIVNS_TEST_KEEP` set a site's files stay.
 
 #![forbid(unsafe_code)]
 
