@@ -130,16 +130,74 @@ fn run(command: *const c_char) -> Result<c_int> {
         sys!(libc::SYS_rt_sigprocmask, libc::SIG_BLOCK, &raw const block, &raw mut old, 8usize)
     };
     let status = match shell(command, How::signals(default, old), &[]) {
-        Ok(pid) => wait(pid),
+        Ok(pid) => wait_cancellable(Waited { pid, signals: old }),
         // As if the shell had said so (system(3)).
         Err(_) => Ok(127 << 8),
     };
+    restore_signals(old);
+    status
+}
+
+fn restore_signals(old: u64) {
     IGNORED.leave();
-    // SAFETY: as above.
+    // SAFETY: a set of 8 bytes, as the kernel has it.
     let _ = unsafe {
         sys!(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const old, 0usize, 8usize)
     };
-    status
+}
+
+/// What system(3) leaves to be done when its thread is cancelled meanwhile.
+struct Waited {
+    pid: c_int,
+    signals: u64,
+}
+
+/// libc's record of a clean-up handler (`struct _pthread_cleanup_buffer`).
+#[repr(C)]
+struct Cleanup {
+    routine: usize,
+    argument: usize,
+    kind: c_int,
+    previous: usize,
+}
+
+unsafe extern "C" {
+    fn _pthread_cleanup_push(
+        record: *mut Cleanup,
+        routine: unsafe extern "C" fn(*mut c_void),
+        argument: *mut c_void,
+    );
+    fn _pthread_cleanup_pop(record: *mut Cleanup, run: c_int);
+}
+
+/// Ends the child, as libc does (system(3) is a cancellation point).
+unsafe extern "C" fn give_up(waited: *mut c_void) {
+    // SAFETY: `wait_cancellable`'s, which is still on the stack.
+    let Waited { pid, signals } = unsafe { waited.cast::<Waited>().read() };
+    // SAFETY: a child of ours that nobody else waits for.
+    let _ = unsafe { sys!(libc::SYS_kill, pid, libc::SIGKILL) };
+    let _ = wait(pid);
+    restore_signals(signals);
+}
+
+fn wait_cancellable(mut waited: Waited) -> Result<c_int> {
+    let mut record = Cleanup { routine: 0, argument: 0, kind: 0, previous: 0 };
+    let mut status = 0;
+    let pid = waited.pid;
+    // SAFETY: both stay where they are until the record is taken back.
+    unsafe { _pthread_cleanup_push(&raw mut record, give_up, (&raw mut waited).cast()) };
+    let done = loop {
+        let done = crate::call::cancellable(true, || {
+            // SAFETY: the kernel writes one int.
+            unsafe { sys!(libc::SYS_wait4, pid, &raw mut status, 0, 0usize) }
+        });
+        if done != Err(Errno::EINTR) {
+            break done;
+        }
+    };
+    // SAFETY: as above; not run.
+    unsafe { _pthread_cleanup_pop(&raw mut record, 0) };
+    done.map(|_| status)
 }
 
 /// Streams that popen has made and pclose has not yet closed.
