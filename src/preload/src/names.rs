@@ -53,6 +53,11 @@ pub(crate) unsafe fn faccessat(
     mode: c_int,
     flags: c_int,
 ) -> c_int {
+    if mode == libc::F_OK && flags & !libc::AT_EACCESS == 0 {
+        // One call, where asking for a right takes a look at the name as well.
+        // SAFETY: passed on.
+        return unsafe { crate::stat::exists(dirfd, path) }.ret();
+    }
     let ask = |dirfd: c_int, path: *const c_char| {
         // SAFETY: a name that is the program's or ours.
         unsafe { access_at(dirfd, path, mode, flags) }

@@ -58,6 +58,16 @@ pub(crate) unsafe fn fxstatat(
     known(version).and_then(|()| unsafe { stat_at(dirfd, path, buf, flags) }).ret()
 }
 
+/// Whether a name leads to anything: what access(2) is asked with F_OK.
+///
+/// # Safety
+/// `path` as stat(2) takes it.
+pub(crate) unsafe fn exists(dirfd: c_int, path: *const c_char) -> Result<usize> {
+    let mut st = core::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: passed on; a buffer of ours.
+    unsafe { stat_at(dirfd, path, st.as_mut_ptr(), 0) }.map(|_| 0)
+}
+
 /// newfstatat(2) in the namespace.
 ///
 /// # Safety

@@ -162,9 +162,6 @@ fn our_client_on_diod() {
     let listen = format!("127.0.0.1:{port}");
     let mut command = Command::new(diod);
     command.args(["-f", "-n", "-N", "-L", "/dev/null", "-l", &listen, "-e"]).arg(export.path());
-    if own_uid() != 0 {
-        command.arg("-S");
-    }
     let _diod = start(&mut command);
     let c = connect(&tcp(port));
     assert_eq!((c.agreed().dialect, c.agreed().ours), (Dialect::Linux, false));
