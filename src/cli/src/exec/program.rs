@@ -133,13 +133,21 @@ impl View<'_> {
         let mut refused = Errno::ENOENT;
         for dir in search.unwrap_or(DEFAULT_PATH).split(|&b| b == b':') {
             let dir = if dir.is_empty() { b"." } else { dir };
-            match self.executable(&[dir, b"/", program].concat()) {
+            let name = [dir, b"/", program].concat();
+            match self.executable(&name) {
                 Ok(file) => return Ok(file),
-                Err(Errno::EACCES) => refused = Errno::EACCES,
+                // As shells do: a directory that may not be searched has no
+                // such program.
+                Err(Errno::EACCES) if self.stat(&name).is_ok() => refused = Errno::EACCES,
                 Err(_) => {}
             }
         }
         Err(refused)
+    }
+
+    fn stat(&self, name: &[u8]) -> privns_abi::Result<rustix::fs::Stat> {
+        let located = self.locate(name)?;
+        rustix::fs::statat(CWD, located.host.as_bytes(), AtFlags::empty()).map_err(errno)
     }
 
     fn executable(&self, name: &[u8]) -> privns_abi::Result<File> {
