@@ -496,7 +496,12 @@ impl Family {
     /// openat(2)'s, flock(2)'s.
     pub fn has_members(&self) -> Result<bool> {
         let own = self.own_description()?;
-        let alone = Kernel.flock(own, libc::LOCK_EX | libc::LOCK_NB);
+        let alone = match Kernel.flock(own, libc::LOCK_SH | libc::LOCK_NB) {
+            // The keeper has found nobody, and is clearing up.
+            Err(Errno::EAGAIN) => Ok(()),
+            Ok(()) => Kernel.flock(own, libc::LOCK_EX | libc::LOCK_NB),
+            Err(e) => Err(e),
+        };
         let _ = Kernel.close(own);
         match alone {
             Ok(()) => Ok(false),
