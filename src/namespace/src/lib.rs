@@ -32,6 +32,7 @@ pub mod image;
 pub mod index;
 pub mod inherited;
 pub mod instance;
+mod memory_file;
 pub mod print;
 pub mod resolve;
 pub mod table;

@@ -1,0 +1,52 @@
+//! The file in memory that a family's table lives in.
+
+use privns_abi::{Errno, Result};
+use privns_host::{Kernel, Name};
+
+/// A number for a new family: random, never 0.
+///
+/// # Errors
+/// getrandom(2)'s.
+pub fn new_id() -> Result<u64> {
+    loop {
+        match Kernel.random()? {
+            0 => {}
+            id => return Ok(id),
+        }
+    }
+}
+
+pub(crate) fn anonymous_file(id: u64) -> Result<i32> {
+    let mut name = Name::from(alloc::format!("privns-{id:016x}").as_bytes())?;
+    let refused = match Kernel.memfd_create(name.as_cstr()?) {
+        Err(e @ (Errno::ENOSYS | Errno::EPERM | Errno::EACCES)) => e,
+        made => return made,
+    };
+    let flags = libc::O_TMPFILE | libc::O_RDWR | libc::O_CLOEXEC | libc::O_EXCL;
+    let dirs = [c"/dev/shm", c"/tmp", c"/var/tmp"];
+    let made = dirs.iter().find_map(|d| Kernel.openat(libc::AT_FDCWD, d, flags, 0o600).ok());
+    made.ok_or(refused)
+}
+
+/// What members inherit, and hold their lock on: a description that nothing is
+/// mapped from, since a mapping holds it open, the keeper's too. Root's is for
+/// reading only, so that a descendant that has become another user cannot
+/// write it.
+pub(crate) fn handed_down(made: i32) -> i32 {
+    let access = if Kernel.geteuid() == 0 { libc::O_RDONLY } else { libc::O_RDWR };
+    Kernel.reopen(made, access).unwrap_or(made)
+}
+
+/// Moves a descriptor to the highest numbers below 1024, where programs that
+/// number their own by hand, and select(2), do not meet it. It is inherited.
+pub(crate) fn move_high(fd: i32) -> Result<i32> {
+    let limit = Kernel.descriptor_limit().unwrap_or(1024).min(1024) as i32;
+    let mut moved = Err(Errno::EMFILE);
+    for below in [4, 16, 64, 256, 1024] {
+        moved = Kernel.dup_from(fd, (limit - below).max(3), false);
+        if moved.is_ok() {
+            break;
+        }
+    }
+    moved
+}
