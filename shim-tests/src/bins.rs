@@ -63,11 +63,15 @@ fn build() -> Bins {
         None => workspace.join("target"),
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--release", "--quiet", "-p", "privns-cli", "-p", "privns-preload"])
-        .current_dir(workspace)
-        .status();
-    assert!(status.is_ok_and(|s| s.success()), "cargo build --release failed");
+    // The library by itself, as people get it: with the launcher in one build
+    // it would have the launcher's features.
+    for package in ["privns-cli", "privns-preload"] {
+        let status = Command::new(&cargo)
+            .args(["build", "--release", "--quiet", "-p", package])
+            .current_dir(workspace)
+            .status();
+        assert!(status.is_ok_and(|s| s.success()), "cargo build --release -p {package} failed");
+    }
     Bins { dir: absolute(&target.join("release")) }
 }
 
