@@ -55,6 +55,16 @@ impl<'a> Made<'a> {
 }
 
 impl Places for Made<'_> {
+    fn by_rule(
+        &mut self,
+        _at: &[u8],
+        _original: Option<&[u8]>,
+        rule: &crate::poly::Rule,
+    ) -> Result<Vec<u8>> {
+        let who = crate::poly::Who { login: b"me".to_vec(), ..Default::default() };
+        let path = crate::poly::name::instance(rule, &who)?;
+        Ok(self.make(&String::from_utf8_lossy(&path), "/"))
+    }
     fn dir(&mut self, _at: &[u8], number: u32) -> Result<Vec<u8>> {
         Ok(self.make(&format!("/run/skeleton/{number}"), "/"))
     }

@@ -8,7 +8,7 @@
 //!   kernel would in such a tree.
 //! - [`mod@file`]: lines read and written; [`mod@build`]: lines acted upon; [`mod@print`]:
 //!   a table as lines; [`dump`]: lines on their way to another machine.
-//! - [`instance`]: what instances are called.
+//! - [`instance`]: what instances are called; [`poly`]: rules for them.
 //!
 //! A name in here is an absolute, canonical path of the namespace, as bytes:
 //! no `.`, no `..`, no empty component, no symbolic link. The root is the
@@ -33,6 +33,7 @@ pub mod index;
 pub mod inherited;
 pub mod instance;
 mod memory_file;
+pub mod poly;
 pub mod print;
 pub mod resolve;
 pub mod table;

@@ -14,6 +14,7 @@ use crate::build::{Builder, Places};
 use crate::failure::Failure;
 use crate::file::{Action, Line};
 use crate::instance;
+use crate::poly;
 use crate::table::{Member, Mount, Order, Source, Table, Verb};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -95,6 +96,14 @@ impl Places for Recorded<'_> {
     }
     fn instance(&mut self, at: &[u8], _original: &[u8]) -> Result<Vec<u8>, Failure> {
         self.find(at, |m| m.rule.verb == Verb::Private)
+    }
+    fn by_rule(
+        &mut self,
+        at: &[u8],
+        _original: Option<&[u8]>,
+        rule: &poly::Rule,
+    ) -> Result<Vec<u8>, Failure> {
+        self.find(at, |m| m.rule.verb == Verb::Instance(rule.to_text()))
     }
 }
 
@@ -318,6 +327,7 @@ impl Printer<'_> {
                 self.show_original(mount, member);
                 Action::Private(dst)
             }
+            Verb::Instance(rule) if alone => Action::Instance { rule: rule.clone(), dir: dst },
             Verb::Symlink(target) => Action::Symlink { target: target.clone(), dst },
             _ if in_skeleton(self.want, member) => {
                 if alone && self.built.is_free(&mount.path) {

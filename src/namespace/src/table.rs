@@ -97,6 +97,8 @@ pub enum Verb {
     Symlink(Vec<u8>),
     /// Came along: a mount point below what was bound.
     Along,
+    /// `private -i`: an instance by this rule.
+    Instance(Vec<u8>),
 }
 
 impl Verb {
