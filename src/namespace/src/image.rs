@@ -1,5 +1,5 @@
-//! A mount table as bytes: what a family's memory holds, and nothing that
-//! leaves the machine (that is [`crate::dump`]).
+//! A mount table as bytes: what a family's memory holds, and what its programs
+//! take along to another machine (in a [`crate::dump`]).
 //!
 //! The format is bincode's, which is in maintenance only; it is known here and
 //! nowhere else, behind a magic and a version, so that it can be replaced.
@@ -25,6 +25,12 @@ pub fn encode(table: &Table) -> Result<Vec<u8>> {
     let body = bincode::serde::encode_to_vec(table, config).map_err(|_| Errno::ENOSPC)?;
     image.extend_from_slice(&body);
     if image.len() <= LIMIT { Ok(image) } else { Err(Errno::ENOSPC) }
+}
+
+/// Whether these bytes begin as an image does; no line of a namespace file does.
+#[must_use]
+pub fn is_image(bytes: &[u8]) -> bool {
+    bytes.starts_with(&MAGIC)
 }
 
 /// The table of an image.

@@ -8,7 +8,8 @@
 //! - [`resolve`]: from a name to a host file, component by component, as the
 //!   kernel would in such a tree.
 //! - [`mod@file`]: lines read and written; [`mod@build`]: lines acted upon; [`mod@print`]:
-//!   a table as lines; [`dump`]: lines on their way to another machine.
+//!   a table as lines; [`dump`]: a namespace on its way to another machine,
+//!   [`carried`] by a program's environment.
 //! - [`instance`]: what instances are called.
 //!
 //! A name in here is an absolute, canonical path of the namespace, as bytes:
@@ -25,6 +26,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod build;
+pub mod carried;
 pub mod dump;
 pub mod failure;
 pub mod family;
