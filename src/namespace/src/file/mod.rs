@@ -7,6 +7,7 @@ mod lex;
 mod verbs;
 
 pub(crate) use lex::quote;
+pub(crate) use verbs::is_address;
 
 use crate::failure::{Failure, shown};
 use crate::table::Order;
@@ -15,6 +16,7 @@ use alloc::vec::Vec;
 use lex::Lexer;
 use crate::poly::files;
 use privns_abi::{Errno, Result};
+use serde::{Deserialize, Serialize};
 
 /// Files that name each other with `.` at most, one inside the other.
 pub const DEPTH_MAX: usize = 16;
@@ -140,7 +142,7 @@ pub enum Action {
 }
 
 /// `-o KEY=VALUE,…` of a `mount` line; `None` is the default of the client.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountOptions {
     /// The tree of the server to attach to; empty: its default.
     pub aname: Vec<u8>,
@@ -161,7 +163,7 @@ pub struct MountOptions {
 }
 
 /// `dialect=`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Dialect {
     /// 9P2000
     Base,
@@ -172,7 +174,7 @@ pub enum Dialect {
 }
 
 /// `cache=`
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cache {
     /// Nothing is.
     None,
@@ -184,7 +186,7 @@ pub enum Cache {
 }
 
 /// `owner=`
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Owner {
     /// As the server says.
     #[default]
