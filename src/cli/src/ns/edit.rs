@@ -3,6 +3,7 @@
 use crate::exec::environment::here;
 use crate::exec::places;
 use crate::failure::{Failure, shown};
+use crate::keeper;
 use crate::runtime::Runtime;
 use crate::world::Process;
 use privns_abi::Errno;
@@ -43,10 +44,14 @@ pub(crate) fn run(family: &Family, lines: &[Line]) -> Result<(), Failure> {
         });
     match done {
         Ok(skipped) => {
+            if places.has_made() {
+                keeper::tell(family);
+            }
+            let done = crate::exec::set_up(family, &places.inits);
             for failure in skipped {
                 crate::complain("ns", &failure);
             }
-            Ok(())
+            done
         }
         Err(errno) => {
             places.undo();
