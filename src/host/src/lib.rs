@@ -23,6 +23,7 @@ pub mod dirent;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod fd;
+pub mod ids;
 pub mod kernel;
 pub mod name;
 pub mod process;
@@ -32,6 +33,7 @@ pub mod shared;
 pub mod slot;
 #[cfg(feature = "launcher")]
 pub mod startup;
+pub mod stopgap;
 
 pub use kernel::Kernel;
 pub use name::{HotName, Name};
