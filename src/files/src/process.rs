@@ -291,7 +291,9 @@ impl<'a> View<'a> {
             }
             let mut index = Vec::new();
             let generation = self.family.read_index(&mut index)?;
-            Index::parse(&index)?;
+            if Index::parse(&index)?.servers().next().is_some() {
+                self.process.remotes.meet();
+            }
             self.process.table.replace(Table { generation, index });
         }
     }

@@ -23,6 +23,7 @@ pub mod dirent;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod fd;
+pub mod file;
 pub mod ids;
 pub mod kernel;
 pub mod name;

@@ -13,9 +13,12 @@ use once_cell::race::OnceBox;
 use privns_abi::{Errno, Result};
 use privns_host::stopgap::Spin;
 use privns_host::{Host, Kernel, Rcu};
+use privns_namespace::file::{self, Owner};
 use privns_namespace::index::Index;
 use privns_ninep::attr::Qid;
 use privns_ninep::client::{Client, Fid, Monitor, Options, Ready, State, Transport};
+use privns_ninep::dialect::OFFERS;
+use privns_ninep::{Dialect, MSIZE_MAX};
 
 /// What a server is and how it is to be used: its entry in the family's table.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +33,8 @@ pub struct Settings<'a> {
     pub uname: &'a [u8],
     /// Message size to ask for, bytes.
     pub msize: u32,
+    /// The only dialect to offer.
+    pub dialect: Option<Dialect>,
     /// How long a request may take.
     pub timeout: Duration,
     /// Files of the attached user are shown as the program's own.
@@ -39,10 +44,27 @@ pub struct Settings<'a> {
 impl<'a> Settings<'a> {
     /// What a table says of a server; `None` for a number that it has not.
     #[must_use]
-    pub fn of(_index: Index<'a>, _id: u32) -> Option<Settings<'a>> {
-        None
+    pub fn of(index: Index<'a>, id: u32) -> Option<Settings<'a>> {
+        let server = index.server(id)?;
+        Some(Settings {
+            id,
+            dial: server.dial(),
+            aname: server.aname(),
+            uname: server.user(),
+            msize: server.msize().unwrap_or(MSIZE_MAX),
+            dialect: server.dialect().map(|dialect| match dialect {
+                file::Dialect::Base => Dialect::Base,
+                file::Dialect::Unix => Dialect::Unix,
+                file::Dialect::Linux => Dialect::Linux,
+            }),
+            timeout: Duration::from_secs(server.timeout().unwrap_or(TIMEOUT).into()),
+            owner_me: server.owner() == Owner::Me,
+        })
     }
 }
+
+/// Seconds that a request may take when nothing else is said.
+const TIMEOUT: u32 = 30;
 
 /// A socket.
 pub struct Stream(i32);
@@ -103,8 +125,13 @@ impl Connection {
     fn dial(settings: &Settings<'_>) -> Result<Connection> {
         let path = settings.dial.strip_prefix(b"unix!").ok_or(Errno::EOPNOTSUPP)?;
         let stream = Stream(Kernel.dial_unix(path)?);
-        let options =
-            Options { msize: settings.msize, timeout: settings.timeout, ..Options::default() };
+        let one = settings.dialect.map(|dialect| [dialect.version()]);
+        let options = Options {
+            msize: settings.msize,
+            timeout: settings.timeout,
+            offers: one.as_ref().map_or(&OFFERS, |one| one),
+            ..Options::default()
+        };
         let client = Client::start(stream, &options, |state| Lock(Spin::new(state)))?;
         let (root, root_qid) = client.attach(settings.uname, Kernel.geteuid(), settings.aname)?;
         let me = match settings.owner_me {
