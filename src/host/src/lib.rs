@@ -24,6 +24,7 @@ pub mod dirent;
 pub mod fake;
 pub mod fd;
 pub mod file;
+pub mod ids;
 pub mod kernel;
 pub mod name;
 pub mod process;
@@ -33,6 +34,7 @@ pub mod shared;
 pub mod slot;
 #[cfg(feature = "launcher")]
 pub mod startup;
+pub mod stopgap;
 
 pub use kernel::Kernel;
 pub use name::{HotName, Name};

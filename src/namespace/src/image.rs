@@ -12,7 +12,7 @@ use privns_abi::{Errno, Result};
 pub const LIMIT: usize = 8 << 20;
 
 const MAGIC: [u8; 4] = *b"pvns";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER: usize = 8;
 
 /// The image of a table.
@@ -59,7 +59,7 @@ mod tests {
     use crate::build::tests::{TREE, World, built};
 
     fn table() -> Table {
-        let lines = "bind -r /a /n/m\nbind -bc /b /c\nsymlink x /l\nprivate /tmp";
+        let lines = "bind -r /a /n/m\nbind -bc /b /c\nsymlink x /l\nprivate /tmp\nmount -o window=2 tcp!h /r t";
         built(&World::new(TREE), lines).unwrap().table
     }
 
@@ -88,7 +88,7 @@ mod tests {
             }
         }
         let mut newer = good;
-        newer[4] = 2;
+        newer[4] = 3;
         assert_eq!(decode(&newer), Err(Errno::EPROTO));
     }
 }

@@ -3,6 +3,8 @@
 //! - [`table`]: the mount table as it is edited, stored and printed.
 //! - [`index`]: the same, laid out flat for lookups in place.
 //! - [`image`]: the same as bytes, in a family's memory ([`family`]).
+//! - [`remote`]: the names of files that 9P servers have.
+//! - [`traffic`]: what is exchanged with those servers, counted.
 //! - [`trail`]: what a remembered answer depends on.
 //! - [`resolve`]: from a name to a host file, component by component, as the
 //!   kernel would in such a tree.
@@ -36,8 +38,10 @@ pub mod inherited;
 pub mod instance;
 mod memory_file;
 pub mod print;
+pub mod remote;
 pub mod resolve;
 pub mod table;
+pub mod traffic;
 pub mod trail;
 
 pub use build::{Builder, Built, Places};
@@ -45,5 +49,6 @@ pub use failure::{Failure, Why};
 pub use family::Family;
 pub use index::Index;
 pub use print::print;
+pub use remote::Server;
 pub use resolve::{Last, Located, Start, walk};
 pub use table::{Kind, Member, Mount, Order, Rule, Source, Table, Verb};
