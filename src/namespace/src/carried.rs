@@ -169,7 +169,7 @@ mod tests {
         let file = file.strip_prefix('@').unwrap();
         assert_eq!(file, std::format!("{home}/.cache/privns/{:016x}.1", family.id()));
         let token = fs::read(file).unwrap();
-        assert_eq!(family_of(&privns_abi::path::file_name(file.as_bytes())[..]), Some(family.id()));
+        assert_eq!(family_of(privns_abi::path::file_name(file.as_bytes())), Some(family.id()));
         assert!(token.len() > INLINE && Dump::from_token(&token).is_ok());
         let stat =
             Kernel.statat(libc::AT_FDCWD, &std::ffi::CString::new(file).unwrap(), 0).unwrap();
