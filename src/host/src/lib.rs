@@ -25,6 +25,7 @@ pub mod dirent;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod fd;
+pub mod file;
 pub mod futex;
 pub mod kernel;
 pub mod name;

@@ -172,9 +172,8 @@ impl Socket {
     fn connect<A>(&self, address: &A, len: usize, end: Duration) -> Result<()> {
         loop {
             // SAFETY: a socket address of that length.
-            let done = unsafe {
-                sys!(libc::SYS_connect, self.fd(), core::ptr::from_ref(address), len)
-            };
+            let done =
+                unsafe { sys!(libc::SYS_connect, self.fd(), core::ptr::from_ref(address), len) };
             match done {
                 Ok(_) | Err(Errno::EISCONN) => return Ok(()),
                 Err(Errno::EINPROGRESS | Errno::EINTR | Errno::EALREADY) => {
@@ -235,7 +234,8 @@ impl Socket {
         let filled = parts.iter().filter(|part| !part.is_empty());
         let mut n = 0;
         for (vector, part) in vectors.iter_mut().zip(filled) {
-            *vector = libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() };
+            *vector =
+                libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() };
             n += 1;
         }
         let message = header(&mut vectors[..n]);
@@ -292,7 +292,8 @@ impl Socket {
                 return Err(Errno::ETIMEDOUT);
             }
             // The clock is asked only of waits that last.
-            waited = now().saturating_sub(*began.get_or_insert_with(|| now().saturating_sub(SLICE)));
+            waited =
+                now().saturating_sub(*began.get_or_insert_with(|| now().saturating_sub(SLICE)));
             signals::check()?;
         }
     }
@@ -316,15 +317,11 @@ fn header(vectors: &mut [libc::iovec]) -> libc::msghdr {
 
 /// ppoll(2) with the mask as it is. False when the time is over.
 fn poll(fds: &mut [libc::pollfd], timeout: Duration) -> Result<bool> {
-    let limit = libc::timespec {
-        tv_sec: timeout.as_secs() as i64,
-        tv_nsec: timeout.subsec_nanos().into(),
-    };
+    let limit =
+        libc::timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
     // SAFETY: the array and the time are valid for the call; the kernel keeps
     // the mask where it is given none.
-    match unsafe {
-        sys!(libc::SYS_ppoll, fds.as_mut_ptr(), fds.len(), &raw const limit, 0, 0)
-    } {
+    match unsafe { sys!(libc::SYS_ppoll, fds.as_mut_ptr(), fds.len(), &raw const limit, 0, 0) } {
         // Of a signal that is never kept waiting.
         Err(Errno::EINTR) if signals::is_calm() => Ok(false),
         done => done.map(|n| n > 0),

@@ -74,17 +74,17 @@ struct Caller {
     since: AtomicU64,
 }
 
-const NOBODY: Caller = Caller {
-    thread: AtomicUsize::new(0),
-    mask: AtomicU64::new(0),
-    since: AtomicU64::new(0),
-};
+impl Caller {
+    const fn nobody() -> Caller {
+        Caller { thread: AtomicUsize::new(0), mask: AtomicU64::new(0), since: AtomicU64::new(0) }
+    }
+}
 
 /// Threads whose signals can be looked at. One more, and its waits are simply
 /// not interrupted.
 const CALLERS: usize = 128;
 
-static CALLER: [Caller; CALLERS] = [NOBODY; CALLERS];
+static CALLER: [Caller; CALLERS] = [const { Caller::nobody() }; CALLERS];
 
 /// The places where the mask of `thread` may stand, the likeliest first.
 fn places(thread: usize) -> impl Iterator<Item = &'static Caller> {
@@ -207,7 +207,9 @@ fn kept_waiting() -> Duration {
 /// [`Calm`] ends.
 #[must_use]
 pub fn restarts() -> bool {
-    due().all(|signal| matches!(action(signal), Action::Default | Action::Handler { restarts: true }))
+    due().all(|signal| {
+        matches!(action(signal), Action::Default | Action::Handler { restarts: true })
+    })
 }
 
 /// Signals that are pending and that the program lets in.
@@ -238,8 +240,7 @@ fn action(signal: i32) -> Action {
     }
     let mut now = KernelAction::default();
     // SAFETY: the kernel writes one of its own struct sigaction.
-    let asked =
-        unsafe { sys!(libc::SYS_rt_sigaction, signal, 0, &raw mut now, size_of::<u64>()) };
+    let asked = unsafe { sys!(libc::SYS_rt_sigaction, signal, 0, &raw mut now, size_of::<u64>()) };
     if asked.is_err() || now.handler == libc::SIG_DFL || now.handler == libc::SIG_IGN {
         return Action::Default;
     }
@@ -251,9 +252,8 @@ fn admit(signals: u64) {
     let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     let mask = QUIET & !signals;
     // SAFETY: no descriptors; one timespec and one set are read.
-    let _ = unsafe {
-        sys!(libc::SYS_ppoll, 0, 0, &raw const now, &raw const mask, size_of::<u64>())
-    };
+    let _ =
+        unsafe { sys!(libc::SYS_ppoll, 0, 0, &raw const now, &raw const mask, size_of::<u64>()) };
 }
 
 /// Sets this thread's mask; which it was.

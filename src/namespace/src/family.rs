@@ -17,6 +17,7 @@
 //! keeper waits for `LOCK_EX` on one of its own. Lock order: the record lock
 //! is the only lock that is held here, and nothing is waited for under it.
 
+use crate::dump::sized;
 use crate::{image, index, table::Table};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
@@ -283,8 +284,17 @@ impl Family {
     /// ENOMEM; EBADMSG for a damaged table.
     pub fn read_table(&self) -> Result<Table> {
         let mut bytes = Vec::new();
-        self.read(&mut bytes, |image, _| (SLOT_HEADER, image))?;
+        self.read_image(&mut bytes)?;
         image::decode(&bytes)
+    }
+
+    /// Replaces `out` with the table's image and gives the generation that it
+    /// is of.
+    ///
+    /// # Errors
+    /// ENOMEM; EBADMSG for a damaged table.
+    pub fn read_image(&self, out: &mut Vec<u8>) -> Result<u64> {
+        self.read(out, |image, _| (SLOT_HEADER, image))
     }
 
     fn read(&self, out: &mut Vec<u8>, part: fn(usize, usize) -> (usize, usize)) -> Result<u64> {
@@ -645,11 +655,4 @@ fn slot_at(generation: u64) -> usize {
 
 fn fits(image: usize, index: usize) -> bool {
     image <= SLOT && index <= SLOT && SLOT_HEADER + image.next_multiple_of(8) + index <= SLOT
-}
-
-fn sized(len: usize) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
-    bytes.resize(len, 0);
-    Ok(bytes)
 }

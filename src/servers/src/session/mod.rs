@@ -12,7 +12,7 @@ mod old;
 use crate::handoff::Handoff;
 use crate::locks::Locks;
 use crate::tree::{How, Tree, Who, read_bytes};
-use answer::Answer;
+pub(crate) use answer::Answer;
 use privns_abi::{Errno, Result};
 use privns_ninep::attr::Qid;
 use privns_ninep::client::HANDOFF_ANAME;
