@@ -9,6 +9,7 @@
 //! - [`guest`]: children that share our memory, and what they must not change.
 //! - [`libraries`]: where the loader must look for them on the host.
 //! - [`program`]: what a file to be run is.
+//! - [`remote`]: files that a server has.
 //! - [`listing`]: directories as the namespace lists them.
 //! - [`mounts`]: the mount table as `/proc` shows it.
 //! - [`sockets`]: names of AF_UNIX sockets, back from what was bound.
@@ -35,6 +36,7 @@ pub mod locate;
 pub mod mounts;
 pub mod process;
 pub mod program;
+pub mod remote;
 pub mod sockets;
 pub mod wire;
 

@@ -1,10 +1,10 @@
 //! What a 9P client inside somebody else's program stands on: a socket and a
 //! lock of ours, by system calls alone.
 //!
-//! Whoever calls a [`Wire`] holds a [`signals::Calm`] from before the first
-//! lock or role of the operation to behind the last: no handler of the program
-//! then runs in the middle of it, and a wait that a signal is to end ends with
-//! EINTR. ([`signals::restarts`] says whether the call is then begun again.)
+//! Whoever calls a [`Wire`] does so within [`signals::calmly`], from before the
+//! first lock or role of the operation to behind the last: no handler of the
+//! program then runs in the middle of it, and a wait that a signal is to end
+//! ends with EINTR.
 //! Without one nothing breaks but that: handlers run inside the waits, and one
 //! that calls us waits for the roles that its own thread holds, until the
 //! request's time is over.

@@ -27,6 +27,7 @@ pub mod fake;
 pub mod fd;
 pub mod file;
 pub mod futex;
+pub mod ids;
 pub mod kernel;
 pub mod name;
 pub mod net;

@@ -204,12 +204,35 @@ fn kept_waiting() -> Duration {
 
 /// Whether the signals that are due say that an interrupted call is to be
 /// begun again once they have been handled: asked after EINTR, before the
-/// [`Calm`] ends.
+/// [`Calm`] ends. Never when none is due.
 #[must_use]
 pub fn restarts() -> bool {
-    due().all(|signal| {
-        matches!(action(signal), Action::Default | Action::Handler { restarts: true })
-    })
+    let mut handled = false;
+    for signal in due() {
+        match action(signal) {
+            Action::Default => {}
+            Action::Handler { restarts: true } => handled = true,
+            Action::Handler { restarts: false } => return false,
+        }
+    }
+    handled
+}
+
+/// An operation: runs `act` with no handler in the middle of it, and again
+/// when a signal has ended it after which a system call is begun again.
+///
+/// # Errors
+/// Those of `act`.
+pub fn calmly<R>(mut act: impl FnMut() -> Result<R>) -> Result<R> {
+    loop {
+        let calm = calm();
+        let done = act();
+        let again = matches!(done, Err(Errno::EINTR)) && restarts();
+        drop(calm);
+        if !again {
+            return done;
+        }
+    }
 }
 
 /// Signals that are pending and that the program lets in.

@@ -277,7 +277,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     }
 
     /// Receives once into the framer.
-    fn receive(&self, framer: &mut Framer) -> Result<()> {
+    pub(super) fn receive(&self, framer: &mut Framer) -> Result<()> {
         let n = self.transport.recv(framer.space()?)?;
         if n == 0 {
             return Err(Errno::EPIPE);
@@ -287,7 +287,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     }
 
     /// Gives the reader's role back and hands out what came in.
-    fn deliver(&self, framer: Framer, got: Result<()>) {
+    pub(super) fn deliver(&self, framer: Framer, got: Result<()>) {
         let mut framer = Some(framer);
         self.with(|s| {
             let Some(mut framer) = framer.take() else { return };

@@ -30,11 +30,13 @@
 //! free: a server that cannot get rid of its replies stops reading requests,
 //! and two peers that only write would wait for each other for ever.
 
+mod at;
 mod io;
 mod old;
 mod ops;
 mod start;
 
+pub use at::Route;
 pub use io::Pending;
 pub use old::flags;
 pub use ops::{DirEntry, HANDOFF_ANAME, HANDOFF_XATTR, Lock, LockStatus, Opened};
