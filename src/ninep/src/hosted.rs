@@ -5,9 +5,10 @@ use crate::address::Address;
 use crate::client::{Client, Monitor, Options, Ready, State, Transport};
 use crate::{Errno, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::ffi::OsStr;
 use std::io::IoSlice;
 use std::net::TcpStream;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
@@ -47,7 +48,7 @@ impl Stream {
         Ok(Stream { input, output, child: None, began: Instant::now() })
     }
 
-    /// Connects to `tcp!`, `unix!` or `exec!`.
+    /// Connects to `tcp!`, `unix!`, `exec!` or `ssh!`.
     ///
     /// # Errors
     /// Those of connect(2) and of starting the command; EOPNOTSUPP for other
@@ -61,24 +62,40 @@ impl Stream {
                 Stream::new(socket.into(), None)
             }
             Address::Unix(path) => {
-                let path = std::ffi::OsStr::from_bytes(path);
+                let path = OsStr::from_bytes(path);
                 let socket = UnixStream::connect(path).map_err(|e| io_errno(&e))?;
                 Stream::new(socket.into(), None)
             }
             Address::Exec(command) => {
                 let mut shell = Command::new("/bin/sh");
-                shell.arg("-c").arg(std::ffi::OsStr::from_bytes(command));
-                shell.stdin(Stdio::piped()).stdout(Stdio::piped());
-                let mut child = shell.spawn().map_err(|e| io_errno(&e))?;
-                let (Some(to), Some(from)) = (child.stdin.take(), child.stdout.take()) else {
-                    return Err(Errno::EIO);
-                };
-                let mut stream = Stream::new(from.into(), Some(to.into()))?;
-                stream.child = Some(child);
-                Ok(stream)
+                Stream::run(shell.arg("-c").arg(OsStr::from_bytes(command)))
+            }
+            Address::Ssh { destination, path } => {
+                let mut ssh = Command::new("ssh");
+                let command = [b"exec ns-serve dir --stdio -- ", &quoted(path)[..]].concat();
+                let words = [b"-T", b"--", &destination[..], &command].map(OsStr::from_bytes);
+                Stream::run(ssh.args(words))
             }
             _ => Err(Errno::EOPNOTSUPP),
         }
+    }
+
+    /// Over the standard input and output of a command.
+    fn run(command: &mut Command) -> Result<Stream> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(|e| io_errno(&e))?;
+        let (Some(to), Some(from)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(Errno::EIO);
+        };
+        let mut stream = Stream::new(from.into(), Some(to.into()))?;
+        stream.child = Some(child);
+        Ok(stream)
+    }
+
+    /// What bytes come in by, and what they go out by: for poll(2).
+    #[must_use]
+    pub fn ends(&self) -> (BorrowedFd<'_>, BorrowedFd<'_>) {
+        (self.input.as_fd(), self.output.as_ref().unwrap_or(&self.input).as_fd())
     }
 
     /// Connects and agrees on a dialect.
@@ -90,14 +107,37 @@ impl Stream {
     }
 }
 
+/// How long a command may take to end once its standard input has.
+const ENDING: Duration = Duration::from_secs(2);
+
 impl Drop for Stream {
     /// The command ends when its standard input does, and is waited for.
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            self.output = None;
-            let _ = child.wait();
+        let Some(mut child) = self.child.take() else { return };
+        self.output = None;
+        let began = Instant::now();
+        while let Ok(None) = child.try_wait() {
+            if began.elapsed() > ENDING {
+                let _ = child.kill();
+                let _ = child.wait();
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
+}
+
+/// A word of the shell at the other end.
+fn quoted(word: &[u8]) -> Vec<u8> {
+    let mut out = vec![b'\''];
+    for &byte in word {
+        match byte {
+            b'\'' => out.extend_from_slice(br"'\''"),
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'\'');
+    out
 }
 
 impl Transport for Stream {
@@ -161,7 +201,13 @@ impl<S> Shared<S> {
 }
 
 impl<S> Monitor<S> for Shared<S> {
-    fn enter<R>(&self, timeout: Duration, mut f: impl FnMut(&mut S) -> Option<R>) -> Result<R> {
+    /// Wakes everybody, whatever has changed.
+    fn enter<R>(
+        &self,
+        timeout: Duration,
+        _about: u32,
+        mut f: impl FnMut(&mut S) -> Option<R>,
+    ) -> Result<R> {
         let began = Instant::now();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {

@@ -3,7 +3,8 @@
 //!
 //! Reading order: [`tree`] (what a server has to say), [`session`] (one
 //! connection, without I/O), [`serve`] (sockets and threads); then [`dir`],
-//! [`mem`] and `examples/generated.rs`.
+//! [`mem`] and `examples/generated.rs`. [`relay`] stands beside: a server
+//! whose tree is another server's.
 //!
 //! A connection has one thread, which answers its requests in their order:
 //! that is the promise on which our client sends requests together that depend
@@ -20,9 +21,11 @@ pub mod dir;
 pub mod handoff;
 pub mod locks;
 pub mod mem;
+pub mod relay;
 pub mod serve;
 pub mod session;
 pub mod tree;
+pub mod wire;
 
 pub use serve::{Limits, Server};
 pub use tree::{How, Tree, Who};

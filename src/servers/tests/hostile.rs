@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{DirRig, Ease, Rig, Speech, mem};
+use common::{DirRig, Ease, Relayed, Rig, Speech, mem};
 use privns_ninep::attr::{SetAttr, Time, mode, set};
 use privns_ninep::client::flags;
 use privns_ninep::message::{
@@ -94,114 +94,134 @@ fn bystander(rig: &dyn Rig, harm: impl FnOnce()) {
     assert_eq!(again.contents(&root, b"bystander").unwrap(), b"fine");
 }
 
+/// A relay stands before other people's servers: it is to be as hard.
+fn directly_and_relayed(check: impl Fn(&dyn Rig)) {
+    check(&DirRig::new());
+    check(&mem());
+    check(&Relayed::new(privns_servers::mem::Mem::new(64 << 20)));
+}
+
 #[test]
 fn frames_that_lie_end_their_connection() {
-    let rig = DirRig::new();
-    bystander(&rig, || {
-        let bad: &[&[u8]] = &[
-            &[0, 0, 0, 0],
-            &[6, 0, 0, 0, 100, 0, 0],
-            &[0xff, 0xff, 0xff, 0xff, 100, 0xff, 0xff],
-            &[
-                19, 0, 0, 0, 100, 0xff, 0xff, 0, 32, 0, 0, 200, 0, b'9', b'P', b'2', b'0', b'0',
-                b'0',
-            ],
-            &[7, 0, 0, 0, 120, 0, 0],
-            &[11, 0, 0, 0, 120, 0, 0, 1, 0, 0, 0],
-        ];
-        for bytes in bad {
-            let mut raw = Raw::new(&rig);
-            raw.send(bytes);
-            assert_eq!(raw.reply(), None, "before a version: {bytes:?}");
-        }
-        let bad: &[&[u8]] = &[
-            &[8, 0, 0, 0, 120, 0, 0, 1],
-            &[12, 0, 0, 0, 120, 0, 0, 1, 0, 0, 0, 9],
-            &[17, 0, 0, 0, 110, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0xff, 0xff],
-            &[0x01, 0x20, 0, 0, 118, 0, 0],
-        ];
-        for bytes in bad {
-            let mut raw = Raw::attached(&rig);
-            raw.send(bytes);
-            assert_eq!(raw.reply(), None, "{bytes:?}");
-        }
-        let mut raw = Raw::attached(&rig);
-        let frame = Raw::frame(NOTAG, &Tclunk { fid: 0 });
-        raw.send(&frame);
-        assert_eq!(raw.reply(), None, "NOTAG is for version");
+    directly_and_relayed(|rig| {
+        bystander(rig, || {
+            let bad: &[&[u8]] = &[
+                &[0, 0, 0, 0],
+                &[6, 0, 0, 0, 100, 0, 0],
+                &[0xff, 0xff, 0xff, 0xff, 100, 0xff, 0xff],
+                &[
+                    19, 0, 0, 0, 100, 0xff, 0xff, 0, 32, 0, 0, 200, 0, b'9', b'P', b'2', b'0',
+                    b'0', b'0',
+                ],
+                &[7, 0, 0, 0, 120, 0, 0],
+                &[11, 0, 0, 0, 120, 0, 0, 1, 0, 0, 0],
+            ];
+            for bytes in bad {
+                let mut raw = Raw::new(rig);
+                raw.send(bytes);
+                assert_eq!(raw.reply(), None, "before a version: {bytes:?}");
+            }
+            let bad: &[&[u8]] = &[
+                &[8, 0, 0, 0, 120, 0, 0, 1],
+                &[12, 0, 0, 0, 120, 0, 0, 1, 0, 0, 0, 9],
+                &[17, 0, 0, 0, 110, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0xff, 0xff],
+                &[0x01, 0x20, 0, 0, 118, 0, 0],
+            ];
+            for bytes in bad {
+                let mut raw = Raw::attached(rig);
+                raw.send(bytes);
+                assert_eq!(raw.reply(), None, "{bytes:?}");
+            }
+            let mut raw = Raw::attached(rig);
+            let frame = Raw::frame(NOTAG, &Tclunk { fid: 0 });
+            raw.send(&frame);
+            assert_eq!(raw.reply(), None, "NOTAG is for version");
+        });
+        rig.assert_quiet();
     });
-    rig.assert_quiet();
 }
 
 #[test]
 fn unknown_types_get_an_error_and_half_frames_patience() {
-    let rig = mem();
-    let mut raw = Raw::attached(&rig);
-    for kind in [0u8, 4, 5, 6, 7, 106, 107, 112, 124, 200, 255] {
-        raw.send(&[9, 0, 0, 0, kind, 5, 0, 1, 2]);
-        let reply = raw.reply().unwrap();
-        assert_eq!((reply[4], reply[7]), (Rlerror::TYPE, Errno::EOPNOTSUPP.0 as u8), "type {kind}");
-    }
-    let frame = Raw::frame(9, &Twalk { fid: 0, newfid: 3, ..Twalk::default() });
-    for byte in &frame {
-        raw.send(std::slice::from_ref(byte));
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    assert_eq!(raw.reply().unwrap()[4], 111);
-    raw.send(&frame[..5]);
-    drop(raw);
-    rig.assert_quiet();
+    directly_and_relayed(|rig| {
+        let mut raw = Raw::attached(rig);
+        for kind in [0u8, 4, 5, 6, 7, 106, 107, 112, 124, 200, 255] {
+            raw.send(&[9, 0, 0, 0, kind, 5, 0, 1, 2]);
+            let reply = raw.reply().unwrap();
+            assert_eq!(
+                (reply[4], reply[7]),
+                (Rlerror::TYPE, Errno::EOPNOTSUPP.0 as u8),
+                "type {kind}"
+            );
+        }
+        let frame = Raw::frame(9, &Twalk { fid: 0, newfid: 3, ..Twalk::default() });
+        for byte in &frame {
+            raw.send(std::slice::from_ref(byte));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(raw.reply().unwrap()[4], 111);
+        raw.send(&frame[..5]);
+        drop(raw);
+        rig.assert_quiet();
+    });
 }
 
 #[test]
 fn random_bytes_harm_nobody() {
-    let rig = mem();
-    let mut x = 0x2545_f491_4f6c_dd1du64;
-    let mut random = || {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        x
-    };
-    bystander(&rig, || {
-        for round in 0..300 {
-            let mut raw = Raw::attached(&rig);
-            for _ in 0..20 {
-                let n = 7 + random() as usize % 60;
-                let small =
-                    |r: u64| if r.is_multiple_of(3) { (r >> 8) as u8 } else { (r >> 8) as u8 % 3 };
-                let mut frame: Vec<u8> = (0..n).map(|_| small(random())).collect();
-                frame[..4].copy_from_slice(&(n as u32).to_le_bytes());
-                frame[4] = [
-                    6, 8, 12, 14, 16, 22, 24, 26, 30, 32, 40, 50, 52, 72, 74, 76, 104, 108, 110,
-                    116, 118, 120, 122,
-                ][(round + random() as usize) % 23];
-                raw.send(&frame);
+    directly_and_relayed(|rig| {
+        let mut x = 0x2545_f491_4f6c_dd1du64;
+        let mut random = || {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            x
+        };
+        bystander(rig, || {
+            for round in 0..300 {
+                let mut raw = Raw::attached(rig);
+                for _ in 0..20 {
+                    let n = 7 + random() as usize % 60;
+                    let small = |r: u64| {
+                        if r.is_multiple_of(3) { (r >> 8) as u8 } else { (r >> 8) as u8 % 3 }
+                    };
+                    let mut frame: Vec<u8> = (0..n).map(|_| small(random())).collect();
+                    frame[..4].copy_from_slice(&(n as u32).to_le_bytes());
+                    frame[4] = [
+                        6, 8, 12, 14, 16, 22, 24, 26, 30, 32, 40, 50, 52, 72, 74, 76, 104, 108,
+                        110, 116, 118, 120, 122,
+                    ][(round + random() as usize) % 23];
+                    raw.send(&frame);
+                }
             }
-        }
+        });
+        rig.assert_quiet();
     });
-    rig.assert_quiet();
 }
 
 #[test]
 fn fids_that_are_unknown_in_use_or_misused() {
-    let rig = DirRig::new();
-    let mut raw = Raw::attached(&rig);
-    assert_eq!(raw.error(&Tclunk { fid: 99 }), Some(Errno::EBADF));
-    assert_eq!(raw.walk(99, 100, &[]), Some(Errno::EBADF));
-    assert_eq!(raw.walk(0, NOFID, &[]), Some(Errno::EBADF));
-    assert_eq!(raw.walk(0, 1, &[]), None);
-    assert_eq!(raw.walk(0, 1, &[]), Some(Errno::EBADF), "in use");
-    assert_eq!(raw.error(&Tread { fid: 1, offset: 0, count: 1 }), Some(Errno::EBADF), "not open");
-    assert_eq!(raw.error(&Tlopen { fid: 1, flags: 0 }), None);
-    assert_eq!(raw.error(&Tlopen { fid: 1, flags: 0 }), Some(Errno::EBADF), "open already");
-    assert_eq!(raw.error(&Tread { fid: 1, offset: 0, count: u32::MAX }), Some(Errno::EISDIR));
-    assert_eq!(raw.error(&Tclunk { fid: 1 }), None);
-    assert_eq!(raw.error(&Tclunk { fid: 1 }), Some(Errno::EBADF), "clunked");
-    // A version in mid-session drops everything.
-    raw.ask(NOTAG, &Tversion { msize: 8192, version: b"9P2000.L" }).unwrap();
-    assert_eq!(raw.error(&Tclunk { fid: 0 }), Some(Errno::EBADF));
-    assert_eq!(rig.count("fids"), 0);
+    directly_and_relayed(|rig| {
+        let mut raw = Raw::attached(rig);
+        assert_eq!(raw.error(&Tclunk { fid: 99 }), Some(Errno::EBADF));
+        assert_eq!(raw.walk(99, 100, &[]), Some(Errno::EBADF));
+        assert_eq!(raw.walk(0, NOFID, &[]), Some(Errno::EBADF));
+        assert_eq!(raw.walk(0, 1, &[]), None);
+        assert_eq!(raw.walk(0, 1, &[]), Some(Errno::EBADF), "in use");
+        assert_eq!(
+            raw.error(&Tread { fid: 1, offset: 0, count: 1 }),
+            Some(Errno::EBADF),
+            "not open"
+        );
+        assert_eq!(raw.error(&Tlopen { fid: 1, flags: 0 }), None);
+        assert_eq!(raw.error(&Tlopen { fid: 1, flags: 0 }), Some(Errno::EBADF), "open already");
+        assert_eq!(raw.error(&Tread { fid: 1, offset: 0, count: u32::MAX }), Some(Errno::EISDIR));
+        assert_eq!(raw.error(&Tclunk { fid: 1 }), None);
+        assert_eq!(raw.error(&Tclunk { fid: 1 }), Some(Errno::EBADF), "clunked");
+        // A version in mid-session drops everything.
+        raw.ask(NOTAG, &Tversion { msize: 8192, version: b"9P2000.L" }).unwrap();
+        assert_eq!(raw.error(&Tclunk { fid: 0 }), Some(Errno::EBADF));
+        assert_eq!(rig.count("fids"), 0);
+    });
 }
 
 #[test]
@@ -250,19 +270,20 @@ fn a_client_that_does_not_attach_is_sent_away() {
 
 #[test]
 fn a_flood_without_reading_is_bounded_and_stops_only_itself() {
-    let rig = mem();
-    bystander(&rig, || {
-        let mut raw = Raw::attached(&rig);
-        raw.0.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
-        let frame = Raw::frame(3, &Twalk { fid: 0, newfid: 0, ..Twalk::default() });
-        let flood = frame.repeat(10_000);
-        let began = Instant::now();
-        // The server stops reading when its replies are not taken.
-        while raw.0.write_all(&flood).is_ok() {
-            assert!(began.elapsed() < Duration::from_secs(20), "never pushed back");
-        }
+    directly_and_relayed(|rig| {
+        bystander(rig, || {
+            let mut raw = Raw::attached(rig);
+            raw.0.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+            let frame = Raw::frame(3, &Twalk { fid: 0, newfid: 0, ..Twalk::default() });
+            let flood = frame.repeat(10_000);
+            let began = Instant::now();
+            // The server stops reading when its replies are not taken.
+            while raw.0.write_all(&flood).is_ok() {
+                assert!(began.elapsed() < Duration::from_secs(20), "never pushed back");
+            }
+        });
+        rig.assert_quiet();
     });
-    rig.assert_quiet();
 }
 
 #[test]

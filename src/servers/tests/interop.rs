@@ -13,6 +13,7 @@ use privns_ninep::client::{Fid, Options, flags};
 use privns_ninep::hosted::{HostedClient, Stream};
 use privns_ninep::{Dialect, Errno, NONUM};
 use privns_servers::auth::Auth;
+use privns_servers::relay::{self, Route};
 use privns_servers::serve::Listener;
 use privns_servers::{Limits, Server, Tree};
 use std::collections::BTreeSet;
@@ -168,6 +169,43 @@ fn our_client_on_diod() {
     let aname = export.path().as_os_str().as_bytes();
     let (root, _) = c.attach(b"", own_uid(), aname).unwrap();
     work(&c, &root);
+}
+
+/// diod answers out of order and leaves short walks bound: the relay has to
+/// survive both, with two clients at once.
+#[test]
+fn our_client_on_diod_through_a_relay() {
+    let Some(diod) = program("diod") else { return };
+    let place = tempfile::tempdir().unwrap();
+    let export = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let listen = format!("127.0.0.1:{port}");
+    let mut command = Command::new(diod);
+    command.args(["-f", "-n", "-N", "-L", "/dev/null", "-l", &listen, "-e"]).arg(export.path());
+    let _diod = start(&mut command);
+    drop(connect(&tcp(port)));
+    let socket = place.path().join("relay");
+    let (stop, stopped) = UnixStream::pair().unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let route = Route::to(tcp(port));
+    let first = route.dial().unwrap();
+    let relay = std::thread::spawn(move || {
+        relay::serve(&listener, &route, Some(first), stopped.as_fd()).unwrap();
+    });
+    let address = Address::Unix(socket.as_os_str().as_bytes().to_vec());
+    let aname = export.path().as_os_str().as_bytes();
+    let clients = [connect(&address), connect(&address)];
+    assert!(clients.iter().all(|c| c.agreed().dialect == Dialect::Linux && !c.agreed().ours));
+    let (idle, _) = clients[1].attach(b"", own_uid(), aname).unwrap();
+    for _ in 0..2 {
+        let (root, _) = clients[0].attach(b"", own_uid(), aname).unwrap();
+        work(&clients[0], &root);
+        clients[0].close(root).unwrap();
+    }
+    assert!(clients[1].names(&idle).is_empty());
+    drop(stop);
+    relay.join().unwrap();
+    assert_eq!(clients[1].getattr(&idle).unwrap_err(), Errno::EIO);
 }
 
 #[test]

@@ -3,16 +3,18 @@
 
 mod common;
 
-use common::{DirRig, Ease, Rig, Speech, mem};
+use common::{DirRig, Ease, Relayed, Rig, Speech, mem};
 use privns_ninep::attr::{SetAttr, Time, mode, set};
 use privns_ninep::client::{Lock, LockStatus, flags};
 use privns_ninep::{Errno, NONUM};
+use privns_servers::mem::Mem;
 use std::collections::BTreeSet;
 
 macro_rules! suite {
     ($($case:ident)*) => {
         suite!(@ dir DirRig::new(); $($case)*);
         suite!(@ memory mem(); $($case)*);
+        suite!(@ relayed Relayed::new(Mem::new(64 << 20)); $($case)*);
     };
     (@ $server:ident $rig:expr; $($case:ident)*) => {
         mod $server {
@@ -186,9 +188,7 @@ fn a_thousand_entries_are_listed_once_each(rig: &dyn Rig, speech: Speech) {
 fn a_listing_goes_on_while_entries_go(rig: &dyn Rig, speech: Speech) {
     // A small message size, so that the listing takes many messages.
     let options = privns_ninep::client::Options { msize: 4096, ..speech.options() };
-    let socket = rig.socket(privns_servers::session::Peer::Trusted);
-    let stream = privns_ninep::hosted::Stream::new(socket.into(), None).unwrap();
-    let c = stream.client(&options).unwrap();
+    let c = rig.client_with(speech, &options);
     let (root, _) = c.attach(b"x", NONUM, b"").unwrap();
     for i in 0..300 {
         c.make(&root, format!("f{i}").as_bytes(), b"");
@@ -393,7 +393,7 @@ fn locks_exclude_other_processes(rig: &dyn Rig, speech: Speech) {
     assert_eq!(b.lock(&two.fid, &lock(0, 2)), Ok(LockStatus::Granted));
     // What the end of a connection leaves behind is given up.
     drop(b);
-    while rig.count("connections") > 1 {
+    while rig.count("open") > 1 {
         std::thread::yield_now();
     }
     assert_eq!(

@@ -8,6 +8,7 @@ use crate::process::View;
 use core::ffi::CStr;
 use privns_abi::{Errno, Result, path};
 use privns_host::HotName;
+use privns_namespace::remote::is_remote;
 use privns_namespace::resolve::Last;
 
 /// The canonical spelling of a name without `..`: one slash before each
@@ -34,6 +35,10 @@ impl View<'_> {
         let Some(mount) = found.mount else {
             if table.index().is_cleared() {
                 return Err(Errno::ENOENT);
+            }
+            // The host has no such name: the walk finds that out.
+            if is_remote(ns) {
+                return Ok(false);
             }
             (to.seq, to.read_only, to.at_mount) = (0, false, false);
             to.name.push(ns)?;

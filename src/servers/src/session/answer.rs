@@ -6,7 +6,7 @@ use privns_ninep::wire::Unix;
 use privns_ninep::{Dialect, HEADER, error};
 
 /// The reply to one request.
-pub(super) struct Answer<'o> {
+pub(crate) struct Answer<'o> {
     out: &'o mut Vec<u8>,
     at: usize,
     tag: u16,
@@ -15,24 +15,24 @@ pub(super) struct Answer<'o> {
 }
 
 impl<'o> Answer<'o> {
-    pub(super) fn new(out: &'o mut Vec<u8>, tag: u16, dialect: Dialect, msize: u32) -> Self {
+    pub(crate) fn new(out: &'o mut Vec<u8>, tag: u16, dialect: Dialect, msize: u32) -> Self {
         let at = out.len();
         Answer { out, at, tag, dialect, msize: msize as usize }
     }
 
     /// The reply.
-    pub(super) fn send<'b>(&mut self, body: &impl Body<'b>) -> Result<()> {
+    pub(crate) fn send<'b>(&mut self, body: &impl Body<'b>) -> Result<()> {
         body.append(self.tag, self.dialect, 0, self.out)?;
         if self.out.len() - self.at > self.msize { Err(Errno::EMSGSIZE) } else { Ok(()) }
     }
 
     /// The payload that one reply can carry, of `asked` bytes.
-    pub(super) fn room(&self, asked: u32) -> usize {
+    pub(crate) fn room(&self, asked: u32) -> usize {
         (asked as usize).min(self.msize - HEADER - 4)
     }
 
     /// An Rread whose payload is read into its place.
-    pub(super) fn fill(
+    pub(crate) fn fill(
         &mut self,
         asked: u32,
         read: impl FnOnce(&mut [u8]) -> Result<usize>,
@@ -52,7 +52,7 @@ impl<'o> Answer<'o> {
     }
 
     /// The error instead of whatever was begun.
-    pub(super) fn fail(&mut self, e: Errno) {
+    pub(crate) fn fail(&mut self, e: Errno) {
         self.out.truncate(self.at);
         let sent = match self.dialect {
             Dialect::Linux => self.send(&Rlerror { code: error::to_code(e) }),

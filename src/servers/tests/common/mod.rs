@@ -2,13 +2,19 @@
 //! that nothing is left behind.
 #![allow(dead_code, unreachable_pub, reason = "each test file includes it and uses its part")]
 
+use privns_ninep::address::Address;
 use privns_ninep::client::{Fid, Opened, Options, flags};
 use privns_ninep::dialect::OFFERS;
 use privns_ninep::hosted::{HostedClient, Stream};
-use privns_ninep::{Errno, NONUM};
+use privns_ninep::{Dialect, Errno, NONUM};
+use privns_servers::auth::Auth;
+use privns_servers::relay::{self, Route};
+use privns_servers::serve::Listener;
 use privns_servers::session::Peer;
 use privns_servers::{Limits, Server, Tree};
-use std::os::unix::net::UnixStream;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
 /// A way to speak to a server.
@@ -48,8 +54,12 @@ pub trait Rig: Sync {
     fn count(&self, what: &str) -> u64;
 
     fn client(&self, speech: Speech) -> HostedClient {
+        self.client_with(speech, &speech.options())
+    }
+
+    fn client_with(&self, _speech: Speech, options: &Options<'_>) -> HostedClient {
         let stream = Stream::new(self.socket(Peer::Trusted).into(), None).unwrap();
-        stream.client(&speech.options()).unwrap()
+        stream.client(options).unwrap()
     }
 
     /// A client and the root of its tree.
@@ -183,5 +193,83 @@ impl Ease for HostedClient {
                 n => all.extend_from_slice(&buf[..n]),
             }
         }
+    }
+}
+
+/// A server that is reached through relays, one for each dialect.
+pub struct Relayed<T: Tree> {
+    server: std::sync::Arc<Server<T>>,
+    place: tempfile::TempDir,
+    /// Closed to end the threads.
+    stop: Vec<UnixStream>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+const SPEECHES: [Speech; 4] = [Speech::Ours, Speech::Linux, Speech::Unix, Speech::Base];
+
+impl<T: Tree> Relayed<T> {
+    pub fn new(tree: T) -> Relayed<T> {
+        let place = tempfile::tempdir().unwrap();
+        let server = std::sync::Arc::new(Server::new(tree, false, Limits::default()));
+        let mut rig = Relayed { server, place, stop: Vec::new(), threads: Vec::new() };
+        let listener = UnixListener::bind(rig.place.path().join("server")).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let server = rig.server.clone();
+        rig.run(move |stop| {
+            let listener = Listener::Unix(listener);
+            let none = Timespec { tv_sec: 0, tv_nsec: 0 };
+            let ended = || poll(&mut [PollFd::new(&stop, PollFlags::IN)], Some(&none)).unwrap() > 0;
+            server.listen(&[&listener], Auth::None, stop, ended).unwrap();
+            server.shut();
+        });
+        for (i, speech) in SPEECHES.into_iter().enumerate() {
+            let listener = UnixListener::bind(rig.place.path().join(i.to_string())).unwrap();
+            let server = rig.place.path().join("server");
+            let mut route = Route::to(Address::Unix(server.into_os_string().into_encoded_bytes()));
+            route.dialect = match speech {
+                Speech::Ours => None,
+                Speech::Linux => Some(Dialect::Linux),
+                Speech::Unix => Some(Dialect::Unix),
+                Speech::Base => Some(Dialect::Base),
+            };
+            rig.run(move |stop| relay::serve(&listener, &route, None, stop).unwrap());
+        }
+        rig
+    }
+
+    fn run(&mut self, f: impl FnOnce(BorrowedFd<'_>) + Send + 'static) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        self.stop.push(ours);
+        self.threads.push(std::thread::spawn(move || f(theirs.as_fd())));
+    }
+
+    fn relay(&self, speech: Speech) -> UnixStream {
+        let i = SPEECHES.iter().position(|s| *s == speech).unwrap();
+        UnixStream::connect(self.place.path().join(i.to_string())).unwrap()
+    }
+}
+
+impl<T: Tree> Drop for Relayed<T> {
+    fn drop(&mut self) {
+        self.stop.clear();
+        for thread in self.threads.drain(..) {
+            let done = thread.join();
+            assert!(done.is_ok() || std::thread::panicking());
+        }
+    }
+}
+
+impl<T: Tree> Rig for Relayed<T> {
+    fn socket(&self, _peer: Peer) -> UnixStream {
+        self.relay(Speech::Ours)
+    }
+
+    fn client_with(&self, speech: Speech, options: &Options<'_>) -> HostedClient {
+        Stream::new(self.relay(speech).into(), None).unwrap().client(options).unwrap()
+    }
+
+    /// The relays' own connections stay.
+    fn count(&self, what: &str) -> u64 {
+        if what == "connections" { 0 } else { self.server.count(what) }
     }
 }
