@@ -58,7 +58,8 @@ impl Runtime {
     /// All that are there.
     #[must_use]
     pub fn all() -> Vec<Runtime> {
-        let open = |path: Vec<u8>| Some(Runtime { dir: open(&path, Kernel.geteuid(), false).ok()?, path });
+        let open =
+            |path: Vec<u8>| Some(Runtime { dir: open(&path, Kernel.geteuid(), false).ok()?, path });
         candidates().into_iter().filter_map(open).collect()
     }
 
@@ -218,7 +219,8 @@ impl Lasting {
     #[must_use]
     pub fn make() -> Option<Lasting> {
         let uid = Kernel.geteuid();
-        Lasting::paths(uid).find_map(|path| Some(Lasting { dir: open(&path, uid, true).ok()?, path }))
+        Lasting::paths(uid)
+            .find_map(|path| Some(Lasting { dir: open(&path, uid, true).ok()?, path }))
     }
 
     /// Those of a user that are there.
@@ -331,7 +333,13 @@ pub fn is_lived_in(name: &[u8]) -> bool {
     let runtimes = Runtime::all();
     let mut entries = runtimes.iter().filter_map(|r| Some((r, r.id_of(name)?)));
     entries.any(|(runtime, id)| match runtime.by_id(id) {
-        Ok(family) => family.has_members().unwrap_or(true),
+        Ok(family) => {
+            // A keeper that has only just been forked still has what its family
+            // has, which may have ended by now.
+            let known = [family.keeper() as i32, Kernel.getpid()];
+            family.has_members().unwrap_or(true)
+                && members(id).any(|(pid, _)| !known.contains(&pid))
+        }
         Err(_) => runtime.entry(id).is_ok_and(|e| tree::read_link(&e, b"table").is_err()),
     })
 }
@@ -396,7 +404,7 @@ fn inherited(environ: &[u8]) -> Option<u64> {
     privns_namespace::family::Inherited::parse(value).map(|i| i.id)
 }
 
-fn open_table(path: &[u8]) -> Result<Family> {
+pub(crate) fn open_table(path: &[u8]) -> Result<Family> {
     let open = |flags| rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty());
     let fd = open(OFlags::RDWR).or_else(|_| open(OFlags::RDONLY)).map_err(errno)?;
     let family = Family::attach(fd.into_raw_fd())?;
@@ -427,21 +435,39 @@ fn tables_of(pid: i32) -> Result<Vec<(i32, Option<u64>)>> {
     Ok(tables)
 }
 
-/// The processes of this user that have a family's table open, with the
-/// descriptor's number.
+/// The members of a family among the processes of this user, with the number of
+/// the table's descriptor.
 pub fn members(id: u64) -> impl Iterator<Item = (i32, i32)> {
     pids().filter_map(move |pid| {
-        let tables = tables_of(pid).ok()?;
-        let is = |(fd, known): &(i32, Option<u64>)| match known {
-            Some(known) => *known == id,
-            None => open_table(format!("/proc/{pid}/fd/{fd}").as_bytes()).is_ok_and(|f| {
-                let same = f.id() == id;
-                f.close();
-                same
-            }),
-        };
-        Some((pid, tables.iter().find(|t| is(t))?.0))
+        Some((pid, tables_by(pid, id).into_iter().find(|&fd| is_member(pid, fd))?))
     })
+}
+
+/// The keeper of a family, whether or not it is in the runtime directory.
+#[must_use]
+pub fn keeper_of(id: u64) -> Option<i32> {
+    let keeps = |pid: i32, fd: i32| {
+        open_table(format!("/proc/{pid}/fd/{fd}").as_bytes()).is_ok_and(|family| {
+            let keeper = family.keeper();
+            family.close();
+            keeper == pid as u32
+        })
+    };
+    pids().find(|&pid| tables_by(pid, id).into_iter().any(|fd| keeps(pid, fd)))
+}
+
+/// The descriptors by which a process has a family's table open.
+fn tables_by(pid: i32, id: u64) -> Vec<i32> {
+    let is = |(fd, known): &(i32, Option<u64>)| match known {
+        Some(known) => *known == id,
+        None => open_table(format!("/proc/{pid}/fd/{fd}").as_bytes()).is_ok_and(|family| {
+            let same = family.id() == id;
+            family.close();
+            same
+        }),
+    };
+    let tables = tables_of(pid).unwrap_or_default();
+    tables.iter().filter(|table| is(table)).map(|table| table.0).collect()
 }
 
 /// The families that have members, keepers apart. A process of another user is
@@ -458,9 +484,7 @@ impl Living {
             let Ok(tables) = tables_of(pid) else { continue };
             for (fd, known) in tables {
                 let path = format!("/proc/{pid}/fd/{fd}").into_bytes();
-                // A keeper is none, except of the family that its own was
-                // copied from, which has to outlast it.
-                if !serves(&path, pid) || is_keeper_of(pid, &path) {
+                if !is_member(pid, fd) || !serves(&path, pid) {
                     continue;
                 }
                 let number = || {
@@ -518,29 +542,22 @@ pub fn is_being_born(id: u64) -> bool {
     })
 }
 
-/// Whether a process is the keeper of the family whose table is at this path.
-fn is_keeper_of(pid: i32, table: &[u8]) -> bool {
-    let comm = tree::read_file(format!("/proc/{pid}/comm").as_bytes(), 16);
-    comm.is_ok_and(|comm| comm == b"ns-keeper\n")
-        && open_table(table).is_ok_and(|family| {
-            let keeper = family.keeper();
-            family.close();
-            keeper == pid as u32
-        })
-}
-
-/// The keeper of a family, whether or not it is in the runtime directory.
-#[must_use]
-pub fn keeper_of(id: u64) -> Option<i32> {
-    let is = |(pid, fd): &(i32, i32)| {
-        is_keeper_of(*pid, format!("/proc/{pid}/fd/{fd}").as_bytes())
-    };
-    members(id).find(is).map(|(pid, _)| pid)
-}
-
 fn pids() -> impl Iterator<Item = i32> {
     let all = tree::open_path(b"/proc").and_then(tree::names).unwrap_or_default();
     all.into_iter().filter_map(|n| std::str::from_utf8(&n).ok()?.parse::<i32>().ok())
+}
+
+/// Whether a process has a table open as a member has it: on the description
+/// that holds the lock, for reading. A keeper and attendants only wait for that,
+/// and who clears up after the last member holds it for writing.
+fn is_member(pid: i32, fd: i32) -> bool {
+    let told = tree::read_file(format!("/proc/{pid}/fdinfo/{fd}").as_bytes(), 4096);
+    told.map_or(true, |told| {
+        told.split(|&b| b == b'\n').any(|line| {
+            let mut words = line.split(|b| b.is_ascii_whitespace());
+            line.starts_with(b"lock:") && words.any(|word| word == b"READ")
+        })
+    })
 }
 
 /// Where a runtime directory may be, best first.

@@ -183,9 +183,7 @@ fn field(line: &[u8], at: usize) -> &[u8] {
 fn line_of(database: &[u8], is: impl Fn(&[u8]) -> bool, key: &OsStr) -> Option<Vec<u8>> {
     let path = [b"/etc/", database].concat();
     let file = std::fs::read(OsStr::from_bytes(&path)).unwrap_or_default();
-    let found = |text: &[u8]| {
-        text.split(|&b| b == b'\n').find(|line| is(line)).map(<[u8]>::to_vec)
-    };
+    let found = |text: &[u8]| text.split(|&b| b == b'\n').find(|line| is(line)).map(<[u8]>::to_vec);
     found(&file).or_else(|| found(&getent(database, key)?))
 }
 

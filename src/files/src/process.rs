@@ -1,10 +1,11 @@
 //! What one process has of its family's namespace.
 
 use crate::counts::Counts;
-use crate::dirs::{Dirs, Now};
+use crate::dirs::{Dirs, Marks, Now};
 use crate::fds::{Fds, Shown};
 use crate::guest::Guest;
 use crate::listing::Listings;
+use crate::remote::Remotes;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -19,10 +20,10 @@ use privns_namespace::trail;
 /// One process. A static in the library; everything in it can be used from any
 /// thread and from signal handlers.
 ///
-/// In this order in memory: what every process touches lies together, before
-/// the large tables. A page that a forked child writes costs it a fault.
+/// In this order in memory: what every process touches lies in the first page,
+/// before the large tables. A page that a forked child writes costs it a fault.
 #[derive(Default)]
-#[repr(C)]
+#[repr(C, align(4096))]
 pub struct Process {
     family: OnceBox<Family>,
     table: Rcu<Table>,
@@ -36,6 +37,9 @@ pub struct Process {
     pub exact: AtomicBool,
     /// The host has refused openat2(2) to us: walk instead.
     pub no_openat2: AtomicBool,
+    pub(crate) marks: Marks,
+    /// What it has of remote files.
+    pub remotes: Remotes,
     /// What became of its calls.
     pub counts: Counts,
     /// What is known of each descriptor; its small part comes first.
@@ -62,6 +66,9 @@ pub(crate) struct Cwd {
     /// Generation + 1 for which the directory is known to be plain, or its
     /// complement for one known not to be; 0: not looked at.
     plain: AtomicU64,
+    /// It is a remote one: its host name.
+    remote: AtomicBool,
+    remote_name: Rcu<Name>,
 }
 
 /// The root directory, once chroot(2) has made it another than the
@@ -88,6 +95,8 @@ impl Cwd {
             read_only: AtomicBool::new(false),
             serial: AtomicU64::new(0),
             plain: AtomicU64::new(0),
+            remote: AtomicBool::new(false),
+            remote_name: Rcu::new(),
         }
     }
 
@@ -97,6 +106,19 @@ impl Cwd {
         self.read_only.store(from.read_only.load(Ordering::Relaxed), Ordering::Relaxed);
         self.serial.store(from.serial.load(Ordering::Relaxed), Ordering::Relaxed);
         self.plain.store(from.plain.load(Ordering::Relaxed), Ordering::Relaxed);
+        let name = from.remote().and_then(|name| Name::from(name.as_bytes()).ok());
+        self.remote.store(name.is_some(), Ordering::Relaxed);
+        if let Some(name) = name {
+            self.remote_name.replace(name);
+        }
+    }
+
+    #[inline]
+    fn remote(&self) -> Option<Guard<'_, Name>> {
+        if !self.remote.load(Ordering::Acquire) {
+            return None;
+        }
+        self.remote_name.read()
     }
 }
 
@@ -117,7 +139,9 @@ impl Process {
             family: OnceBox::new(),
             table: Rcu::new(),
             fds: Fds::new(),
+            remotes: Remotes::new(),
             counts: Counts::new(),
+            marks: Marks::new(),
             dirs: Dirs::new(),
             cwd: Cwd::new(),
             serials: AtomicU64::new(0),
@@ -150,7 +174,8 @@ impl Process {
         self.table.forked();
         self.root.name.forked();
         self.counts.clear();
-        self.dirs.clear();
+        self.remotes.forked();
+        self.dirs.clear(&self.marks);
     }
 
     /// The calling thread is about to make a child that shares our memory.
@@ -225,6 +250,29 @@ impl Process {
         cwd.serial.store(serial, Ordering::Relaxed);
     }
 
+    /// The host name of the working directory, when it is a remote one.
+    #[inline]
+    pub fn remote_cwd(&self) -> Option<Guard<'_, Name>> {
+        self.cwd().remote()
+    }
+
+    /// The working directory is a remote one from now on; which member it was
+    /// reached through, [`set_cwd`](Self::set_cwd) is told before.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub fn set_remote_cwd(&self, host: Name) -> Result<()> {
+        let cwd = self.cwd();
+        cwd.remote_name.replace(host);
+        cwd.remote.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// The working directory is one of the host's.
+    pub fn left_remote(&self) {
+        self.cwd().remote.store(false, Ordering::Relaxed);
+    }
+
     pub(crate) fn cwd_serial(&self) -> u64 {
         // 0 is for absolute names.
         self.cwd().serial.load(Ordering::Relaxed) + 1
@@ -245,11 +293,14 @@ impl<'a> View<'a> {
             }
             let mut index = Vec::new();
             let generation = self.family.read_index(&mut index)?;
-            Index::parse(&index)?;
+            if Index::parse(&index)?.servers().next().is_some() {
+                self.process.remotes.meet();
+            }
             self.process.table.replace(Table { generation, index });
         }
     }
 
+    #[inline(always)]
     pub(crate) fn now(self, epochs: &dyn Fn(u16) -> u32) -> Now<'_> {
         let raises = self.family.raises();
         Now { generation: self.family.generation(), ms: Kernel.now_ms(), raises, epochs }

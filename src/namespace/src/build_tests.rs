@@ -17,16 +17,25 @@ impl World {
     pub(crate) fn new(names: &[&str]) -> World {
         World(RefCell::new(Tree::new(names)))
     }
+
+    /// Remote files are in the same tree, but no walk leads to them.
+    fn check(path: &CStr) -> privns_abi::Result<()> {
+        let stops = path.to_bytes() == remote::PREFIX.strip_suffix(b"/").unwrap();
+        if stops { Err(Errno::ENOTDIR) } else { Ok(()) }
+    }
 }
 
 impl Host for World {
     fn lstat(&self, path: &CStr) -> privns_abi::Result<Stat> {
+        World::check(path)?;
         self.0.borrow().lstat(path)
     }
     fn stat(&self, path: &CStr) -> privns_abi::Result<Stat> {
+        World::check(path)?;
         self.0.borrow().stat(path)
     }
     fn readlink(&self, path: &CStr, out: &mut Name) -> privns_abi::Result<()> {
+        World::check(path)?;
         self.0.borrow().readlink(path, out)
     }
     fn check_plain_dir(&self, path: &CStr) -> privns_abi::Result<()> {
@@ -307,8 +316,8 @@ fn servers() {
     assert_eq!(text("mount tcp!h /b\nunmount tcp!h /b"), "");
     assert_eq!(text("mount -b tcp!h /c\nmount -b tcp!g /c\nunmount tcp!h /c"), "/c=9p/2,/c_");
     // The host has no such names, whatever is mounted.
-    let said = text("mount tcp!h /b\nbind host!/dev/null/9p/2/d /c");
-    assert!(said.contains("No such file"), "{said}");
+    let said = text("mount tcp!h /b\nbind host!/dev/null/9p/1/d /c");
+    assert!(said.contains("Not a directory"), "{said}");
     // A socket is looked up as SRC is.
     let world = World::new(TREE);
     let table = built(&world, "bind /a /n\nmount unix!/n/f /c\ncd /n\nmount unix!sub/deep/g /b");

@@ -18,7 +18,7 @@
 //! is the only lock that is held here, and nothing is waited for under it.
 
 use crate::dump::sized;
-use crate::{image, index, table::Table};
+use crate::{image, index, table::Table, traffic};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use once_cell::race::OnceBox;
@@ -35,7 +35,7 @@ pub use crate::memory_file::new_id;
 use crate::memory_file::{anonymous_file, handed_down, move_high};
 
 const MAGIC: u64 = u64::from_ne_bytes(*b"privnsT\n");
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 // Byte offsets. What is read at every lookup, what is counted at every call
 // and what is raised by renames lie on cache lines of their own.
@@ -59,7 +59,8 @@ const COUNTER_STRIDE: usize = 64;
 const AT_KNOWN: usize = 1024;
 const KNOWN_MAX: usize = (AT_EPOCHS - AT_KNOWN - 16) / 4;
 const AT_EPOCHS: usize = 4096;
-const AT_SLOTS: usize = AT_EPOCHS + EPOCHS * 4;
+const AT_TRAFFIC: usize = AT_EPOCHS + EPOCHS * 4;
+const AT_SLOTS: usize = AT_TRAFFIC + traffic::SIZE;
 
 /// A slot: length of the image, length of the index, then both, each at a
 /// multiple of 8.
@@ -401,6 +402,19 @@ impl Family {
     pub fn count(&self, counter: Counter) -> u64 {
         let at = AT_COUNTERS + counter as usize * COUNTER_STRIDE;
         self.shared.u64(at).map_or(0, |c| c.load(Ordering::Relaxed))
+    }
+
+    /// The counters of a 9P server: see [`traffic`].
+    #[must_use]
+    pub fn server_counters(&self, id: u32) -> traffic::Counters<'_> {
+        let claim = |shared| traffic::Counters::claim(shared, AT_TRAFFIC, id);
+        self.changing().map_or(traffic::Counters::NONE, claim)
+    }
+
+    /// What a counter of a 9P server says, where the table is read-only too.
+    #[must_use]
+    pub fn server_count(&self, id: u32, what: traffic::Traffic) -> u64 {
+        traffic::count(&self.shared, AT_TRAFFIC, id, what)
     }
 
     /// Whether a flag has been set.

@@ -4,6 +4,7 @@
 //! - [`index`]: the same, laid out flat for lookups in place.
 //! - [`image`]: the same as bytes, in a family's memory ([`family`]).
 //! - [`remote`]: the names of files that 9P servers have.
+//! - [`traffic`]: what is exchanged with those servers, counted.
 //! - [`trail`]: what a remembered answer depends on.
 //! - [`resolve`]: from a name to a host file, component by component, as the
 //!   kernel would in such a tree.
@@ -41,6 +42,7 @@ pub mod print;
 pub mod remote;
 pub mod resolve;
 pub mod table;
+pub mod traffic;
 pub mod trail;
 
 pub use build::{Builder, Built, Places};

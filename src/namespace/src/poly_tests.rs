@@ -33,7 +33,8 @@ impl Environment for Site {
     }
     fn list(&self, dir: &[u8]) -> privns_abi::Result<Vec<Vec<u8>>> {
         let dir = [dir, b"/"].concat();
-        let names = self.files.iter().filter_map(|(name, _)| name.as_bytes().strip_prefix(&dir[..]));
+        let names =
+            self.files.iter().filter_map(|(name, _)| name.as_bytes().strip_prefix(&dir[..]));
         Ok(names.filter(|rest| !rest.contains(&b'/')).map(<[u8]>::to_vec).collect())
     }
     fn is_there(&self, file: &[u8]) -> bool {
@@ -245,8 +246,7 @@ fn drop_ins_follow_by_name_and_the_sites_hide_the_vendors() {
         let Action::Instance { rule, dir } = &line.action else { panic!("{line:?}") };
         [&line.origin[..], b" ", dir, b" ", rule].concat()
     };
-    let said: Vec<String> =
-        lines.iter().map(|l| String::from_utf8(said(l)).unwrap()).collect();
+    let said: Vec<String> = lines.iter().map(|l| String::from_utf8(said(l)).unwrap()).collect();
     assert_eq!(
         said,
         [

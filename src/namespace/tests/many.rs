@@ -2,8 +2,8 @@
 //! printed of them.
 
 use privns_namespace::build::{Builder, Places};
-use privns_namespace::poly::Rule;
 use privns_namespace::file::{Environment, parse};
+use privns_namespace::poly::Rule;
 use privns_namespace::{Failure, Server, Table, print};
 use std::fmt::Write;
 use std::time::{Duration, Instant};

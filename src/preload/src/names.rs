@@ -2,10 +2,12 @@
 //! the call.
 
 use crate::call::{Does, Named, Ret};
+use crate::door::door;
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, c_void, CStr};
 use libc::{dev_t, gid_t, mode_t, off_t, size_t, ssize_t, timespec, uid_t};
 use privns_abi::{Errno, Result};
+use privns_files::process::View;
 use privns_files::Target;
 use privns_host::sys;
 
@@ -15,7 +17,7 @@ const CWD: c_int = libc::AT_FDCWD;
 macro_rules! at {
     ($named:expr, $nr:expr $(, $arg:expr)*) => {
         // SAFETY: the program's own arguments, but for the name.
-        unsafe { $named.call(|dirfd, path| sys!($nr, dirfd, path $(, $arg)*)) }
+        unsafe { $named.call(|dirfd, path| door!($nr, dirfd, path $(, $arg)*)) }
     };
 }
 
@@ -24,7 +26,7 @@ macro_rules! at {
 macro_rules! by_path {
     ($named:expr, $nr:expr $(, $arg:expr)*) => {
         // SAFETY: as above.
-        unsafe { $named.call(|_, path| sys!($nr, path $(, $arg)*)) }
+        unsafe { $named.call(|_, path| door!($nr, path $(, $arg)*)) }
     };
 }
 
@@ -63,7 +65,7 @@ pub(crate) unsafe fn faccessat(
         unsafe { access_at(dirfd, path, mode, flags) }
     };
     // SAFETY: passed on.
-    unsafe { ask_access(Named::flags(dirfd, path, flags, Does::Read), mode, ask) }
+    unsafe { ask_access(Named::flags(dirfd, path, flags, Does::Read), mode, flags, ask) }
 }
 
 /// The call of that number, for whoever asks for it by number.
@@ -75,15 +77,16 @@ pub(crate) unsafe fn faccessat2(
 ) -> c_int {
     let ask = |dirfd: c_int, path: *const c_char| {
         // SAFETY: a name that is the program's or ours.
-        unsafe { sys!(libc::SYS_faccessat2, dirfd, path, mode, flags) }
+        unsafe { door!(libc::SYS_faccessat2, dirfd, path, mode, flags) }
     };
     // SAFETY: passed on.
-    unsafe { ask_access(Named::flags(dirfd, path, flags, Does::Read), mode, ask) }
+    unsafe { ask_access(Named::flags(dirfd, path, flags, Does::Read), mode, flags, ask) }
 }
 
 unsafe fn ask_access(
     named: Named,
     mode: c_int,
+    flags: c_int,
     ask: impl Fn(c_int, *const c_char) -> Result<usize>,
 ) -> c_int {
     let Named { dirfd, path, .. } = named;
@@ -92,9 +95,14 @@ unsafe fn ask_access(
     };
     let mut to = Target::new();
     // SAFETY: not null.
-    let done = unsafe { named.locate(view, &mut to) }.and_then(|()| {
-        let (dir, at) = named.args(&mut to);
-        let done = ask(dir, at)?;
+    let done = unsafe { locate_or_say(view, named, mode, flags, &mut to) }.and_then(|said| {
+        let done = match said {
+            Some(done) => done,
+            None => {
+                let (dir, at) = named.args(&mut to);
+                ask(dir, at)?
+            }
+        };
         // A device or a pipe may be written all the same.
         let file = |mode| matches!(mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFDIR);
         if mode & libc::W_OK != 0 && to.read_only && named.mode(&mut to).is_ok_and(file) {
@@ -105,11 +113,48 @@ unsafe fn ask_access(
     done.ret()
 }
 
+/// Locates a name, or has the answer already: asked about the last component
+/// itself, the kernel says at once what is not there, and what it says of any
+/// other file that is no link is right.
+unsafe fn locate_or_say(
+    view: View<'_>,
+    named: Named,
+    mode: c_int,
+    flags: c_int,
+    to: &mut Target,
+) -> Result<Option<usize>> {
+    // SAFETY: the caller's: a C string.
+    let name = unsafe { CStr::from_ptr(named.path) };
+    if !named.last.follow || name.is_empty() || view.recall_file(name, named.last, to) {
+        // SAFETY: as above.
+        return if to.exact { Ok(None) } else { unsafe { named.locate(view, to) }.map(|()| None) };
+    }
+    let raises = view.family.raises();
+    named.tell(view.locate(named.dirfd, name, named.last, to))?;
+    if to.exact {
+        return Ok(None);
+    }
+    let (dir, at) = named.args(to);
+    let itself = flags | libc::AT_SYMLINK_NOFOLLOW;
+    // SAFETY: a name that is the program's or ours.
+    let said = unsafe { door!(libc::SYS_faccessat2, dir, at, mode, itself) };
+    if let Err(Errno::ENOENT | Errno::ENOTDIR) = said {
+        return said.map(Some);
+    }
+    named.see_link(view, name, to, raises)?;
+    match said {
+        // Before Linux 5.8, or refused by a filter.
+        Err(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL) => Ok(None),
+        _ if to.exact => Ok(None),
+        said => said.map(Some),
+    }
+}
+
 /// faccessat2(2), or faccessat(2) where that is all that is needed or there.
 unsafe fn access_at(dirfd: c_int, path: *const c_char, mode: c_int, flags: c_int) -> Result<usize> {
     if flags != 0 {
         // SAFETY: the caller's name.
-        match unsafe { sys!(libc::SYS_faccessat2, dirfd, path, mode, flags) } {
+        match unsafe { door!(libc::SYS_faccessat2, dirfd, path, mode, flags) } {
             Err(Errno::ENOSYS | Errno::EPERM) => {}
             done => return done,
         }
@@ -119,7 +164,7 @@ unsafe fn access_at(dirfd: c_int, path: *const c_char, mode: c_int, flags: c_int
         return unsafe { access_by_mode(dirfd, path, mode, flags) };
     }
     // SAFETY: as above.
-    unsafe { sys!(libc::SYS_faccessat, dirfd, path, mode) }
+    unsafe { door!(libc::SYS_faccessat, dirfd, path, mode) }
 }
 
 unsafe fn access_by_mode(
@@ -137,13 +182,13 @@ unsafe fn access_by_mode(
     let same = uid == euid && gid == egid;
     if flags & libc::AT_SYMLINK_NOFOLLOW == 0 && (flags & libc::AT_EACCESS == 0 || same) {
         // SAFETY: the caller's name.
-        return unsafe { sys!(libc::SYS_faccessat, dirfd, path, mode) };
+        return unsafe { door!(libc::SYS_faccessat, dirfd, path, mode) };
     }
     let mut st = core::mem::MaybeUninit::<libc::stat>::uninit();
     let at = flags & libc::AT_SYMLINK_NOFOLLOW;
     // SAFETY: the kernel fills the buffer.
     let st = unsafe {
-        sys!(libc::SYS_newfstatat, dirfd, path, st.as_mut_ptr(), at)?;
+        door!(libc::SYS_newfstatat, dirfd, path, st.as_mut_ptr(), at)?;
         st.assume_init()
     };
     let (uid, gid) = if flags & libc::AT_EACCESS != 0 { (euid, egid) } else { (uid, gid) };
@@ -201,7 +246,7 @@ unsafe fn chmod_link(dirfd: c_int, path: *const c_char, mode: mode_t) -> Result<
         return Err(Errno::EOPNOTSUPP);
     }
     // SAFETY: as above.
-    unsafe { sys!(libc::SYS_fchmodat, dirfd, path, mode) }
+    unsafe { door!(libc::SYS_fchmodat, dirfd, path, mode) }
 }
 
 pub(crate) unsafe fn lchmod(path: *const c_char, mode: mode_t) -> c_int {
@@ -227,7 +272,7 @@ pub(crate) unsafe fn fchownat(
 ) -> c_int {
     if flags & libc::AT_EMPTY_PATH != 0 && is_empty(path) {
         // SAFETY: the program's own arguments.
-        return unsafe { sys!(libc::SYS_fchownat, dirfd, path, uid, gid, flags) }.ret();
+        return unsafe { door!(libc::SYS_fchownat, dirfd, path, uid, gid, flags) }.ret();
     }
     at!(Named::flags(dirfd, path, flags, Does::Change), libc::SYS_fchownat, uid, gid, flags).ret()
 }
@@ -343,7 +388,7 @@ pub(crate) unsafe fn symlink(text: *const c_char, path: *const c_char) -> c_int 
 pub(crate) unsafe fn symlinkat(text: *const c_char, dirfd: c_int, path: *const c_char) -> c_int {
     let named = Named::no_follow(dirfd, path, Does::Make);
     // SAFETY: the program's own arguments, but for the name.
-    let done = unsafe { named.call(|dirfd, path| sys!(libc::SYS_symlinkat, text, dirfd, path)) };
+    let done = unsafe { named.call(|dirfd, path| door!(libc::SYS_symlinkat, text, dirfd, path)) };
     told(done, path).ret()
 }
 
@@ -363,7 +408,7 @@ pub(crate) unsafe fn utimensat(
     }
     if flags & libc::AT_EMPTY_PATH != 0 && is_empty(path) {
         // SAFETY: the program's own arguments.
-        return unsafe { sys!(libc::SYS_utimensat, dirfd, path, times, flags) }.ret();
+        return unsafe { door!(libc::SYS_utimensat, dirfd, path, times, flags) }.ret();
     }
     at!(Named::flags(dirfd, path, flags, Does::Change), libc::SYS_utimensat, times, flags).ret()
 }
@@ -416,7 +461,7 @@ pub(crate) unsafe fn futimesat(
         Ok(times) if path.is_null() => {
             let times = times.as_ref().map_or(core::ptr::null(), |t| t.as_ptr());
             // SAFETY: the descriptor's own times (futimesat(2)).
-            unsafe { sys!(libc::SYS_utimensat, dirfd, 0usize, times, 0) }.ret()
+            unsafe { door!(libc::SYS_utimensat, dirfd, 0usize, times, 0) }.ret()
         }
         // SAFETY: passed on.
         Ok(times) => unsafe { set_times(dirfd, path, times, 0) },
@@ -472,14 +517,14 @@ pub(crate) unsafe fn inotify_add_watch(fd: c_int, path: *const c_char, mask: u32
         Named::follow(CWD, path, Does::Read)
     };
     // SAFETY: the program's own arguments, but for the name.
-    unsafe { named.call(|_, path| sys!(libc::SYS_inotify_add_watch, fd, path, mask)) }.ret()
+    unsafe { named.call(|_, path| door!(libc::SYS_inotify_add_watch, fd, path, mask)) }.ret()
 }
 
 pub(crate) unsafe fn statfs(path: *const c_char, buf: *mut libc::statfs) -> c_int {
     let named = Named::follow(CWD, path, Does::Read);
     let ask = |path: *const c_char| {
         // SAFETY: the program's buffer, a name that is its own or ours.
-        unsafe { sys!(libc::SYS_statfs, path, buf) }
+        unsafe { door!(libc::SYS_statfs, path, buf) }
     };
     let (Some(view), false) = (PROCESS.view(), path.is_null()) else { return ask(path).ret() };
     let mut to = Target::new();

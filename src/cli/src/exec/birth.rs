@@ -7,15 +7,17 @@ use super::places;
 use super::request::{Dump, Request};
 use super::zero;
 use crate::failure::{Failure, shown};
-use crate::runtime::{self, Entry, Runtime};
 use crate::instance::{self, Held};
 use crate::keeper;
+use crate::runtime::{self, Entry, Runtime};
+use crate::servers::Reach;
 use privns_abi::Errno;
 use privns_host::Kernel;
 use privns_namespace::build::{Builder, Built};
 use privns_namespace::family::{self, Flag, Inherited};
 use privns_namespace::{Family, Index, Table, index, print};
 use std::os::unix::ffi::OsStringExt;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// A family that is being made.
@@ -24,6 +26,7 @@ pub struct Birth {
     id: u64,
     name: Vec<u8>,
     places: places::Host,
+    reach: Rc<Reach>,
 }
 
 impl Birth {
@@ -47,8 +50,9 @@ impl Birth {
                 Err(e) => return Err(no_place(name, e)),
             }
         };
-        let places = places::Host::new(id, entry.skeleton());
-        Ok(Birth { entry, id, name: name.to_vec(), places })
+        let reach = Reach::for_family(&entry.skeleton());
+        let places = places::Host::new(id, entry.skeleton(), reach.clone());
+        Ok(Birth { entry, id, name: name.to_vec(), places, reach })
     }
 
     /// Builds the namespace.
@@ -75,6 +79,7 @@ impl Birth {
         let failure = |e| Failure::new("the family's table", e);
         let family = Family::create_as(self.id, &self.name, table).map_err(failure)?;
         family.enter().map_err(failure)?;
+        self.reach.leave(&family, table)?;
         let outer = outer_family().is_some_and(|outer| outer.has(Flag::Strict));
         if request.strict || table.cleared || outer {
             family.set(Flag::Strict);
@@ -179,7 +184,8 @@ pub fn dump(request: &Request, how: Dump) -> Result<(), Failure> {
     let birth = Birth::begin(b"")?;
     let mut places = places::Host::dry(birth.id, birth.entry.skeleton());
     let text = build(request, &mut places).and_then(|built| {
-        dumps::write(&print::print(&Kernel, &built.table, built.start.as_deref()), how)
+        let lines = print::print(&Kernel, &built.table, built.start.as_deref());
+        dumps::write(&lines, how)
     });
     birth.entry.remove();
     Runtime::all().iter().for_each(Runtime::tidy);
@@ -191,7 +197,9 @@ fn build(request: &Request, places: &mut places::Host) -> Result<Built, Failure>
     lines.extend(request.lines.iter().cloned());
     let base = if request.restore.is_some() { Table::new() } else { base(places)? };
     let cwd = super::environment::here().unwrap_or_default();
-    let mut builder = Builder::new(&Kernel, places, &base, &cwd);
+    let reach = places.reach();
+    reach.know(&base);
+    let mut builder = Builder::new(&*reach, places, &base, &cwd);
     builder.skip_missing = request.skip_missing;
     if request.given || request.restore.is_some() || request.dump.is_some() {
         return builder.run(&lines).map_err(|failure| match &origin {

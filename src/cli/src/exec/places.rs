@@ -3,12 +3,14 @@
 use super::init::Init;
 use crate::failure::{Failure, shown};
 use crate::instance::Made;
+use crate::servers::Reach;
 use crate::tree::{self, errno};
 use privns_namespace::build::Places;
 use privns_namespace::poly::Rule;
 use privns_namespace::{Server, Table};
 use rustix::fs::{AtFlags, Mode};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 /// Makes things on the host, for one family.
 pub struct Host {
@@ -22,22 +24,30 @@ pub struct Host {
     ruled: Vec<Made>,
     /// What is to be run when the namespace is there.
     pub inits: Vec<Init>,
+    reach: Rc<Reach>,
 }
 
 impl Host {
     /// Places for the family of this number, with its skeleton in a directory
     /// that is there.
     #[must_use]
-    pub fn new(family: u64, skeleton: Vec<u8>) -> Host {
+    pub fn new(family: u64, skeleton: Vec<u8>, reach: Rc<Reach>) -> Host {
         let (made, ruled, inits) = (Vec::new(), Vec::new(), Vec::new());
-        Host { skeleton, family, dry: false, instances: 0, made, ruled, inits }
+        Host { skeleton, family, dry: false, instances: 0, made, ruled, inits, reach }
     }
 
     /// The same for a namespace that is printed and not used: nothing is made
     /// beside the skeleton.
     #[must_use]
     pub fn dry(family: u64, skeleton: Vec<u8>) -> Host {
-        Host { dry: true, ..Host::new(family, skeleton) }
+        let reach = Reach::to_print(&skeleton);
+        Host { dry: true, ..Host::new(family, skeleton, reach) }
+    }
+
+    /// The servers that are mounted, and names on them.
+    #[must_use]
+    pub fn reach(&self) -> Rc<Reach> {
+        self.reach.clone()
     }
 
     /// Gives a copied table a skeleton of its own.
@@ -132,7 +142,7 @@ impl Places for Host {
     }
 
     fn server(&mut self, _at: &[u8], server: &mut Server) -> Result<(), Failure> {
-        crate::servers::reach(server)
+        self.reach.server(server)
     }
 }
 

@@ -19,8 +19,8 @@
 use super::ground::{self, Ground};
 use super::{Model, check_own, make_like, squatted, stat};
 use crate::failure::{Failure, Why, shown};
-use crate::tree::{self, errno};
 use crate::runtime::Living;
+use crate::tree::{self, errno};
 use privns_abi::{Errno, path};
 use privns_host::Kernel;
 use privns_namespace::family;

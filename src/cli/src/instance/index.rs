@@ -53,7 +53,7 @@ pub(crate) fn holders() -> Vec<Opened> {
         let links = tree::names(&lasting.dir).unwrap_or_default();
         for link in links.into_iter().filter(|name| name.starts_with(LINK)) {
             let Ok(holder) = tree::read_link(&lasting.dir, &link) else { continue };
-            if rustix::fs::lstat(&holder[..]) .is_err_and(|e| e == rustix::io::Errno::NOENT) {
+            if rustix::fs::lstat(&holder[..]).is_err_and(|e| e == rustix::io::Errno::NOENT) {
                 let _ = rustix::fs::unlinkat(&lasting.dir, &link[..], AtFlags::empty());
                 continue;
             }

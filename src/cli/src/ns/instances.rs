@@ -108,6 +108,7 @@ pub(crate) fn reap(which: &Which, as_json: bool) -> Result<(), Failure> {
         runtime.sweep();
     }
     instance::forget_gone();
+    crate::images::sweep();
     if as_json {
         let all: Vec<_> = removed.iter().map(|path| name(path)).collect();
         print_json(json!({ "removed": all }))?;
@@ -160,6 +161,9 @@ mod tests {
     #[test]
     fn sizes_and_ages_are_short() {
         let units = |n| super::units(n, 1024, &["", "K", "M"]);
-        assert_eq!([units(0), units(1023), units(2048), units(5 << 30)], ["0", "1023", "2K", "5120M"]);
+        assert_eq!(
+            [units(0), units(1023), units(2048), units(5 << 30)],
+            ["0", "1023", "2K", "5120M"]
+        );
     }
 }

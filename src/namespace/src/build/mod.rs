@@ -12,9 +12,9 @@ use crate::failure::{Failure, Why, shown};
 use crate::file::{Action, Line, MountOptions, is_address};
 use crate::index::{self, Index};
 use crate::instance;
+use crate::poly;
 use crate::remote::{self, Server};
 use crate::resolve::{Last, name_of};
-use crate::poly;
 use crate::table::{Kind, Member, Mount, Order, Rule, Source, Table, Verb};
 use alloc::format;
 use alloc::vec::Vec;
@@ -55,7 +55,8 @@ pub trait Places {
     ///
     /// # Errors
     /// What kept it from being made, or made safely, or taken for one's own.
-    fn by_rule(&mut self, at: &[u8], original: Option<&[u8]>, rule: &poly::Rule) -> Result<Vec<u8>>;
+    fn by_rule(&mut self, at: &[u8], original: Option<&[u8]>, rule: &poly::Rule)
+    -> Result<Vec<u8>>;
     /// Reaches a server that is to be mounted at `at`: fills in what programs
     /// dial, and whom they attach as.
     ///

@@ -10,11 +10,11 @@ pub(crate) use lex::quote;
 pub(crate) use verbs::is_address;
 
 use crate::failure::{Failure, shown};
+use crate::poly::files;
 use crate::table::Order;
 use alloc::format;
 use alloc::vec::Vec;
 use lex::Lexer;
-use crate::poly::files;
 use privns_abi::{Errno, Result};
 use serde::{Deserialize, Serialize};
 

@@ -162,12 +162,7 @@ impl Reader<'_> {
     }
 
     /// The program that sets an instance up, by its whole name.
-    fn script(
-        &self,
-        file: &[u8],
-        named: Option<Vec<u8>>,
-        none: bool,
-    ) -> Result<Option<Vec<u8>>> {
+    fn script(&self, file: &[u8], named: Option<Vec<u8>>, none: bool) -> Result<Option<Vec<u8>>> {
         if none {
             return Ok(None);
         }

@@ -158,9 +158,7 @@ fn name(rule: &Rule, who: &Who) -> Result<Vec<u8>> {
         }
         (Method::User | Method::Job, _) | (Method::Level | Method::Context, None) => login(),
         (Method::Level | Method::Context, Some(context)) if rule.shared => context.clone(),
-        (Method::Level | Method::Context, Some(context)) => {
-            [&context[..], &who.login].join(&b'_')
-        }
+        (Method::Level | Method::Context, Some(context)) => [&context[..], &who.login].join(&b'_'),
     };
     if name.contains(&b'/') {
         return Err(Failure::new(shown(&name), "a user's name with a slash in it"));

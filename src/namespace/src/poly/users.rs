@@ -21,9 +21,7 @@ pub(super) fn is_for(
     for name in list.split(|&b| b == b',').filter(|name| !name.is_empty()) {
         match uid_of(name) {
             Some(number) => listed |= number == uid,
-            None => {
-                unknown.push(Failure::new(format!("field 4, {}", shown(name)), "no such user"))
-            }
+            None => unknown.push(Failure::new(format!("field 4, {}", shown(name)), "no such user")),
         }
     }
     Ok(listed == only)
