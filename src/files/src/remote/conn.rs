@@ -122,6 +122,18 @@ impl Connection {
         &self.root
     }
 
+    /// Whether the connection is of no use, here and now.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.client.is_dead()
+    }
+
+    /// Whether the server writes at the end of what was opened for that.
+    #[must_use]
+    pub fn appends(&self) -> bool {
+        self.client.agreed().dialect == privns_ninep::Dialect::Linux
+    }
+
     fn dial(settings: &Settings<'_>) -> Result<Connection> {
         let path = settings.dial.strip_prefix(b"unix!").ok_or(Errno::EOPNOTSUPP)?;
         let stream = Stream(Kernel.dial_unix(path)?);

@@ -5,7 +5,10 @@
 //! - [`conn`]: the connections, one for each server and process.
 //! - [`names`]: the calls that take a name.
 //! - [`attrs`]: attributes as those calls tell them.
+//! - [`file`]: an open file.
 //! - [`files`]: open files, by their descriptors.
+//! - [`io`]: reading and writing them.
+//! - [`kept`]: descriptors that are ours and not the program's.
 //!
 //! A remote file has a host name that no host can have
 //! ([`privns_namespace::remote`]), so that all that stands above this (the
@@ -17,14 +20,18 @@
 
 pub mod attrs;
 pub mod conn;
+pub mod file;
 pub mod files;
+pub mod io;
+pub mod kept;
 pub mod names;
 pub mod place;
 
 use crate::process::View;
 use conn::{Conn, Servers, Settings};
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use files::Files;
+use kept::Kept;
 use place::{Place, Way};
 use privns_abi::{Errno, Result};
 use privns_host::Kernel;
@@ -38,6 +45,10 @@ pub struct Remotes {
     servers: Servers,
     /// The open files.
     pub files: Files,
+    /// Descriptors that the program is not to close.
+    pub kept: Kept,
+    /// What this process has done that files may differ after.
+    changes: AtomicU64,
 }
 
 impl Remotes {
@@ -49,6 +60,8 @@ impl Remotes {
             mask: AtomicU32::new(0),
             servers: Servers::new(),
             files: Files::new(),
+            kept: Kept::new(),
+            changes: AtomicU64::new(0),
         }
     }
 
@@ -70,6 +83,17 @@ impl Remotes {
         if self.met() {
             self.servers.forked();
         }
+    }
+
+    /// Files may differ from what was read ahead of them: something was
+    /// written, or a child was made that may write.
+    #[inline]
+    pub fn change(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// The process has set its file mode creation mask. A child that shares

@@ -1,7 +1,7 @@
 //! Where a remote file is: a server, and a way from its root.
 
 use super::conn::{Conn, Wire};
-use super::files::{File, Open};
+use super::file::{File, Open};
 use crate::process::View;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -116,7 +116,7 @@ impl<'a> Way<'a> {
     /// As [`Place::names`] and [`View::conn`].
     pub fn new(view: View<'_>, place: &Place<'a>) -> Result<Way<'a>> {
         let from = match place.dir {
-            Some(dir) => From::Dir(dir.open()?),
+            Some(dir) => From::Dir(dir.open(view)?),
             None => From::Root(view.conn(place.id)?),
         };
         Ok(Way { from, names: place.names()? })

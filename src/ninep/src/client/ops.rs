@@ -664,6 +664,11 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         self.drop_fid(fid.0);
     }
 
+    /// Forgets a fid, for whoever is dropping what held it.
+    pub fn release(&self, fid: &Fid) {
+        self.drop_fid(fid.0);
+    }
+
     /// Forgets a fid and waits for it, so that a server which finishes its
     /// work at the last moment can report an error.
     ///

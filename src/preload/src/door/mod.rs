@@ -200,6 +200,6 @@ unsafe fn with_place<R>(
         let place = Place::of(cwd.as_bytes())?;
         return Some(act(Place { base: place.path, path: name, ..place }));
     }
-    let dir = view.process.remotes.files.get(dirfd)?;
+    let dir = view.process.file(dirfd)?;
     Some(act(Place::below(&dir, name)))
 }
