@@ -81,7 +81,7 @@ pub(crate) fn open(view: View<'_>, to: &Target, flags: c_int) -> Result<Option<u
         mounts::table(&host, table.index(), view.root()?.as_bytes(), form, &leads)
     };
     let fd = file(&text, form, flags)?;
-    PROCESS.fds.forget(fd as c_int);
+    crate::descriptors::forget(fd as c_int);
     crate::count::one(Counter::Served);
     Ok(Some(fd))
 }

@@ -204,7 +204,9 @@ impl File {
             }
             _ => {
                 let flags = self.flags() & !(libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC);
-                conn.client.open_at(conn.root(), &names, wire_flags(flags), &mut []).map_err(stale)?
+                conn.client
+                    .open_at(conn.root(), &names, wire_flags(flags), &mut [])
+                    .map_err(stale)?
             }
         };
         if opened.qid.path != self.identity {

@@ -42,11 +42,7 @@ const PATIENCE: u64 = 250;
 impl View<'_> {
     /// Does something with an open file. A connection that turns out to be
     /// dead is made again, once: what is done must be what can be done twice.
-    pub(super) fn with<R>(
-        self,
-        file: &File,
-        mut act: impl FnMut(&Open) -> Result<R>,
-    ) -> Result<R> {
+    pub(super) fn with<R>(self, file: &File, mut act: impl FnMut(&Open) -> Result<R>) -> Result<R> {
         let mut again = true;
         let began = Kernel.now_ms();
         loop {
@@ -297,6 +293,35 @@ impl View<'_> {
         self.with(file, |open| open.conn.client.getattr(&open.opened.fid)).map(|attr| attr.size)
     }
 
+    /// Access mode and status flags, as F_GETFL tells them.
+    ///
+    /// # Errors
+    /// EBADF.
+    pub fn status(self, fd: i32, file: &File) -> Result<i32> {
+        const NAMED: i32 = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+        match file.kind() {
+            Kind::Path => Ok(file.flags() & NAMED),
+            _ => Ok(Kernel.status_flags(fd)? | file.flags() & (NAMED & !libc::O_PATH)),
+        }
+    }
+
+    /// Bytes from the file's offset to its end (FIONREAD).
+    ///
+    /// # Errors
+    /// Those of [`View::size`].
+    pub fn unread(self, fd: i32, file: &File) -> Result<u64> {
+        let at = self.position(fd, file)?;
+        Ok(self.size(file)?.saturating_sub(at))
+    }
+
+    /// A descriptor of a remote file is about to be closed.
+    ///
+    /// # Errors
+    /// What became of what was written to it.
+    pub fn closing(self, _fd: i32) -> Result<()> {
+        Ok(())
+    }
+
     /// ftruncate(2).
     ///
     /// # Errors
@@ -339,8 +364,7 @@ impl View<'_> {
         if file.kind() == Kind::Path {
             return Err(Errno::EBADF);
         }
-        let synced =
-            self.with(file, |open| open.conn.client.fsync(&open.opened.fid, data_only));
+        let synced = self.with(file, |open| open.conn.client.fsync(&open.opened.fid, data_only));
         match synced {
             // A server that cannot say so has nothing to keep back.
             Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL) => Ok(()),
