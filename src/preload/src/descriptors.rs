@@ -8,6 +8,7 @@ use crate::PROCESS;
 use core::ffi::{c_int, c_uint};
 use libc::{gid_t, mode_t, size_t, timespec, uid_t};
 use privns_abi::{Errno, Result};
+use privns_files::remote::kept::KEPT;
 use privns_host::sys;
 
 /// The descriptor of the family's table, -1 for a program without a family.
@@ -20,14 +21,14 @@ pub(crate) fn kept() -> c_int {
 /// not open.
 #[inline]
 pub(crate) fn is_kept(fd: c_int) -> bool {
-    fd >= 0 && fd == kept() || PROCESS.remotes.met() && PROCESS.remotes.kept.has(fd)
+    fd >= 0 && fd == kept() || PROCESS.remotes.met() && KEPT.has(fd)
 }
 
 /// The first number from `first` on that is ours.
 fn next_kept(first: c_uint) -> Option<c_uint> {
     let first = c_int::try_from(first).ok()?;
     let table = Some(kept()).filter(|&table| table >= first);
-    let others = if PROCESS.remotes.met() { PROCESS.remotes.kept.next(first) } else { None };
+    let others = if PROCESS.remotes.met() { KEPT.next(first) } else { None };
     let least = table.into_iter().chain(others).min();
     least.map(|fd| fd as c_uint)
 }

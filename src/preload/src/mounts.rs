@@ -1,7 +1,6 @@
 //! `/proc/self/mounts` and `mountinfo` as the namespace has them: a file of
 //! our own, written anew at each open.
 
-use crate::PROCESS;
 use alloc::vec::Vec;
 use core::ffi::c_int;
 use privns_abi::{Errno, Result};

@@ -5,18 +5,19 @@
 //! connections is dropped again. A signal handler that comes in between does
 //! the same.
 
+use super::kept::KEPT;
+use crate::wire::{self, Wire};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 use once_cell::race::OnceBox;
 use privns_abi::{Errno, Result};
-use privns_host::stopgap::Spin;
 use privns_host::{Host, Kernel, Rcu};
 use privns_namespace::file::{self, Owner};
 use privns_namespace::index::Index;
 use privns_ninep::attr::Qid;
-use privns_ninep::client::{Client, Fid, Monitor, Options, Ready, State, Transport};
+use privns_ninep::client::{Fid, Options};
 use privns_ninep::dialect::OFFERS;
 use privns_ninep::{Dialect, MSIZE_MAX};
 
@@ -66,40 +67,6 @@ impl<'a> Settings<'a> {
 /// Seconds that a request may take when nothing else is said.
 const TIMEOUT: u32 = 30;
 
-/// A socket.
-pub struct Stream(i32);
-impl Drop for Stream {
-    fn drop(&mut self) {
-        let _ = Kernel.close(self.0);
-    }
-}
-impl Transport for Stream {
-    fn send(&self, parts: &[&[u8]]) -> Result<usize> {
-        let part = parts.iter().find(|p| !p.is_empty());
-        part.map_or(Ok(0), |part| Kernel.send_some(self.0, part))
-    }
-    fn recv(&self, buf: &mut [u8]) -> Result<usize> {
-        Kernel.recv_some(self.0, buf)
-    }
-    fn wait(&self, want: Ready, timeout: Duration) -> Result<Ready> {
-        let (read, write) = Kernel.poll_one(self.0, want.read, want.write, timeout)?;
-        Ok(Ready { read, write })
-    }
-    fn now(&self) -> Duration {
-        Duration::from_millis(Kernel.now_ms())
-    }
-}
-/// The monitor.
-pub struct Lock(Spin<State>);
-impl Monitor<State> for Lock {
-    fn enter<R>(&self, timeout: Duration, f: impl FnMut(&mut State) -> Option<R>) -> Result<R> {
-        self.0.enter(timeout, f)
-    }
-}
-
-/// The client that connections are made of.
-pub type Wire = Client<Stream, Lock>;
-
 /// A connection in use. It ends when nobody uses it any more.
 pub type Conn = Arc<Connection>;
 
@@ -114,9 +81,32 @@ pub struct Connection {
     pub server: u32,
     /// The server's owner and group of the root, which are shown as ours.
     pub me: Option<(u32, u32)>,
+    /// It is the parent's of the process that has forked.
+    forsaken: AtomicBool,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        KEPT.remove(self.fd());
+    }
 }
 
 impl Connection {
+    fn fd(&self) -> i32 {
+        self.client.transport().socket().fd()
+    }
+
+    /// In the child of a fork: it is the parent's, and nothing may be heard on
+    /// it. It is never dropped here: another thread may have been amid its
+    /// lock, or its memory.
+    pub(super) fn forsake(self: &Arc<Connection>) {
+        if !self.forsaken.swap(true, Ordering::Relaxed) {
+            KEPT.remove(self.fd());
+            self.client.transport().socket().close();
+            core::mem::forget(self.clone());
+        }
+    }
+
     /// The root of what the server shows.
     pub fn root(&self) -> &Fid {
         &self.root
@@ -125,7 +115,7 @@ impl Connection {
     /// Whether the connection is of no use, here and now.
     #[must_use]
     pub fn is_dead(&self) -> bool {
-        self.client.is_dead()
+        self.forsaken.load(Ordering::Relaxed) || self.client.is_dead()
     }
 
     /// Whether the server writes at the end of what was opened for that.
@@ -135,8 +125,6 @@ impl Connection {
     }
 
     fn dial(settings: &Settings<'_>) -> Result<Connection> {
-        let path = settings.dial.strip_prefix(b"unix!").ok_or(Errno::EOPNOTSUPP)?;
-        let stream = Stream(Kernel.dial_unix(path)?);
         let one = settings.dialect.map(|dialect| [dialect.version()]);
         let options = Options {
             msize: settings.msize,
@@ -144,13 +132,15 @@ impl Connection {
             offers: one.as_ref().map_or(&OFFERS, |one| one),
             ..Options::default()
         };
-        let client = Client::start(stream, &options, |state| Lock(Spin::new(state)))?;
+        let client = wire::dial(settings.dial, &options)?;
         let (root, root_qid) = client.attach(settings.uname, Kernel.geteuid(), settings.aname)?;
         let me = match settings.owner_me {
             true => client.getattr(&root).ok().map(|attr| (attr.uid, attr.gid)),
             false => None,
         };
-        Ok(Connection { client, root, root_qid, server: settings.id, me })
+        KEPT.add(client.transport().socket().fd());
+        let forsaken = AtomicBool::new(false);
+        Ok(Connection { client, root, root_qid, server: settings.id, me, forsaken })
     }
 }
 
@@ -208,7 +198,7 @@ impl Servers {
     /// The living connection to a server, if there is one.
     pub(super) fn living(&self, id: u32) -> Option<Conn> {
         let server = self.all().find(|server| server.id == id)?;
-        server.conn.read().map(|conn| conn.clone()).filter(|conn| !conn.client.is_dead())
+        server.conn.read().map(|conn| conn.clone()).filter(|conn| !conn.is_dead())
     }
 
     /// Dials a server.
@@ -248,10 +238,11 @@ impl Servers {
         }
     }
 
-    /// For the child of a fork: the connections are its parent's.
+    /// For the child of a fork: the connections are its parent's. They are
+    /// left without a byte said, and their locks are not touched.
     pub(super) fn forked(&self) {
         for server in self.all() {
-            server.conn.forked();
+            server.conn.abandon(Connection::forsake);
         }
     }
 }

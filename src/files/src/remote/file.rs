@@ -166,6 +166,15 @@ impl File {
         open
     }
 
+    /// In the child of a fork: the parent has it open, on its own connection.
+    pub(super) fn forked(&self) {
+        self.path.forked();
+        self.open.forked();
+        if let Some(open) = self.known() {
+            open.conn.forsake();
+        }
+    }
+
     /// The open file; opened again where its connection has died.
     ///
     /// # Errors

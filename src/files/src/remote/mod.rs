@@ -31,7 +31,6 @@ use crate::process::View;
 use conn::{Conn, Servers, Settings};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use files::Files;
-use kept::Kept;
 use place::{Place, Way};
 use privns_abi::{Errno, Result};
 use privns_host::Kernel;
@@ -45,8 +44,6 @@ pub struct Remotes {
     servers: Servers,
     /// The open files.
     pub files: Files,
-    /// Descriptors that the program is not to close.
-    pub kept: Kept,
     /// What this process has done that files may differ after.
     changes: AtomicU64,
 }
@@ -60,7 +57,6 @@ impl Remotes {
             mask: AtomicU32::new(0),
             servers: Servers::new(),
             files: Files::new(),
-            kept: Kept::new(),
             changes: AtomicU64::new(0),
         }
     }
@@ -81,7 +77,9 @@ impl Remotes {
     /// For the child of a fork.
     pub(crate) fn forked(&self) {
         if self.met() {
+            privns_host::signals::forked();
             self.servers.forked();
+            self.files.forked();
         }
     }
 
@@ -125,7 +123,7 @@ impl View<'_> {
         for again in [true, false] {
             let way = Way::new(self, place)?;
             match act(&way) {
-                Err(Errno::EIO) if again && way.conn().client.is_dead() => {}
+                Err(Errno::EIO) if again && way.conn().is_dead() => {}
                 done => return done,
             }
         }
