@@ -69,6 +69,10 @@ impl<'a> Place<'a> {
     /// How the name ends.
     #[must_use]
     pub fn end(&self) -> End {
+        if self.dir.is_some() && self.path.is_empty() {
+            // The open file itself, whatever it is.
+            return End::Plain;
+        }
         match self.path.rsplit(|&b| b == b'/').find(|part| !part.is_empty()) {
             None | Some(b".") => End::Dot,
             Some(_) if self.path.ends_with(b"/") => End::Slash,
