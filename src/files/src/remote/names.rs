@@ -224,7 +224,9 @@ impl View<'_> {
             let busy = if is_dir { Errno::EBUSY } else { Errno::EISDIR };
             let (dir, name) = way.parent().ok_or(busy)?;
             way.client().unlink_at(dir, name, is_dir)
-        })
+        })?;
+        self.process.remotes.files.removed(place.id, &place.from_root()?);
+        Ok(())
     }
 
     /// renameat2(2). No dialect has its flags.
@@ -257,7 +259,9 @@ impl View<'_> {
             let (newdir, newname) = to.parent().ok_or(Errno::EBUSY)?;
             same_connection(from, &to)?;
             from.client().rename_at(olddir, oldname, newdir, newname)
-        })
+        })?;
+        self.process.remotes.files.renamed(old.id, &old.from_root()?, &new.from_root()?);
+        Ok(())
     }
 
     /// linkat(2), not following.
