@@ -4,6 +4,7 @@
 //! - [`exec`]: builds a namespace and becomes a program in it.
 //! - [`ns`]: looks at a living family's namespace and changes it.
 //! - [`serve`]: the 9P servers.
+//! - [`servers`]: what a namespace mounts, reached.
 //! - [`runtime`], [`keeper`]: how families are found, and what outlives them.
 //! - [`world`]: the environment, users, jobs.
 //! - [`elf`]: what a program's header says about it.
@@ -16,11 +17,13 @@
 
 pub mod elf;
 pub mod exec;
+pub mod images;
 pub mod instance;
 pub mod keeper;
 pub mod ns;
 pub mod runtime;
 pub mod serve;
+pub mod servers;
 pub mod spec;
 pub mod tree;
 pub mod world;

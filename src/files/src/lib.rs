@@ -9,9 +9,11 @@
 //! - [`guest`]: children that share our memory, and what they must not change.
 //! - [`libraries`]: where the loader must look for them on the host.
 //! - [`program`]: what a file to be run is.
+//! - [`remote`]: files that a server has.
 //! - [`listing`]: directories as the namespace lists them.
 //! - [`mounts`]: the mount table as `/proc` shows it.
 //! - [`sockets`]: names of AF_UNIX sockets, back from what was bound.
+//! - [`wire`]: connections to 9P servers, from inside a program.
 //!
 //! Nothing here takes a lock: these run in signal handlers and in the child of
 //! a fork of a threaded program. What is shared between threads is atomics,
@@ -34,7 +36,9 @@ pub mod locate;
 pub mod mounts;
 pub mod process;
 pub mod program;
+pub mod remote;
 pub mod sockets;
+pub mod wire;
 
 pub use locate::Target;
 pub use process::Process;

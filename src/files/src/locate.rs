@@ -18,6 +18,7 @@ use core::sync::atomic::Ordering;
 use privns_abi::{Errno, Result, path};
 use privns_host::kernel::{OpenHow, RESOLVE_NO_SYMLINKS};
 use privns_host::{Host, HotName, Kernel, Name};
+use privns_namespace::remote::is_remote;
 use privns_namespace::resolve::{self, Last, Located};
 
 /// What to give the kernel in place of a name.
@@ -611,6 +612,8 @@ impl View<'_> {
                 to.name.push(&ns.as_bytes()[mount.path().len()..])?;
             }
             None if table.index().is_cleared() => return Err(Errno::ENOENT),
+            // The host has no such name: the walk finds that out.
+            None if is_remote(ns.as_bytes()) => return Ok(false),
             None => to.name.push(ns.as_bytes())?,
         }
         if to.name.as_bytes().is_empty() {

@@ -5,6 +5,7 @@ use crate::dirs::{Dirs, Now};
 use crate::fds::{Fds, Shown};
 use crate::guest::Guest;
 use crate::listing::Listings;
+use crate::remote::Remotes;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -36,6 +37,8 @@ pub struct Process {
     pub exact: AtomicBool,
     /// The host has refused openat2(2) to us: walk instead.
     pub no_openat2: AtomicBool,
+    /// What it has of remote files.
+    pub remotes: Remotes,
     /// What became of its calls.
     pub counts: Counts,
     /// What is known of each descriptor; its small part comes first.
@@ -62,6 +65,9 @@ pub(crate) struct Cwd {
     /// Generation + 1 for which the directory is known to be plain, or its
     /// complement for one known not to be; 0: not looked at.
     plain: AtomicU64,
+    /// It is a remote one: its host name.
+    remote: AtomicBool,
+    remote_name: Rcu<Name>,
 }
 
 /// The root directory, once chroot(2) has made it another than the
@@ -88,6 +94,8 @@ impl Cwd {
             read_only: AtomicBool::new(false),
             serial: AtomicU64::new(0),
             plain: AtomicU64::new(0),
+            remote: AtomicBool::new(false),
+            remote_name: Rcu::new(),
         }
     }
 
@@ -97,6 +105,19 @@ impl Cwd {
         self.read_only.store(from.read_only.load(Ordering::Relaxed), Ordering::Relaxed);
         self.serial.store(from.serial.load(Ordering::Relaxed), Ordering::Relaxed);
         self.plain.store(from.plain.load(Ordering::Relaxed), Ordering::Relaxed);
+        let name = from.remote().and_then(|name| Name::from(name.as_bytes()).ok());
+        self.remote.store(name.is_some(), Ordering::Relaxed);
+        if let Some(name) = name {
+            self.remote_name.replace(name);
+        }
+    }
+
+    #[inline]
+    fn remote(&self) -> Option<Guard<'_, Name>> {
+        if !self.remote.load(Ordering::Acquire) {
+            return None;
+        }
+        self.remote_name.read()
     }
 }
 
@@ -117,6 +138,7 @@ impl Process {
             family: OnceBox::new(),
             table: Rcu::new(),
             fds: Fds::new(),
+            remotes: Remotes::new(),
             counts: Counts::new(),
             dirs: Dirs::new(),
             cwd: Cwd::new(),
@@ -150,6 +172,7 @@ impl Process {
         self.table.forked();
         self.root.name.forked();
         self.counts.clear();
+        self.remotes.forked();
         self.dirs.clear();
     }
 
@@ -225,6 +248,29 @@ impl Process {
         cwd.serial.store(serial, Ordering::Relaxed);
     }
 
+    /// The host name of the working directory, when it is a remote one.
+    #[inline]
+    pub fn remote_cwd(&self) -> Option<Guard<'_, Name>> {
+        self.cwd().remote()
+    }
+
+    /// The working directory is a remote one from now on; which member it was
+    /// reached through, [`set_cwd`](Self::set_cwd) is told before.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub fn set_remote_cwd(&self, host: Name) -> Result<()> {
+        let cwd = self.cwd();
+        cwd.remote_name.replace(host);
+        cwd.remote.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// The working directory is one of the host's.
+    pub fn left_remote(&self) {
+        self.cwd().remote.store(false, Ordering::Relaxed);
+    }
+
     pub(crate) fn cwd_serial(&self) -> u64 {
         // 0 is for absolute names.
         self.cwd().serial.load(Ordering::Relaxed) + 1
@@ -245,7 +291,9 @@ impl<'a> View<'a> {
             }
             let mut index = Vec::new();
             let generation = self.family.read_index(&mut index)?;
-            Index::parse(&index)?;
+            if Index::parse(&index)?.servers().next().is_some() {
+                self.process.remotes.meet();
+            }
             self.process.table.replace(Table { generation, index });
         }
     }

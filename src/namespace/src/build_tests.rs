@@ -17,16 +17,25 @@ impl World {
     pub(crate) fn new(names: &[&str]) -> World {
         World(RefCell::new(Tree::new(names)))
     }
+
+    /// Remote files are in the same tree, but no walk leads to them.
+    fn check(path: &CStr) -> privns_abi::Result<()> {
+        let stops = path.to_bytes() == remote::PREFIX.strip_suffix(b"/").unwrap();
+        if stops { Err(Errno::ENOTDIR) } else { Ok(()) }
+    }
 }
 
 impl Host for World {
     fn lstat(&self, path: &CStr) -> privns_abi::Result<Stat> {
+        World::check(path)?;
         self.0.borrow().lstat(path)
     }
     fn stat(&self, path: &CStr) -> privns_abi::Result<Stat> {
+        World::check(path)?;
         self.0.borrow().stat(path)
     }
     fn readlink(&self, path: &CStr, out: &mut Name) -> privns_abi::Result<()> {
+        World::check(path)?;
         self.0.borrow().readlink(path, out)
     }
     fn check_plain_dir(&self, path: &CStr) -> privns_abi::Result<()> {
@@ -68,6 +77,13 @@ impl Places for Made<'_> {
         let name = String::from_utf8(instance::name(1, self.instances)).unwrap();
         let original = String::from_utf8_lossy(original);
         Ok(self.make(&format!("{original}/{parent}/{name}"), "/"))
+    }
+    /// The tree of every server: a file, and a file in a directory.
+    fn server(&mut self, _at: &[u8], server: &mut Server) -> Result<()> {
+        let root = String::from_utf8(remote::name(server.id)).unwrap();
+        self.make(&root, "/f");
+        self.make(&root, "/d/g");
+        Ok(())
     }
 }
 
@@ -250,7 +266,9 @@ fn what_fails_says_why_and_leaves_nothing() {
         ("unmount /b", "f:1: unmount on /b: Invalid argument (nothing is mounted there)"),
         ("bind /a /n/x\nunmount /n", "f:2: unmount on /n: Invalid argument"),
         ("bind -b /a /c\nunmount /b /c", "f:2: unmount on /c: Invalid argument (host!/b is not"),
-        ("mount mem! /b", "f:1: mount mem! /b: 9P servers cannot be mounted yet"),
+        ("mount mem! /a/f", "f:1: mount on /a/f: Not a directory (a server's tree is mounted on"),
+        ("mount mem! /b\nprivate /b", "f:2: private /b: Operation not supported (a server holds"),
+        ("mount mem! /b\nunmount tcp!h /b", "f:2: unmount on /b: Invalid argument (tcp!h is not"),
         ("poly /x", "f:1: poly /x: rules of namespace.conf(5) are not built yet"),
         ("dir /a/f", "f:1: dir on /a/f: File exists"),
         ("cd /a/f", "f:1: cd /a/f: Not a directory"),
@@ -261,6 +279,58 @@ fn what_fails_says_why_and_leaves_nothing() {
         assert!(got.starts_with(said), "{text:?}: {got}");
     }
     assert_eq!(show("bind -q /none /n/b\nbind -q /a /b/f\nbind /a /b"), "/b=/a");
+}
+
+#[test]
+fn servers() {
+    const N: &str = "/dev/null/9p";
+    let text = |text: &str| show(text).replace(N, "9p");
+    assert_eq!(text("mount tcp!h /b"), "/b=9p/1");
+    assert_eq!(text("mount -r tcp!h /n/m t"), "/n=implied /n/m=9p/1!");
+    // The same tree with the same options is the same server.
+    assert_eq!(text("mount tcp!h /b\nmount tcp!h /c"), "/b=9p/1 /c=9p/1");
+    assert_eq!(text("mount tcp!h /b t\nmount tcp!h /c"), "/b=9p/1 /c=9p/2");
+    assert_eq!(text("mount -o window=1 tcp!h /b\nmount tcp!h /c"), "/b=9p/1 /c=9p/2");
+    assert_eq!(text("mount mem! /b\nmount mem! /c"), "/b=9p/1 /c=9p/2");
+    assert_eq!(text("mount tcp!h /b\nmount tcp!g /b\nmount tcp!h /c"), "/b=9p/2 /c=9p/1");
+    // Unions of both kinds.
+    assert_eq!(text("mount -b tcp!h /c"), "/c=9p/1,/c_");
+    assert_eq!(text("mount -ac tcp!h /c"), "/c=/c_,9p/1+");
+    assert_eq!(text("mount tcp!h /c\nmount -a tcp!g /c\nbind -b /a /c"), "/c=/a,9p/1_,9p/2");
+    // Names below a server.
+    assert_eq!(text("mount tcp!h /b\nbind -r /b/d /c"), "/b=9p/1 /c=9p/1/d!");
+    assert_eq!(text("mount tcp!h /b\nbind /a /b/d"), "/b=9p/1 /b/d=/a");
+    assert_eq!(text("mount tcp!h /b\nbind -b /a /b/d"), "/b=9p/1 /b/d=/a,9p/1/d_");
+    let made = "/b=9p/1 /b/new=implied /b/new/x=9p/2";
+    assert_eq!(text("mount tcp!h /b\nmount tcp!g /b/new/x"), made);
+    // Taken away by the address.
+    assert_eq!(text("mount tcp!h /b\nunmount tcp!h /b"), "");
+    assert_eq!(text("mount -b tcp!h /c\nmount -b tcp!g /c\nunmount tcp!h /c"), "/c=9p/2,/c_");
+    // The host has no such names, whatever is mounted.
+    let said = text("mount tcp!h /b\nbind host!/dev/null/9p/1/d /c");
+    assert!(said.contains("Not a directory"), "{said}");
+    // A socket is looked up as SRC is.
+    let world = World::new(TREE);
+    let table = built(&world, "bind /a /n\nmount unix!/n/f /c\ncd /n\nmount unix!sub/deep/g /b");
+    let table = table.unwrap().table;
+    let dialled: Vec<_> = table.servers().iter().map(|s| (&s.address[..], &s.dial[..])).collect();
+    assert_eq!(dialled[0], (&b"unix!/n/f"[..], &b"unix!/a/f"[..]));
+    assert_eq!(dialled[1], (&b"unix!/n/sub/deep/g"[..], &b"unix!/a/sub/deep/g"[..]));
+}
+
+#[test]
+fn a_server_is_known_a_while_longer_than_it_is_mounted() {
+    let world = World::new(TREE);
+    let lines: String = (0..40).map(|i| format!("mount tcp!h{i} /b\n")).collect();
+    let table = built(&world, &lines).unwrap().table;
+    assert_eq!(table.servers().len(), remote::KEPT_MAX + 1);
+    let bytes = index::encode(&table);
+    let index = Index::parse(&bytes).unwrap();
+    let server = index.server(40).unwrap();
+    assert_eq!((server.address(), server.is_mounted()), (&b"tcp!h39"[..], true));
+    assert!(index.server(39).is_some_and(|server| !server.is_mounted()));
+    assert!(index.server(1).is_none());
+    assert_eq!(table.next_server(), 41);
 }
 
 #[test]

@@ -17,7 +17,8 @@
 //! keeper waits for `LOCK_EX` on one of its own. Lock order: the record lock
 //! is the only lock that is held here, and nothing is waited for under it.
 
-use crate::{image, index, table::Table};
+use crate::dump::sized;
+use crate::{image, index, table::Table, traffic};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use once_cell::race::OnceBox;
@@ -34,7 +35,7 @@ pub use crate::memory_file::new_id;
 use crate::memory_file::{anonymous_file, handed_down, move_high};
 
 const MAGIC: u64 = u64::from_ne_bytes(*b"privnsT\n");
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 // Byte offsets. What is read at every lookup, what is counted at every call
 // and what is raised by renames lie on cache lines of their own.
@@ -56,7 +57,8 @@ const COUNTER_STRIDE: usize = 64;
 const AT_KNOWN: usize = 1024;
 const KNOWN_MAX: usize = (AT_EPOCHS - AT_KNOWN - 16) / 4;
 const AT_EPOCHS: usize = 4096;
-const AT_SLOTS: usize = AT_EPOCHS + EPOCHS * 4;
+const AT_TRAFFIC: usize = AT_EPOCHS + EPOCHS * 4;
+const AT_SLOTS: usize = AT_TRAFFIC + traffic::SIZE;
 
 /// A slot: length of the image, length of the index, then both, each at a
 /// multiple of 8.
@@ -283,8 +285,17 @@ impl Family {
     /// ENOMEM; EBADMSG for a damaged table.
     pub fn read_table(&self) -> Result<Table> {
         let mut bytes = Vec::new();
-        self.read(&mut bytes, |image, _| (SLOT_HEADER, image))?;
+        self.read_image(&mut bytes)?;
         image::decode(&bytes)
+    }
+
+    /// Replaces `out` with the table's image and gives the generation that it
+    /// is of.
+    ///
+    /// # Errors
+    /// ENOMEM; EBADMSG for a damaged table.
+    pub fn read_image(&self, out: &mut Vec<u8>) -> Result<u64> {
+        self.read(out, |image, _| (SLOT_HEADER, image))
     }
 
     fn read(&self, out: &mut Vec<u8>, part: fn(usize, usize) -> (usize, usize)) -> Result<u64> {
@@ -389,6 +400,19 @@ impl Family {
     pub fn count(&self, counter: Counter) -> u64 {
         let at = AT_COUNTERS + counter as usize * COUNTER_STRIDE;
         self.shared.u64(at).map_or(0, |c| c.load(Ordering::Relaxed))
+    }
+
+    /// The counters of a 9P server: see [`traffic`].
+    #[must_use]
+    pub fn server_counters(&self, id: u32) -> traffic::Counters<'_> {
+        let claim = |shared| traffic::Counters::claim(shared, AT_TRAFFIC, id);
+        self.changing().map_or(traffic::Counters::NONE, claim)
+    }
+
+    /// What a counter of a 9P server says, where the table is read-only too.
+    #[must_use]
+    pub fn server_count(&self, id: u32, what: traffic::Traffic) -> u64 {
+        traffic::count(&self.shared, AT_TRAFFIC, id, what)
     }
 
     /// Whether a flag has been set.
@@ -645,11 +669,4 @@ fn slot_at(generation: u64) -> usize {
 
 fn fits(image: usize, index: usize) -> bool {
     image <= SLOT && index <= SLOT && SLOT_HEADER + image.next_multiple_of(8) + index <= SLOT
-}
-
-fn sized(len: usize) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
-    bytes.resize(len, 0);
-    Ok(bytes)
 }

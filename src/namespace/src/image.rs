@@ -1,5 +1,5 @@
-//! A mount table as bytes: what a family's memory holds, and nothing that
-//! leaves the machine (that is [`crate::dump`]).
+//! A mount table as bytes: what a family's memory holds, and what its programs
+//! take along to another machine (in a [`crate::dump`]).
 //!
 //! The format is bincode's, which is in maintenance only; it is known here and
 //! nowhere else, behind a magic and a version, so that it can be replaced.
@@ -12,7 +12,7 @@ use privns_abi::{Errno, Result};
 pub const LIMIT: usize = 8 << 20;
 
 const MAGIC: [u8; 4] = *b"pvns";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER: usize = 8;
 
 /// The image of a table.
@@ -25,6 +25,12 @@ pub fn encode(table: &Table) -> Result<Vec<u8>> {
     let body = bincode::serde::encode_to_vec(table, config).map_err(|_| Errno::ENOSPC)?;
     image.extend_from_slice(&body);
     if image.len() <= LIMIT { Ok(image) } else { Err(Errno::ENOSPC) }
+}
+
+/// Whether these bytes begin as an image does; no line of a namespace file does.
+#[must_use]
+pub fn is_image(bytes: &[u8]) -> bool {
+    bytes.starts_with(&MAGIC)
 }
 
 /// The table of an image.
@@ -53,7 +59,7 @@ mod tests {
     use crate::build::tests::{TREE, World, built};
 
     fn table() -> Table {
-        let lines = "bind -r /a /n/m\nbind -bc /b /c\nsymlink x /l\nprivate /tmp";
+        let lines = "bind -r /a /n/m\nbind -bc /b /c\nsymlink x /l\nprivate /tmp\nmount -o window=2 tcp!h /r t";
         built(&World::new(TREE), lines).unwrap().table
     }
 
@@ -82,7 +88,7 @@ mod tests {
             }
         }
         let mut newer = good;
-        newer[4] = 2;
+        newer[4] = 3;
         assert_eq!(decode(&newer), Err(Errno::EPROTO));
     }
 }

@@ -2,22 +2,27 @@
 //! up in, in place, without decoding it.
 //!
 //! Layout, 32-bit words in the machine's order (the index never leaves it):
-//! a header `magic, mounts, members, cleared`, then the mounts in order, then the
-//! members, then the text that both point into. [`Index::parse`] checks every
+//! a header `magic, mounts, members, cleared, servers`, then the mounts in order,
+//! then the members, then the servers, then the text that all point into. [`Index::parse`] checks every
 //! offset once, so that lookups cannot leave the buffer.
 
+use crate::file::{Cache, Dialect, MountOptions, Owner};
 use crate::table::{Kind, Source, Table, Verb, order};
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 use privns_abi::{Errno, Result, path};
 
-const MAGIC: u32 = 0x5052_4e31;
-const HEADER: usize = 4;
+const MAGIC: u32 = 0x5052_4e32;
+const HEADER: usize = 5;
 /// Words of a mount: path offset, path length, kind, enclosing mount, first
 /// member, number of members, whether mounts lie below.
 const MOUNT: usize = 7;
 /// Words of a member: source offset, source length, flags, seq, mount.
 const MEMBER: usize = 5;
+/// Words of a server: number, whether a member comes from it, then offset and
+/// length of address, dialled address, user and tree, then msize, dialect, cache,
+/// timeout, window and owner, 0 for a default.
+const SERVER: usize = 16;
 const NONE: u32 = u32::MAX;
 
 const READ_ONLY: u32 = 1;
@@ -33,6 +38,7 @@ pub struct Index<'a> {
     text: &'a [u8],
     mounts: u32,
     members: u32,
+    servers: u32,
     cleared: bool,
 }
 
@@ -46,6 +52,13 @@ pub struct MountRef<'a> {
 /// A member in an index.
 #[derive(Clone, Copy)]
 pub struct MemberRef<'a> {
+    index: Index<'a>,
+    at: u32,
+}
+
+/// A 9P server in an index.
+#[derive(Clone, Copy)]
+pub struct ServerRef<'a> {
     index: Index<'a>,
     at: u32,
 }
@@ -104,11 +117,25 @@ pub fn encode(table: &Table) -> Vec<u8> {
             members.extend([flags, member.seq, i as u32]);
         }
     }
-    let counts = [table.mounts().len() as u32, (members.len() / MEMBER) as u32];
-    let header = [MAGIC, counts[0], counts[1], table.cleared.into()];
-    let words = header.len() + mounts.len() + members.len();
+    let mut servers = Vec::new();
+    for server in table.servers() {
+        servers.extend([server.id, table.is_mounted(server.id).into()]);
+        let MountOptions { aname, msize, dialect, cache, timeout, window, owner, .. } =
+            &server.options;
+        for bytes in [&server.address, &server.dial, &server.user, aname] {
+            servers.extend(add(bytes));
+        }
+        let dialect = dialect.map_or(0, |dialect| dialect as u32 + 1);
+        let number = |option: &Option<u32>| option.unwrap_or(0);
+        servers.extend([number(msize), dialect, *cache as u32, number(timeout)]);
+        servers.extend([number(window), *owner as u32]);
+    }
+    let counts = [mounts.len() / MOUNT, members.len() / MEMBER, servers.len() / SERVER];
+    let [mount_count, member_count, server_count] = counts.map(|n| n as u32);
+    let header = [MAGIC, mount_count, member_count, table.cleared.into(), server_count];
+    let words = header.len() + mounts.len() + members.len() + servers.len();
     let mut bytes = Vec::with_capacity(words * 4 + text.len());
-    for word in header.iter().chain(&mounts).chain(&members) {
+    for word in header.iter().chain(&mounts).chain(&members).chain(&servers) {
         bytes.extend_from_slice(&word.to_ne_bytes());
     }
     bytes.extend_from_slice(&text);
@@ -118,7 +145,7 @@ pub fn encode(table: &Table) -> Vec<u8> {
 impl<'a> Index<'a> {
     /// The index of a namespace without mount points.
     pub const EMPTY: Index<'static> =
-        Index { words: &[], text: &[], mounts: 0, members: 0, cleared: false };
+        Index { words: &[], text: &[], mounts: 0, members: 0, servers: 0, cleared: false };
 
     /// Checks an index and gives it.
     ///
@@ -138,19 +165,20 @@ impl<'a> Index<'a> {
     /// EBADMSG when the header cannot be right.
     #[inline]
     pub fn split(bytes: &'a [u8]) -> Result<Index<'a>> {
-        let header = Index { words: bytes, text: &[], mounts: 0, members: 0, cleared: false };
+        let header = Index { words: bytes, ..Index::EMPTY };
         let bad = || Errno::EBADMSG;
         if bytes.len() < HEADER * 4 || header.word(0) != MAGIC {
             return Err(bad());
         }
-        let (mounts, members) = (header.word(1), header.word(2));
+        let (mounts, members, servers) = (header.word(1), header.word(2), header.word(4));
         let words = (mounts as usize)
             .checked_mul(MOUNT)
             .and_then(|w| w.checked_add((members as usize).checked_mul(MEMBER)? + HEADER))
+            .and_then(|w| w.checked_add((servers as usize).checked_mul(SERVER)?))
             .and_then(|w| w.checked_mul(4))
             .ok_or_else(bad)?;
         let (words, text) = bytes.split_at_checked(words).ok_or_else(bad)?;
-        Ok(Index { words, text, mounts, members, cleared: header.word(3) != 0 })
+        Ok(Index { words, text, mounts, members, servers, cleared: header.word(3) != 0 })
     }
 
     fn check(self) -> Option<()> {
@@ -169,6 +197,11 @@ impl<'a> Index<'a> {
             let m = MemberRef { index: self, at: i };
             text(m.word(0), m.word(1))?;
             (m.word(4) < self.mounts).then_some(())?;
+        }
+        for s in self.servers() {
+            for part in 0..4 {
+                text(s.word(2 + 2 * part), s.word(3 + 2 * part))?;
+            }
         }
         Some(())
     }
@@ -238,6 +271,17 @@ impl<'a> Index<'a> {
     #[must_use]
     pub fn member(self, seq: u32) -> Option<MemberRef<'a>> {
         (0..self.members).map(|at| MemberRef { index: self, at }).find(|m| m.seq() == seq)
+    }
+
+    /// The 9P servers that members come from, or have come from.
+    pub fn servers(self) -> impl Iterator<Item = ServerRef<'a>> {
+        (0..self.servers).map(move |at| ServerRef { index: self, at })
+    }
+
+    /// The 9P server of this number, if it is still known.
+    #[must_use]
+    pub fn server(self, id: u32) -> Option<ServerRef<'a>> {
+        self.servers().find(|server| server.id() == id)
     }
 
     fn mount(self, at: u32) -> MountRef<'a> {
@@ -340,6 +384,96 @@ impl<'a> MemberRef<'a> {
     #[must_use]
     pub fn position(self) -> u32 {
         self.at - self.mount().word(4)
+    }
+}
+
+impl<'a> ServerRef<'a> {
+    fn word(self, n: usize) -> u32 {
+        let (mounts, members) = (self.index.mounts as usize, self.index.members as usize);
+        let before = HEADER + mounts * MOUNT + members * MEMBER;
+        self.index.word(before + self.at as usize * SERVER + n)
+    }
+
+    fn text(self, part: usize) -> &'a [u8] {
+        self.index.text(self.word(2 + 2 * part), self.word(3 + 2 * part))
+    }
+
+    fn number(self, n: usize) -> Option<u32> {
+        Some(self.word(n)).filter(|&number| number != 0)
+    }
+
+    /// Its number, never 0.
+    #[must_use]
+    pub fn id(self) -> u32 {
+        self.word(0)
+    }
+
+    /// Whether a member comes from it: else only files that are still open do.
+    #[must_use]
+    pub fn is_mounted(self) -> bool {
+        self.word(1) != 0
+    }
+
+    /// The address that was asked for: what lists of mounts show.
+    #[must_use]
+    pub fn address(self) -> &'a [u8] {
+        self.text(0)
+    }
+
+    /// The address to dial: `unix!PATH`, a host path, or `tcp!NUMBER!PORT`.
+    #[must_use]
+    pub fn dial(self) -> &'a [u8] {
+        self.text(1)
+    }
+
+    /// Whom to attach as.
+    #[must_use]
+    pub fn user(self) -> &'a [u8] {
+        self.text(2)
+    }
+
+    /// The tree to attach to; empty for the server's default.
+    #[must_use]
+    pub fn aname(self) -> &'a [u8] {
+        self.text(3)
+    }
+
+    /// Largest whole message to ask for, bytes; `None` for the default.
+    #[must_use]
+    pub fn msize(self) -> Option<u32> {
+        self.number(10)
+    }
+
+    /// The only dialect to offer; `None` for the best.
+    #[must_use]
+    pub fn dialect(self) -> Option<Dialect> {
+        const ALL: [Dialect; 3] = [Dialect::Base, Dialect::Unix, Dialect::Linux];
+        ALL.into_iter().find(|&dialect| dialect as u32 + 1 == self.word(11))
+    }
+
+    /// What may be answered from memory.
+    #[must_use]
+    pub fn cache(self) -> Cache {
+        let all = [Cache::None, Cache::Loose];
+        all.into_iter().find(|&cache| cache as u32 == self.word(12)).unwrap_or_default()
+    }
+
+    /// Seconds that a request may take; `None` for the default.
+    #[must_use]
+    pub fn timeout(self) -> Option<u32> {
+        self.number(13)
+    }
+
+    /// Requests in flight at most; `None` for as many as delay and rate need.
+    #[must_use]
+    pub fn window(self) -> Option<u32> {
+        self.number(14)
+    }
+
+    /// Whose the files are shown to be.
+    #[must_use]
+    pub fn owner(self) -> Owner {
+        if self.word(15) == Owner::Me as u32 { Owner::Me } else { Owner::Served }
     }
 }
 

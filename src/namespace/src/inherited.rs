@@ -28,6 +28,29 @@ impl<'a> Inherited<'a> {
         Some(Inherited { fd, id, rest: fields.next().unwrap_or_default() })
     }
 
+    /// What stands first behind the second colon: `gN;uUID`, the generation
+    /// that `PRIVNS_IMAGE` is of, and the user whose family it is.
+    #[must_use]
+    pub fn of(generation: u64, uid: u32) -> Vec<u8> {
+        alloc::format!("g{generation};u{uid};").into_bytes()
+    }
+
+    /// The generation and the user of [`Inherited::of`].
+    #[must_use]
+    pub fn image(&self) -> Option<(u64, u32)> {
+        let mut items = self.rest.split(|&b| b == b';');
+        let mut item = |kind| core::str::from_utf8(items.next()?.strip_prefix(kind)?).ok();
+        Some((item(b"g")?.parse().ok()?, item(b"u")?.parse().ok()?))
+    }
+
+    /// The name of the family that stands for this one on another machine, for
+    /// all programs that arrive there with the same image.
+    #[must_use]
+    pub fn name_elsewhere(&self) -> Option<Vec<u8>> {
+        let (generation, _) = self.image()?;
+        Some(alloc::format!("{:016x}.{generation}", self.id).into_bytes())
+    }
+
     /// Writes the variable's value.
     #[must_use]
     pub fn format(&self) -> Vec<u8> {
@@ -37,5 +60,22 @@ impl<'a> Inherited<'a> {
             value.extend_from_slice(self.rest);
         }
         value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_comes_back_with_what_the_image_is_of() {
+        let mut rest = Inherited::of(7, 1000);
+        rest.extend_from_slice(b"d2");
+        let value = Inherited { fd: 1020, id: 0xab, rest: &rest }.format();
+        assert_eq!(value, b"1:1020:00000000000000ab:g7;u1000;d2");
+        let read = Inherited::parse(&value).unwrap();
+        assert_eq!(read.image(), Some((7, 1000)));
+        assert_eq!(read.name_elsewhere().as_deref(), Some(&b"00000000000000ab.7"[..]));
+        assert_eq!(Inherited { rest: b"d2", ..read }.image(), None);
     }
 }

@@ -3,11 +3,14 @@
 //! - [`table`]: the mount table as it is edited, stored and printed.
 //! - [`index`]: the same, laid out flat for lookups in place.
 //! - [`image`]: the same as bytes, in a family's memory ([`family`]).
+//! - [`remote`]: the names of files that 9P servers have.
+//! - [`traffic`]: what is exchanged with those servers, counted.
 //! - [`trail`]: what a remembered answer depends on.
 //! - [`resolve`]: from a name to a host file, component by component, as the
 //!   kernel would in such a tree.
 //! - [`mod@file`]: lines read and written; [`mod@build`]: lines acted upon; [`mod@print`]:
-//!   a table as lines; [`dump`]: lines on their way to another machine.
+//!   a table as lines; [`dump`]: a namespace on its way to another machine,
+//!   [`carried`] by a program's environment.
 //! - [`instance`]: what instances are called.
 //!
 //! A name in here is an absolute, canonical path of the namespace, as bytes:
@@ -24,6 +27,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod build;
+pub mod carried;
 pub mod dump;
 pub mod failure;
 pub mod family;
@@ -34,8 +38,10 @@ pub mod inherited;
 pub mod instance;
 mod memory_file;
 pub mod print;
+pub mod remote;
 pub mod resolve;
 pub mod table;
+pub mod traffic;
 pub mod trail;
 
 pub use build::{Builder, Built, Places};
@@ -43,5 +49,6 @@ pub use failure::{Failure, Why};
 pub use family::Family;
 pub use index::Index;
 pub use print::print;
+pub use remote::Server;
 pub use resolve::{Last, Located, Start, walk};
 pub use table::{Kind, Member, Mount, Order, Rule, Source, Table, Verb};

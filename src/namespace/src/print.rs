@@ -14,9 +14,11 @@ use crate::build::{Builder, Places};
 use crate::failure::Failure;
 use crate::file::{Action, Line};
 use crate::instance;
+use crate::remote::{self, Server};
 use crate::table::{Member, Mount, Order, Source, Table, Verb};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use privns_abi::{Errno, path};
 use privns_host::Host;
 
@@ -42,9 +44,10 @@ pub fn print(host: &dyn Host, table: &Table, start: Option<&[u8]>) -> Vec<Line> 
 /// The lines, when the mount points of `first` come before those below them;
 /// else the one that has to as well.
 fn attempt(host: &dyn Host, table: &Table, first: &BTreeSet<usize>) -> Result<Vec<Line>, usize> {
-    let mut places = Recorded(table);
+    let server = Cell::new(0);
+    let mut places = Recorded { table, server: &server };
     let built = Builder::new(host, &mut places, &Table::new(), b"");
-    let mut printer = Printer { want: table, built, lines: Vec::new() };
+    let mut printer = Printer { want: table, server: &server, built, lines: Vec::new() };
     if table.cleared {
         printer.say(Line::new(Action::Clear, b""));
     }
@@ -66,11 +69,15 @@ pub fn to_text(lines: &[Line]) -> Vec<u8> {
 }
 
 /// Makes nothing: gives what the table to be printed has.
-struct Recorded<'a>(&'a Table);
+struct Recorded<'a> {
+    table: &'a Table,
+    /// The number of the server that is being mounted.
+    server: &'a Cell<u32>,
+}
 
 impl Recorded<'_> {
     fn find(&self, at: &[u8], is: impl Fn(&Member) -> bool) -> Result<Vec<u8>, Failure> {
-        let members = self.0.at(at).into_iter().flat_map(|mount| &mount.members);
+        let members = self.table.at(at).into_iter().flat_map(|mount| &mount.members);
         let found = members.into_iter().find(|m| is(m)).map(|Member { source, .. }| {
             let Source::Host(host) = source;
             host.clone()
@@ -81,20 +88,26 @@ impl Recorded<'_> {
     /// Stands for a directory that the table does not have, of a place that
     /// only the lines on the way to it need.
     fn none(&self) -> Vec<u8> {
-        let skeleton = if self.0.skeleton.is_empty() { b"/dev/null" } else { &self.0.skeleton[..] };
+        let skeleton =
+            if self.table.skeleton.is_empty() { b"/dev/null" } else { &self.table.skeleton[..] };
         [skeleton, b"/-"].concat()
     }
 }
 
 impl Places for Recorded<'_> {
     fn dir(&mut self, at: &[u8], _number: u32) -> Result<Vec<u8>, Failure> {
-        Ok(self.find(at, |m| in_skeleton(self.0, m)).unwrap_or_else(|_| self.none()))
+        Ok(self.find(at, |m| in_skeleton(self.table, m)).unwrap_or_else(|_| self.none()))
     }
     fn symlink(&mut self, at: &[u8], _number: u32, _to: &[u8]) -> Result<Vec<u8>, Failure> {
-        self.find(at, |m| in_skeleton(self.0, m))
+        self.find(at, |m| in_skeleton(self.table, m))
     }
     fn instance(&mut self, at: &[u8], _original: &[u8]) -> Result<Vec<u8>, Failure> {
         self.find(at, |m| m.rule.verb == Verb::Private)
+    }
+    fn server(&mut self, _at: &[u8], server: &mut Server) -> Result<(), Failure> {
+        let known = self.table.server(self.server.get());
+        *server = known.ok_or_else(|| Failure::new("print", Errno::ENOENT))?.clone();
+        Ok(())
     }
 }
 
@@ -180,6 +193,8 @@ fn outwards(mount: &Mount) -> Vec<usize> {
 
 struct Printer<'a> {
     want: &'a Table,
+    /// See [`Recorded`].
+    server: &'a Cell<u32>,
     built: Builder<'a>,
     lines: Vec<Line>,
 }
@@ -234,7 +249,8 @@ impl Printer<'_> {
     fn begin(&mut self, mount: &Mount, start: usize, may_cover: bool) -> Result<(), Covers> {
         let covers = self.built.so_far().below(&mount.path).any(|below| !is_implied(below));
         if covers && !may_cover {
-            let bind = matches!(mount.members[start].rule.verb, Verb::Bind | Verb::Along);
+            let bind =
+                matches!(mount.members[start].rule.verb, Verb::Bind | Verb::Along | Verb::Mount);
             let member = &mount.members[start];
             if !bind
                 || !has_base(mount)
@@ -326,14 +342,20 @@ impl Printer<'_> {
                     return self.mount_empty(mount, member, order);
                 }
             }
-            _ => Action::Bind { src: self.source(host, read_only(member), &mount.path), dst },
+            Verb::Mount => self.server(host, dst),
+            _ => match (self.source(host, read_only(member), &mount.path), remote::split(host)) {
+                (Some(src), _) => Action::Bind { src, dst },
+                (None, None) => Action::Bind { src: global(host), dst },
+                (None, Some((_, b""))) => self.server(host, dst),
+                (None, Some((_, rest))) => return self.mount_below(mount, member, order, rest),
+            },
         };
         self.say_mount(mount, member, order, action);
     }
 
     fn say_mount(&mut self, mount: &Mount, member: &Member, order: Order, action: Action) {
         let mut line = Line::new(action, &member.rule.origin);
-        if let Action::Bind { .. } = line.action {
+        if let Action::Bind { .. } | Action::Mount { .. } = line.action {
             line.order = order;
             line.read_only = read_only(member);
             line.create = member.create;
@@ -361,6 +383,7 @@ impl Printer<'_> {
         let Some(original) = instance::original(host) else { return };
         if self.built.shows(&dst).is_none_or(|shows| shows.host != original) {
             let src = self.source(original, false, &mount.path);
+            let src = src.unwrap_or_else(|| global(original));
             self.say(Line::new(Action::Bind { src, dst }, &member.rule.origin));
         }
     }
@@ -383,7 +406,7 @@ impl Printer<'_> {
 
     /// How a host path is named that is to be bound at `dst`: plainly where that
     /// leads to it and brings along what is wanted there.
-    fn source(&mut self, host: &[u8], read_only: bool, dst: &[u8]) -> Vec<u8> {
+    fn source(&self, host: &[u8], read_only: bool, dst: &[u8]) -> Option<Vec<u8>> {
         let leads = |name: &Vec<u8>| {
             self.built.shows(name).is_some_and(|shows| {
                 shows.host == host
@@ -391,8 +414,34 @@ impl Printer<'_> {
                     && self.brings(&shows.below, read_only, dst)
             })
         };
-        let names = self.built.name_of(host).into_iter().chain([host.to_vec()]);
-        names.map(|name| root(&name)).find(leads).unwrap_or_else(|| global(host))
+        let own = (!remote::is_remote(host)).then(|| host.to_vec());
+        let names = self.built.name_of(host).into_iter().chain(own);
+        names.map(|name| root(&name)).find(leads)
+    }
+
+    /// What mounts the server of a remote file at `dst`.
+    fn server(&self, host: &[u8], dst: Vec<u8>) -> Action {
+        let server = self.want.server_of(host).cloned().unwrap_or_default();
+        self.server.set(server.id);
+        Action::Mount { address: server.address, dst, options: server.options }
+    }
+
+    /// Mounts a remote directory that no name leads to, the root of its tree
+    /// being gone: by way of a name that is free.
+    fn mount_below(&mut self, mount: &Mount, member: &Member, order: Order, rest: &[u8]) {
+        const VIA: &[u8] = b"/.privns-server";
+        let Source::Host(host) = &member.source;
+        let line = |action| Line::new(action, &member.rule.origin);
+        let bind = Action::Bind { src: [VIA, rest].concat(), dst: root(&mount.path) };
+        let read_only = read_only(member);
+        let bind = Line { order, create: member.create, read_only, ..line(bind) };
+        let server = line(self.server(host, VIA.to_vec()));
+        self.lines.extend([server, bind]);
+        if !(mount.path.is_empty() && order == Order::Replace) {
+            self.lines.push(line(Action::Unmount { src: None, dst: VIA.to_vec() }));
+        }
+        self.assume(mount, member, order);
+        self.drop_extra(mount);
     }
 
     /// Whether mount points that would come along are as wanted, or at least

@@ -24,6 +24,9 @@ impl Places for Again<'_> {
     fn instance(&mut self, at: &[u8], original: &[u8]) -> Result<Vec<u8>, Failure> {
         self.1.instance(at, original)
     }
+    fn server(&mut self, at: &[u8], server: &mut Server) -> Result<(), Failure> {
+        self.0.server(at, server)
+    }
 }
 
 fn text(world: &World, table: &Table) -> String {
@@ -33,7 +36,8 @@ fn text(world: &World, table: &Table) -> String {
 /// The table that printed lines make.
 fn again(world: &World, table: &Table, lines: &str) -> Result<Table, String> {
     let parsed = parse(b"f", lines.as_bytes(), &Fixed).map_err(|f| f.to_string())?;
-    let mut places = Again(Made::new(world), Recorded(table));
+    let server = Cell::new(0);
+    let mut places = Again(Made::new(world), Recorded { table, server: &server });
     let builder = Builder::new(world, &mut places, &Table::new(), b"/");
     builder.run(&parsed).map(|b| b.table).map_err(|f| f.to_string())
 }
@@ -67,6 +71,12 @@ fn what_was_asked_for_is_what_is_printed() {
         "bind /a '/b c#d'",
         "bind /b /a/sub; bind /c /a/new; bind /a /usr; unmount /usr/sub",
         "bind /b /a/sub; bind host!/a /usr",
+        "mount tcp!h /b",
+        "mount -r -o window=3,owner=me tcp!h /n/m 'a tree'",
+        "mount mem! /b; bind /b/d /c",
+        "mount -b tcp!h /c; mount -ac tcp!g /c",
+        "mount mem! /c; mount -a mem! /c; bind /a /c/d",
+        "bind /a /n/x; mount -b tcp!h /n",
     ] {
         let want = lines.replace("bind host!/ /", "bind / /");
         assert_eq!(printed(&lines.replace("; ", "\n")), want);
@@ -88,6 +98,11 @@ fn the_shortest_way_to_say_it() {
         ("bind /b /a/sub\nbind -b /c /a", "bind /b /a/sub; bind -b /c /a"),
         ("bind /b /a/sub\nbind /a /usr\nunmount /usr/sub", "bind /b /a/sub; bind host!/a /usr"),
         ("dir /a", ""),
+        ("mount tcp!h /b\nbind /b /c\nunmount /b", "mount tcp!h /c"),
+        (
+            "mount mem! /b\nbind -r /b/d /c\nunmount /b",
+            "mount mem! /.privns-server; bind -r /.privns-server/d /c; unmount /.privns-server",
+        ),
         ("bind /a /n/x\nprivate /n/x", "bind /a /n/x; private /n/x"),
     ] {
         assert_eq!(printed(lines), want, "{lines}");
@@ -152,11 +167,14 @@ fn name() -> impl Strategy<Value = &'static str> {
 
 fn line() -> impl Strategy<Value = String> {
     let flags = proptest::sample::select(vec!["", "", "-b ", "-a ", "-r ", "-bc ", "-ar "]);
+    let mount = vec!["tcp!h", "-b tcp!h", "-a tcp!g", "-r tcp!g", "mem!", "-bc mem!"];
+    let mount = proptest::sample::select(mount);
     prop_oneof![
         8 => (flags, any::<bool>(), name(), name()).prop_map(|(flags, global, src, dst)| {
             let host = if global { "host!" } else { "" };
             std::format!("bind {flags}{host}{src} {dst}")
         }),
+        2 => (mount, name()).prop_map(|(mount, at)| std::format!("mount {mount} {at}")),
         2 => name().prop_map(|at| std::format!("unmount {at}")),
         1 => (name(), name()).prop_map(|(src, at)| std::format!("unmount {src} {at}")),
         1 => name().prop_map(|at| std::format!("dir {at}")),
@@ -176,6 +194,12 @@ fn plain(table: &Table) -> Vec<String> {
             let source = match in_skeleton(table, m) {
                 true if mount.kind == Kind::Symlink => std::format!("{:?}", m.rule.verb),
                 true => "skeleton".to_string(),
+                // Numbers of servers are the table's own.
+                false if remote::is_remote(host) => {
+                    let (_, rest) = remote::split(host).unwrap();
+                    let address = &table.server_of(host).unwrap().address;
+                    String::from_utf8_lossy(&[address, rest].concat()).to_string()
+                }
                 false => String::from_utf8_lossy(host).to_string(),
             };
             let union = mount.members.len() > 1;

@@ -13,6 +13,7 @@
 //! `RESOLVE_NO_SYMLINKS` again and come back on ELOOP.
 
 use crate::index::{Index, MountRef};
+use crate::remote;
 use crate::trail::Trail;
 use alloc::vec::Vec;
 use privns_abi::{Errno, Result, path};
@@ -510,7 +511,8 @@ pub fn name_of(index: Index<'_>, host: &[u8], seq: u32) -> Result<Name> {
     if let Some(name) = index.member(seq).and_then(through) {
         return name;
     }
-    if index.find(host).mount.is_none() && !index.is_cleared() {
+    let global = !index.is_cleared() && !remote::is_remote(host);
+    if global && index.find(host).mount.is_none() {
         return Name::from(host);
     }
     let members = index.all().flat_map(|mount| mount.members());

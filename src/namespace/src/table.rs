@@ -3,6 +3,8 @@
 //! Every operation here is a function of the table alone; looking up what a
 //! line of a namespace file names is `build`'s work.
 
+use crate::file::MountOptions;
+use crate::remote::{self, Server};
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 use privns_abi::{Errno, Result, path};
@@ -21,6 +23,10 @@ pub struct Table {
     /// The global namespace is gone (`clear`): a name outside every mount
     /// point is not there.
     pub cleared: bool,
+    /// 9P servers that members come from, or have come from.
+    servers: Vec<Server>,
+    /// The last number that a server got.
+    last_server: u32,
 }
 
 /// One place mounted upon.
@@ -97,6 +103,8 @@ pub enum Verb {
     Symlink(Vec<u8>),
     /// Came along: a mount point below what was bound.
     Along,
+    /// `mount`: the root of a server's tree.
+    Mount,
 }
 
 impl Verb {
@@ -339,6 +347,60 @@ impl Table {
             made.push((name, target));
         }
         made
+    }
+
+    /// The servers that members come from, or have come from.
+    #[must_use]
+    pub fn servers(&self) -> &[Server] {
+        &self.servers
+    }
+
+    /// The server of this number.
+    #[must_use]
+    pub fn server(&self, id: u32) -> Option<&Server> {
+        self.servers.iter().find(|server| server.id == id)
+    }
+
+    /// The server of a remote file, by its host name.
+    #[must_use]
+    pub fn server_of(&self, host: &[u8]) -> Option<&Server> {
+        self.server(remote::split(host)?.0)
+    }
+
+    /// The number of the server that a mount of this address would come from,
+    /// where it is known.
+    #[must_use]
+    pub fn known_server(&self, address: &[u8], options: &MountOptions) -> Option<u32> {
+        Some(self.servers.iter().find(|server| server.is(address, options))?.id)
+    }
+
+    /// The number that the next server gets.
+    #[must_use]
+    pub fn next_server(&self) -> u32 {
+        self.last_server + 1
+    }
+
+    /// Adds a server, under the number that it has.
+    pub(crate) fn add_server(&mut self, server: Server) {
+        self.last_server = self.last_server.max(server.id);
+        self.servers.push(server);
+    }
+
+    /// Whether any member comes from the server of this number.
+    #[must_use]
+    pub fn is_mounted(&self, id: u32) -> bool {
+        let mut members = self.mounts.iter().flat_map(|mount| &mount.members);
+        members.any(|Member { source: Source::Host(host), .. }| {
+            remote::split(host).is_some_and(|(of, _)| of == id)
+        })
+    }
+
+    /// Forgets servers that no member comes from, but for the latest.
+    pub(crate) fn forget_servers(&mut self) {
+        let unused = self.servers.iter().filter(|server| !self.is_mounted(server.id));
+        let unused: Vec<u32> = unused.map(|server| server.id).collect();
+        let forgotten = &unused[..unused.len().saturating_sub(remote::KEPT_MAX)];
+        self.servers.retain(|server| !forgotten.contains(&server.id));
     }
 
     /// Empties the namespace; the global one is gone too.

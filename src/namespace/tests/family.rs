@@ -213,13 +213,15 @@ fn what_is_no_table_is_refused() {
     assert_eq!(Family::attach(fd).map(|f| f.id()).unwrap(), family.id());
     let (_, fd) = damaged(|file| write(file, 0, b"nonsense"));
     assert_eq!(Family::attach(fd).err(), Some(Errno::EBADMSG));
-    let (_, fd) = damaged(|file| write(file, 8, &2u32.to_ne_bytes()));
+    let (_, fd) = damaged(|file| write(file, 8, &9u32.to_ne_bytes()));
     assert_eq!(Family::attach(fd).err(), Some(Errno::EPROTO));
     let (_, fd) = damaged(|file| write(file, 12, &77u32.to_ne_bytes()));
     assert_eq!(Family::attach(fd).err(), Some(Errno::EPERM));
     // The slots are not vouched for by attaching: reading finds the damage.
     let (family, _) = damaged(|file| {
-        for slot in [4096 + EPOCHS as u64 * 4, 4096 + EPOCHS as u64 * 4 + (8 << 20)] {
+        // Behind the header, the epochs and what is counted of servers.
+        let slots = 4096 + EPOCHS as u64 * 4 + 4096;
+        for slot in [slots, slots + (8 << 20)] {
             write(file, slot, &u64::MAX.to_ne_bytes());
         }
     });

@@ -316,6 +316,12 @@ impl Qid {
     pub const fn is_dir(self) -> bool {
         self.kind & qt::DIR != 0
     }
+
+    /// A symbolic link.
+    #[must_use]
+    pub const fn is_symlink(self) -> bool {
+        self.kind & qt::SYMLINK != 0
+    }
 }
 
 impl Attr {

@@ -276,7 +276,7 @@ fn a_short_walk_clunks_what_the_server_may_have_bound() {
     };
     play(script, |stream| {
         let (client, root) = attached(stream);
-        assert_eq!(client.walk(&root, &[b"a", b"b"]).unwrap_err(), Errno::ENOENT);
+        assert_eq!(client.walk(&root, &[b"a", b"b"]).unwrap_err(), Errno::ENOTDIR);
         let (second, _) = client.walk(&root, &[b"a"]).unwrap();
         let (third, _) = client.walk(&root, &[b"a"]).unwrap();
         assert!(third.number() < second.number());

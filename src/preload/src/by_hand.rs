@@ -1,6 +1,10 @@
 //! A program started by hand with the library in LD_PRELOAD: when there is a
 //! namespace to be had, `ns-exec` is run in the program's place, builds it, and
 //! runs the program again. That takes what a constructor must not do.
+//!
+//! A program that a launcher has brought here from another machine is such a
+//! one too. All that come here with the same image join one family: what a
+//! namespace makes private is private to them together, as it was at home.
 
 use crate::handover::library;
 use crate::start::Environment;
@@ -9,6 +13,7 @@ use core::ffi::{c_char, c_int, CStr};
 use privns_abi::path::parent;
 use privns_abi::{Errno, Result};
 use privns_host::{sys, Host, Kernel, Name};
+use privns_namespace::family::Inherited;
 
 /// Where a namespace may stand.
 enum Source {
@@ -57,8 +62,10 @@ pub(crate) unsafe fn enter(
     argc: c_int,
     argv: *const *const c_char,
     env: &Environment,
+    inherited: Option<&Inherited<'_>>,
 ) -> Result<()> {
     let Some(source) = source(env)? else { return Ok(()) };
+    let family = inherited.and_then(Inherited::name_elsewhere).unwrap_or_default();
     let library = library()?;
     let (option, value): (&CStr, &[u8]) = match &source {
         Source::Image(image) => (c"--restore", image),
@@ -71,14 +78,19 @@ pub(crate) unsafe fn enter(
     let argument = |at: usize| unsafe { *argv.add(at) };
     let first = if given == 0 { c"".as_ptr() } else { argument(0) };
     let mut launcher = launcher(&library)?;
-    let len = value.len() + program.as_bytes().len() + launcher.as_bytes().len() + 3;
-    let mut words = Block::new(given + 9, len)?;
+    let len = [value, &family, program.as_bytes(), launcher.as_bytes()];
+    let len = len.iter().map(|text| text.len() + 1).sum();
+    let mut words = Block::new(given + 11, len)?;
     words.text(&[launcher.as_bytes()]);
     words.word(c"--by-hand".as_ptr());
     words.word(c"--argv0".as_ptr());
     words.word(first);
     words.word(option.as_ptr());
     words.text(&[value]);
+    if !family.is_empty() {
+        words.word(c"--join-or-create".as_ptr());
+        words.text(&[&family]);
+    }
     words.word(c"--".as_ptr());
     words.text(&[program.as_bytes()]);
     (1..given).for_each(|at| words.word(argument(at)));

@@ -1,13 +1,14 @@
 //! What every row needs: results as C has them, names located, and the call
 //! made once the name is right.
 
+use crate::door::door;
 use crate::{count, trace};
 use core::ffi::{c_char, c_int, CStr};
 use libc::ssize_t;
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
 use privns_files::Target;
-use privns_host::sys;
+
 use privns_namespace::family::Counter;
 use privns_namespace::resolve::Last;
 
@@ -259,7 +260,7 @@ pub(crate) unsafe fn lstat_mode(dirfd: c_int, path: *const c_char) -> Result<u32
     let mut st = core::mem::MaybeUninit::<libc::stat>::uninit();
     // SAFETY: the kernel writes a struct stat where one has room.
     unsafe {
-        sys!(libc::SYS_newfstatat, dirfd, path, st.as_mut_ptr(), libc::AT_SYMLINK_NOFOLLOW)?;
+        door!(libc::SYS_newfstatat, dirfd, path, st.as_mut_ptr(), libc::AT_SYMLINK_NOFOLLOW)?;
         Ok(st.assume_init().st_mode)
     }
 }

@@ -3,6 +3,7 @@
 //! close all they find.
 
 use crate::call::Ret;
+use crate::door::door;
 use crate::PROCESS;
 use core::ffi::{c_int, c_uint};
 use libc::{gid_t, mode_t, size_t, timespec, uid_t};
@@ -26,7 +27,7 @@ pub(crate) unsafe fn fstat(fd: c_int, buf: *mut libc::stat) -> c_int {
         return Err(Errno::EBADF).ret();
     }
     // SAFETY: the program's own arguments.
-    let done = unsafe { sys!(libc::SYS_fstat, fd, buf) };
+    let done = unsafe { door!(libc::SYS_fstat, fd, buf) };
     if let (Ok(_), Some(view)) = (&done, PROCESS.view()) {
         // SAFETY: the kernel has just filled it.
         let st = unsafe { &mut *buf };
@@ -194,7 +195,7 @@ macro_rules! change {
                 return Err(Errno::EROFS).ret();
             }
             // SAFETY: the program's own arguments.
-            unsafe { sys!(libc::$nr, fd $(, $arg)*) }.ret()
+            unsafe { door!(libc::$nr, fd $(, $arg)*) }.ret()
         }
     )*};
 }
@@ -211,12 +212,12 @@ pub(crate) unsafe fn futimens(fd: c_int, times: *const timespec) -> c_int {
         return Err(Errno::EROFS).ret();
     }
     // SAFETY: the program's own arguments.
-    unsafe { sys!(libc::SYS_utimensat, fd, 0usize, times, 0) }.ret()
+    unsafe { door!(libc::SYS_utimensat, fd, 0usize, times, 0) }.ret()
 }
 
 pub(crate) unsafe fn fstatfs(fd: c_int, buf: *mut libc::statfs) -> c_int {
     // SAFETY: the program's own arguments.
-    let done = unsafe { sys!(libc::SYS_fstatfs, fd, buf) };
+    let done = unsafe { door!(libc::SYS_fstatfs, fd, buf) };
     if done.is_ok() && read_only(fd) {
         // SAFETY: the kernel has just filled it.
         unsafe { crate::call::mark_read_only(buf) };

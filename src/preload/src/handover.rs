@@ -10,7 +10,8 @@ use core::fmt::Write;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
-use privns_host::{sys, Name};
+use privns_host::{sys, Kernel, Name};
+use privns_namespace::carried::{self, Carried};
 use privns_namespace::family::Inherited;
 
 /// What does not change while the process lives.
@@ -20,6 +21,8 @@ pub(crate) struct Settings {
     /// Variables of ours that were in the environment, whole and with a NUL:
     /// put back where they are missing.
     kept: Vec<Name>,
+    /// Where long images of the table are kept.
+    images: Result<Name>,
 }
 
 static SETTINGS: AtomicPtr<Settings> = AtomicPtr::new(core::ptr::null_mut());
@@ -27,6 +30,7 @@ static SETTINGS: AtomicPtr<Settings> = AtomicPtr::new(core::ptr::null_mut());
 const VARIABLES: &[&[u8]] = &[b"PRIVNS_NAMES", b"PRIVNS_INTERCEPT", b"PRIVNS_TRACE", b"PRIVNS_LOG"];
 const PRELOAD: &[u8] = b"LD_PRELOAD=";
 const OURS: &[u8] = b"PRIVNS=";
+const IMAGE: &[u8] = b"PRIVNS_IMAGE=";
 const LIBRARIES: &[u8] = b"LD_LIBRARY_PATH=";
 /// What the program itself is to see in its place: the variable whole, or
 /// nothing. [`show_own`] puts it back.
@@ -43,7 +47,9 @@ impl Settings {
 
     /// Notes them, in the constructor.
     pub(crate) fn learn(env: &Environment) -> Result<()> {
-        let mut settings = Settings { library: library()?, kept: Vec::new() };
+        let value = |name| env.get(name).map(CStr::to_bytes);
+        let images = carried::directory(value(b"XDG_CACHE_HOME"), value(b"HOME"));
+        let mut settings = Settings { library: library()?, kept: Vec::new(), images };
         for name in VARIABLES {
             let Some(value) = env.get(name) else { continue };
             let mut whole = Name::from(name)?;
@@ -71,7 +77,7 @@ pub(crate) fn library() -> Result<Name> {
     let file = unsafe { CStr::from_ptr(found) }.to_bytes();
     let mut name = Name::new();
     if file.first() != Some(&b'/') {
-        privns_host::Kernel.getcwd(&mut name)?;
+        Kernel.getcwd(&mut name)?;
         name.push(b"/")?;
     }
     name.push(file)?;
@@ -108,6 +114,8 @@ struct Short {
     bytes: [u8; LONGEST],
     len: usize,
     full: bool,
+    /// How much of it says which table it is of, and which image.
+    table: usize,
 }
 
 impl Write for Short {
@@ -130,14 +138,21 @@ impl Short {
     fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
+
+    /// Whether another text is of the same table and image.
+    fn is_alike(&self, text: &[u8]) -> bool {
+        self.bytes.get(..self.table).is_some_and(|table| text.starts_with(table))
+    }
 }
 
 /// What the next program is to find in `PRIVNS`, with the variable's name.
-fn ours(view: View<'_>, wanted: &Wanted<'_>) -> Result<Short> {
-    let mut text = Short { bytes: [0; LONGEST], len: 0, full: false };
+fn ours(view: View<'_>, wanted: &Wanted<'_>, generation: u64) -> Result<Short> {
+    let mut text = Short { bytes: [0; LONGEST], len: 0, full: false, table: 0 };
     text.push(OURS);
-    let _ = write!(text, "1:{}:{:016x}", view.family.fd(), view.family.id());
-    let mut separator = ":";
+    let (fd, id, uid) = (view.family.fd(), view.family.id(), Kernel.geteuid());
+    let _ = write!(text, "1:{fd}:{id:016x}:g{generation};u{uid};");
+    text.table = text.len;
+    let mut separator = "";
     let cwd = view.process.cwd_seq();
     if cwd != 0 {
         let _ = write!(text, "{separator}d{cwd}");
@@ -277,16 +292,20 @@ pub(crate) unsafe fn environment(
 ) -> Result<Next> {
     let untouched = Next::given(env);
     let Some(settings) = Settings::get() else { return Ok(untouched) };
-    let ours = ours(view, &wanted)?;
+    let mut ours = ours(view, &wanted, view.family.generation())?;
     // SAFETY: the caller's.
     let given = || unsafe { strings(env) };
     let mut seen = Seen::default();
-    given().for_each(|text| seen.look(text, settings, ours.as_bytes(), wanted.first));
+    given().for_each(|text| seen.look(text, settings, &ours, wanted.first));
     if seen.is_right(settings) && wanted.libraries.is_none() {
         return Ok(untouched);
     }
+    let image = if seen.has_image() { None } else { Some(image(view, settings)?) };
+    if let Some(image) = &image {
+        ours = self::ours(view, &wanted, image.generation)?;
+    }
     let Seen { all, preload, found, .. } = seen;
-    let words = all + 5 + settings.kept.len();
+    let words = all + 6 + settings.kept.len();
     let kept_len: usize = settings.kept.iter().map(|k| k.as_bytes().len() + 1).sum();
     let first = wanted.first.map_or(0, <[u8]>::len);
     let bytes = PRELOAD.len()
@@ -296,7 +315,8 @@ pub(crate) unsafe fn environment(
         + 4
         + ours.len
         + 1
-        + kept_len;
+        + kept_len
+        + image.as_ref().map_or(0, |image| IMAGE.len() + image.value.len() + 1);
     // SAFETY: the caller's.
     let own = unsafe { variable(env, LIBRARIES) }.map_or(0, |own| LIBRARIES.len() + own.len());
     let told = wanted.libraries.map_or(0, |l| l.len() + LIBRARIES.len() + OWN.len() + own + 2);
@@ -308,11 +328,15 @@ pub(crate) unsafe fn environment(
     }
     for text in given() {
         let replaced = wanted.libraries.is_some() && text.starts_with(LIBRARIES);
+        let replaced = replaced || image.is_some() && text.starts_with(IMAGE);
         if !replaced && !text.starts_with(PRELOAD) && !text.starts_with(OURS) {
             block.word(text.as_ptr().cast());
         }
     }
     block.text(&[ours.as_bytes()]);
+    if let Some(image) = &image {
+        block.text(&[IMAGE, &image.value]);
+    }
     for (at, kept) in settings.kept.iter().enumerate() {
         if found >> at & 1 == 0 {
             block.text(&[kept.as_bytes()]);
@@ -320,6 +344,11 @@ pub(crate) unsafe fn environment(
     }
     add_preload(&mut block, preload, settings.library.as_bytes(), wanted.first);
     Ok(block.finish())
+}
+
+/// The image of the table, for what is run on another machine from here.
+fn image(view: View<'_>, settings: &Settings) -> Result<Carried> {
+    carried::carried(view.family, &settings.images)
 }
 
 /// What an environment has of ours.
@@ -330,13 +359,16 @@ struct Seen<'a> {
     preload: &'a [u8],
     preloads: usize,
     tables: usize,
+    images: usize,
+    /// The table is another, or at another generation than the image is of.
+    other: bool,
     wrong: bool,
     /// Which of [`Settings::kept`] are there, a bit each.
     found: u32,
 }
 
 impl<'a> Seen<'a> {
-    fn look(&mut self, text: &'a [u8], settings: &Settings, ours: &[u8], first: Option<&[u8]>) {
+    fn look(&mut self, text: &'a [u8], settings: &Settings, ours: &Short, first: Option<&[u8]>) {
         self.all += 1;
         if let Some(value) = text.strip_prefix(PRELOAD) {
             self.preload = value;
@@ -344,15 +376,23 @@ impl<'a> Seen<'a> {
             self.wrong |= !is_right(value, settings.library.as_bytes(), first);
         } else if text.starts_with(OURS) {
             self.tables += 1;
-            self.wrong |= text != ours;
+            self.wrong |= text != ours.as_bytes();
+            self.other |= !ours.is_alike(text);
+        } else if text.starts_with(IMAGE) {
+            self.images += 1;
         } else if text.starts_with(b"PRIVNS_") {
             let kept = settings.kept.iter().position(|k| same_variable(k.as_bytes(), text));
             self.found |= kept.map_or(0, |at| 1 << at);
         }
     }
 
+    /// Whether the image is that of the table as it is now.
+    fn has_image(&self) -> bool {
+        self.images == 1 && self.tables == 1 && !self.other
+    }
+
     fn is_right(&self, settings: &Settings) -> bool {
-        let once = self.preloads == 1 && self.tables == 1;
+        let once = self.preloads == 1 && self.has_image();
         once && !self.wrong && self.found.count_ones() as usize == settings.kept.len()
     }
 }

@@ -26,6 +26,7 @@ mod canonical;
 mod count;
 mod descriptors;
 mod dirs;
+mod door;
 mod exec;
 mod fork;
 mod fts;

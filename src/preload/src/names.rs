@@ -2,6 +2,7 @@
 //! the call.
 
 use crate::call::{Does, Named, Ret};
+use crate::door::door;
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, c_void, CStr};
 use libc::{dev_t, gid_t, mode_t, off_t, size_t, ssize_t, timespec, uid_t};
@@ -15,7 +16,7 @@ const CWD: c_int = libc::AT_FDCWD;
 macro_rules! at {
     ($named:expr, $nr:expr $(, $arg:expr)*) => {
         // SAFETY: the program's own arguments, but for the name.
-        unsafe { $named.call(|dirfd, path| sys!($nr, dirfd, path $(, $arg)*)) }
+        unsafe { $named.call(|dirfd, path| door!($nr, dirfd, path $(, $arg)*)) }
     };
 }
 
@@ -24,7 +25,7 @@ macro_rules! at {
 macro_rules! by_path {
     ($named:expr, $nr:expr $(, $arg:expr)*) => {
         // SAFETY: as above.
-        unsafe { $named.call(|_, path| sys!($nr, path $(, $arg)*)) }
+        unsafe { $named.call(|_, path| door!($nr, path $(, $arg)*)) }
     };
 }
 
@@ -75,7 +76,7 @@ pub(crate) unsafe fn faccessat2(
 ) -> c_int {
     let ask = |dirfd: c_int, path: *const c_char| {
         // SAFETY: a name that is the program's or ours.
-        unsafe { sys!(libc::SYS_faccessat2, dirfd, path, mode, flags) }
+        unsafe { door!(libc::SYS_faccessat2, dirfd, path, mode, flags) }
     };
     // SAFETY: passed on.
     unsafe { ask_access(Named::flags(dirfd, path, flags, Does::Read), mode, ask) }
@@ -109,7 +110,7 @@ unsafe fn ask_access(
 unsafe fn access_at(dirfd: c_int, path: *const c_char, mode: c_int, flags: c_int) -> Result<usize> {
     if flags != 0 {
         // SAFETY: the caller's name.
-        match unsafe { sys!(libc::SYS_faccessat2, dirfd, path, mode, flags) } {
+        match unsafe { door!(libc::SYS_faccessat2, dirfd, path, mode, flags) } {
             Err(Errno::ENOSYS | Errno::EPERM) => {}
             done => return done,
         }
@@ -119,7 +120,7 @@ unsafe fn access_at(dirfd: c_int, path: *const c_char, mode: c_int, flags: c_int
         return unsafe { access_by_mode(dirfd, path, mode, flags) };
     }
     // SAFETY: as above.
-    unsafe { sys!(libc::SYS_faccessat, dirfd, path, mode) }
+    unsafe { door!(libc::SYS_faccessat, dirfd, path, mode) }
 }
 
 unsafe fn access_by_mode(
@@ -137,13 +138,13 @@ unsafe fn access_by_mode(
     let same = uid == euid && gid == egid;
     if flags & libc::AT_SYMLINK_NOFOLLOW == 0 && (flags & libc::AT_EACCESS == 0 || same) {
         // SAFETY: the caller's name.
-        return unsafe { sys!(libc::SYS_faccessat, dirfd, path, mode) };
+        return unsafe { door!(libc::SYS_faccessat, dirfd, path, mode) };
     }
     let mut st = core::mem::MaybeUninit::<libc::stat>::uninit();
     let at = flags & libc::AT_SYMLINK_NOFOLLOW;
     // SAFETY: the kernel fills the buffer.
     let st = unsafe {
-        sys!(libc::SYS_newfstatat, dirfd, path, st.as_mut_ptr(), at)?;
+        door!(libc::SYS_newfstatat, dirfd, path, st.as_mut_ptr(), at)?;
         st.assume_init()
     };
     let (uid, gid) = if flags & libc::AT_EACCESS != 0 { (euid, egid) } else { (uid, gid) };
@@ -201,7 +202,7 @@ unsafe fn chmod_link(dirfd: c_int, path: *const c_char, mode: mode_t) -> Result<
         return Err(Errno::EOPNOTSUPP);
     }
     // SAFETY: as above.
-    unsafe { sys!(libc::SYS_fchmodat, dirfd, path, mode) }
+    unsafe { door!(libc::SYS_fchmodat, dirfd, path, mode) }
 }
 
 pub(crate) unsafe fn lchmod(path: *const c_char, mode: mode_t) -> c_int {
@@ -227,7 +228,7 @@ pub(crate) unsafe fn fchownat(
 ) -> c_int {
     if flags & libc::AT_EMPTY_PATH != 0 && is_empty(path) {
         // SAFETY: the program's own arguments.
-        return unsafe { sys!(libc::SYS_fchownat, dirfd, path, uid, gid, flags) }.ret();
+        return unsafe { door!(libc::SYS_fchownat, dirfd, path, uid, gid, flags) }.ret();
     }
     at!(Named::flags(dirfd, path, flags, Does::Change), libc::SYS_fchownat, uid, gid, flags).ret()
 }
@@ -343,7 +344,7 @@ pub(crate) unsafe fn symlink(text: *const c_char, path: *const c_char) -> c_int 
 pub(crate) unsafe fn symlinkat(text: *const c_char, dirfd: c_int, path: *const c_char) -> c_int {
     let named = Named::no_follow(dirfd, path, Does::Make);
     // SAFETY: the program's own arguments, but for the name.
-    let done = unsafe { named.call(|dirfd, path| sys!(libc::SYS_symlinkat, text, dirfd, path)) };
+    let done = unsafe { named.call(|dirfd, path| door!(libc::SYS_symlinkat, text, dirfd, path)) };
     told(done, path).ret()
 }
 
@@ -363,7 +364,7 @@ pub(crate) unsafe fn utimensat(
     }
     if flags & libc::AT_EMPTY_PATH != 0 && is_empty(path) {
         // SAFETY: the program's own arguments.
-        return unsafe { sys!(libc::SYS_utimensat, dirfd, path, times, flags) }.ret();
+        return unsafe { door!(libc::SYS_utimensat, dirfd, path, times, flags) }.ret();
     }
     at!(Named::flags(dirfd, path, flags, Does::Change), libc::SYS_utimensat, times, flags).ret()
 }
@@ -416,7 +417,7 @@ pub(crate) unsafe fn futimesat(
         Ok(times) if path.is_null() => {
             let times = times.as_ref().map_or(core::ptr::null(), |t| t.as_ptr());
             // SAFETY: the descriptor's own times (futimesat(2)).
-            unsafe { sys!(libc::SYS_utimensat, dirfd, 0usize, times, 0) }.ret()
+            unsafe { door!(libc::SYS_utimensat, dirfd, 0usize, times, 0) }.ret()
         }
         // SAFETY: passed on.
         Ok(times) => unsafe { set_times(dirfd, path, times, 0) },
@@ -472,14 +473,14 @@ pub(crate) unsafe fn inotify_add_watch(fd: c_int, path: *const c_char, mask: u32
         Named::follow(CWD, path, Does::Read)
     };
     // SAFETY: the program's own arguments, but for the name.
-    unsafe { named.call(|_, path| sys!(libc::SYS_inotify_add_watch, fd, path, mask)) }.ret()
+    unsafe { named.call(|_, path| door!(libc::SYS_inotify_add_watch, fd, path, mask)) }.ret()
 }
 
 pub(crate) unsafe fn statfs(path: *const c_char, buf: *mut libc::statfs) -> c_int {
     let named = Named::follow(CWD, path, Does::Read);
     let ask = |path: *const c_char| {
         // SAFETY: the program's buffer, a name that is its own or ours.
-        unsafe { sys!(libc::SYS_statfs, path, buf) }
+        unsafe { door!(libc::SYS_statfs, path, buf) }
     };
     let (Some(view), false) = (PROCESS.view(), path.is_null()) else { return ask(path).ret() };
     let mut to = Target::new();

@@ -2,6 +2,7 @@
 //! itself refuses when a symbolic link says otherwise.
 
 use crate::call::{cancellable, Does, Named, Ret};
+use crate::door::door;
 use core::ffi::{c_char, c_int, CStr};
 use core::sync::atomic::Ordering;
 use libc::mode_t;
@@ -10,7 +11,6 @@ use privns_files::fds::Shown;
 use privns_files::process::View;
 use privns_files::Target;
 use privns_host::kernel::{OpenHow, RESOLVE_NO_SYMLINKS};
-use privns_host::sys;
 use privns_namespace::resolve::Last;
 
 pub(crate) unsafe fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
@@ -57,7 +57,7 @@ pub(crate) unsafe fn open_at(
     let view = match crate::PROCESS.view() {
         Some(view) if !path.is_null() => view,
         // SAFETY: the program's own arguments.
-        _ => return unsafe { sys!(libc::SYS_openat, dirfd, path, flags, mode) },
+        _ => return unsafe { door!(libc::SYS_openat, dirfd, path, flags, mode) },
     };
     let last = intent(flags);
     let does = if writes(flags) { Does::Change } else { Does::Read };
@@ -76,7 +76,7 @@ pub(crate) unsafe fn open_at(
         let (dir, at) = named.args(&mut to);
         let opened = cancellable(true, || {
             // SAFETY: a C string and an open_how of our own.
-            unsafe { sys!(libc::SYS_openat2, dir, at, &raw const how, size_of::<OpenHow>()) }
+            unsafe { door!(libc::SYS_openat2, dir, at, &raw const how, size_of::<OpenHow>()) }
         });
         match opened {
             Ok(fd) => {
@@ -123,13 +123,13 @@ unsafe fn open_exact(
             // that has appeared since the walk is the host's to follow.
             cancellable(true, || {
                 // SAFETY: a C string of ours.
-                unsafe { sys!(libc::SYS_openat, dir, at, flags, mode) }
+                unsafe { door!(libc::SYS_openat, dir, at, flags, mode) }
             })
         } else {
             let how = OpenHow::new(flags, mode, RESOLVE_NO_SYMLINKS);
             cancellable(true, || {
                 // SAFETY: as above.
-                unsafe { sys!(libc::SYS_openat2, dir, at, &raw const how, size_of::<OpenHow>()) }
+                unsafe { door!(libc::SYS_openat2, dir, at, &raw const how, size_of::<OpenHow>()) }
             })
         };
         match opened {

@@ -1,6 +1,7 @@
 //! rename and link: two names, and what is mounted at them or below.
 
 use crate::call::{ends_in_dots, is_dir, Does, Named, Ret};
+use crate::door::door;
 use crate::names::{is_empty, told};
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, CStr};
@@ -8,7 +9,7 @@ use libc::c_uint;
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
 use privns_files::Target;
-use privns_host::{sys, Kernel, Name};
+use privns_host::{Kernel, Name};
 use privns_namespace::resolve::Last;
 
 const CWD: c_int = libc::AT_FDCWD;
@@ -31,14 +32,14 @@ pub(crate) unsafe fn linkat(
     if flags & libc::AT_EMPTY_PATH != 0 && is_empty(from) {
         // SAFETY: the program's own arguments, but for the new name.
         let done = unsafe {
-            new.call(|dirfd, path| sys!(libc::SYS_linkat, from_dir, from, dirfd, path, flags))
+            new.call(|dirfd, path| door!(libc::SYS_linkat, from_dir, from, dirfd, path, flags))
         };
         return told(done, to).ret();
     }
     // SAFETY: as above, but for both names.
     let done = unsafe {
         Pair { old, new, how: How::Link }.call(|from_dir, from, to_dir, to| {
-            sys!(libc::SYS_linkat, from_dir, from, to_dir, to, flags)
+            door!(libc::SYS_linkat, from_dir, from, to_dir, to, flags)
         })
     };
     told(done, to).ret()
@@ -72,9 +73,9 @@ pub(crate) unsafe fn renameat2(
     let done = unsafe {
         Pair { old, new, how: How::Rename(flags) }.call(|from_dir, from, to_dir, to| {
             if flags == 0 {
-                sys!(libc::SYS_renameat, from_dir, from, to_dir, to)
+                door!(libc::SYS_renameat, from_dir, from, to_dir, to)
             } else {
-                sys!(libc::SYS_renameat2, from_dir, from, to_dir, to, flags)
+                door!(libc::SYS_renameat2, from_dir, from, to_dir, to, flags)
             }
         })
     };

@@ -2,13 +2,14 @@
 //! of `/proc`'s own links, the mount table.
 
 use crate::call::{set_errno, Does, Named, Ret};
+use crate::door::door;
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, CStr};
 use libc::{size_t, ssize_t};
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
 use privns_files::Target;
-use privns_host::{sys, Kernel, Name};
+use privns_host::{Kernel, Name};
 use privns_namespace::resolve::{self, Last};
 
 pub(crate) unsafe fn readlink(path: *const c_char, buf: *mut c_char, size: size_t) -> ssize_t {
@@ -38,7 +39,7 @@ pub(crate) unsafe fn readlink_at(
 ) -> Result<usize> {
     let read = |dirfd: c_int, path: *const c_char| {
         // SAFETY: the program's buffer, a name that is its own or ours.
-        unsafe { sys!(libc::SYS_readlinkat, dirfd, path, buf, size) }
+        unsafe { door!(libc::SYS_readlinkat, dirfd, path, buf, size) }
     };
     let view = match PROCESS.view() {
         Some(view) if !path.is_null() && !crate::names::is_empty(path) => view,
@@ -125,7 +126,7 @@ pub(crate) unsafe fn chdir(path: *const c_char) -> c_int {
     let view = match PROCESS.view() {
         Some(view) if !path.is_null() => view,
         // SAFETY: the program's own argument.
-        _ => return unsafe { sys!(libc::SYS_chdir, path) }.ret(),
+        _ => return unsafe { door!(libc::SYS_chdir, path) }.ret(),
     };
     let named = Named::follow(libc::AT_FDCWD, path, Does::Read);
     let mut to = Target::new();
@@ -133,7 +134,7 @@ pub(crate) unsafe fn chdir(path: *const c_char) -> c_int {
     let done = unsafe { named.locate(view, &mut to) }.and_then(|()| {
         let (_, at) = named.args(&mut to);
         // SAFETY: a C string of ours or the program's.
-        let done = unsafe { sys!(libc::SYS_chdir, at) }?;
+        let done = unsafe { door!(libc::SYS_chdir, at) }?;
         view.process.set_cwd(to.seq, to.read_only);
         Ok(done)
     });
@@ -142,7 +143,7 @@ pub(crate) unsafe fn chdir(path: *const c_char) -> c_int {
 
 pub(crate) unsafe fn fchdir(fd: c_int) -> c_int {
     // SAFETY: no memory is involved.
-    let done = unsafe { sys!(libc::SYS_fchdir, fd) };
+    let done = unsafe { door!(libc::SYS_fchdir, fd) };
     if let (Ok(_), Some(view)) = (&done, PROCESS.view()) {
         let shown = view.shown(fd);
         view.process.set_cwd(shown.seq, shown.read_only);

@@ -51,22 +51,23 @@ impl Environment {
 unsafe extern "C" fn start(argc: c_int, argv: *const *const c_char, env: *const *const c_char) {
     let env = Environment(env);
     find_threads();
-    let Some(handed) = env.get(b"PRIVNS") else {
-        // SAFETY: what the process was started with.
-        if let Err(error) = unsafe { crate::by_hand::enter(argc, argv, &env) } {
-            complain(b"privns: the namespace cannot be built: ns-exec: ");
-            complain(error.message().as_bytes());
-            complain(b" (it belongs beside the library, or in ../bin)\n");
-            stop();
-        }
-        return;
-    };
+    // SAFETY: what the process was started with.
+    let build = |inherited: Option<&Inherited<'_>>| unsafe { build(argc, argv, &env, inherited) };
+    let Some(handed) = env.get(b"PRIVNS") else { return build(None) };
     if handed == c"-" {
         return;
     }
-    match join(handed.to_bytes(), &env) {
+    let inherited = Inherited::parse(handed.to_bytes());
+    let owner = inherited.as_ref().and_then(Inherited::image).map(|(_, uid)| uid);
+    let others = owner.is_some_and(|uid| uid != Kernel.geteuid());
+    match inherited.as_ref().ok_or(Errno::EINVAL).and_then(|inherited| join(inherited, &env)) {
         Ok(()) => {}
-        Err(Errno::EPERM) => {
+        // The family is not to be found: this is another machine, say, or it
+        // has ended. Its image has come along.
+        Err(Errno::ESRCH) if owner.is_some() && !others && env.get(b"PRIVNS_IMAGE").is_some() => {
+            return build(inherited.as_ref());
+        }
+        Err(error) if error == Errno::EPERM || error == Errno::ESRCH && others => {
             // After su: the family is another user's, and so is not ours.
             complain(b"privns: the namespace belongs to another user: the host's is used\n");
             // SAFETY: our environment, before any other library's constructor.
@@ -130,18 +131,37 @@ fn stop() {
     let _ = unsafe { sys!(libc::SYS_exit_group, 125) };
 }
 
-fn join(handed: &[u8], env: &Environment) -> Result<()> {
-    let inherited = Inherited::parse(handed).ok_or(Errno::EINVAL)?;
+/// Goes through `ns-exec` where there is a namespace to be had, and returns
+/// where there is none.
+///
+/// # Safety
+/// `argv` and `env` are what the process was started with.
+unsafe fn build(
+    argc: c_int,
+    argv: *const *const c_char,
+    env: &Environment,
+    inherited: Option<&Inherited<'_>>,
+) {
+    // SAFETY: the caller's.
+    if let Err(error) = unsafe { crate::by_hand::enter(argc, argv, env, inherited) } {
+        complain(b"privns: the namespace cannot be built: ns-exec: ");
+        complain(error.message().as_bytes());
+        complain(b" (it belongs beside the library, or in ../bin)\n");
+        stop();
+    }
+}
+
+fn join(inherited: &Inherited<'_>, env: &Environment) -> Result<()> {
     let family = match Family::attach(inherited.fd) {
         Ok(family) if family.id() == inherited.id => family,
         Err(error @ (Errno::EPERM | Errno::EPROTO)) => return Err(error),
         // Closed by a program that asked the kernel itself, and perhaps
         // another file's number now.
-        _ => crate::lost::find(&inherited, env)?,
+        _ => crate::lost::find(inherited, env)?,
     };
     PROCESS.join(family);
     if let Some(view) = PROCESS.view() {
-        crate::handover::take(view, &inherited)?;
+        crate::handover::take(view, inherited)?;
     }
     Ok(())
 }

@@ -2,11 +2,11 @@
 //! symbolic link is the name walked.
 
 use crate::call::{Does, Named, Ret};
+use crate::door::door;
 use core::ffi::{c_char, c_int, c_uint, CStr};
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
 use privns_files::Target;
-use privns_host::sys;
 use privns_namespace::resolve::Last;
 
 type Buf = *mut libc::stat;
@@ -82,7 +82,7 @@ pub(crate) unsafe fn stat_at(
     let look = |dirfd: c_int, path: *const c_char, follow: bool| {
         let extra = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
         // SAFETY: the program's buffer, and a name that is its own or ours.
-        let done = unsafe { sys!(libc::SYS_newfstatat, dirfd, path, buf, flags | extra) }?;
+        let done = unsafe { door!(libc::SYS_newfstatat, dirfd, path, buf, flags | extra) }?;
         // SAFETY: the kernel has just filled it.
         Ok((done, unsafe { (*buf).st_mode }))
     };
@@ -138,7 +138,7 @@ pub(crate) unsafe fn statx_call(
         // The type is asked for as well: a link must be known for one.
         let mask = mask | libc::STATX_TYPE;
         // SAFETY: the program's buffer, and a name that is its own or ours.
-        let done = unsafe { sys!(libc::SYS_statx, dirfd, path, flags | extra, mask, buf) }?;
+        let done = unsafe { door!(libc::SYS_statx, dirfd, path, flags | extra, mask, buf) }?;
         // SAFETY: the kernel has just filled it.
         Ok((done, u32::from(unsafe { (*buf).stx_mode })))
     };
@@ -173,7 +173,7 @@ unsafe fn statx_by_stat(
     // SAFETY: the kernel fills the structure; every field of a statx may be
     // zero.
     let (st, mut x) = unsafe {
-        sys!(libc::SYS_newfstatat, dirfd, path, st.as_mut_ptr(), flags)?;
+        door!(libc::SYS_newfstatat, dirfd, path, st.as_mut_ptr(), flags)?;
         (st.assume_init(), core::mem::zeroed::<libc::statx>())
     };
     x.stx_mask = libc::STATX_BASIC_STATS;

@@ -83,7 +83,7 @@ impl Birth {
         keep.extend(held.iter().map(AsRawFd::as_raw_fd));
         // What a copied table shows belongs to the family that it was copied
         // from, which therefore must not end before this one.
-        keep.extend(inherited().and_then(|v| Some(Inherited::parse(&v)?.fd)));
+        keep.extend(outer_fd());
         let entry = &self.entry;
         let leaving = keeper::leave(family, &keep, |own| {
             let table = own.read_table().unwrap_or_default();
@@ -157,7 +157,7 @@ pub fn instances(table: &Table) -> Vec<Vec<u8>> {
 pub fn dump(request: &Request, how: Dump) -> Result<(), Failure> {
     let birth = Birth::begin(b"")?;
     let mut places = places::Host::dry(birth.id, birth.entry.skeleton());
-    let text = build(request, &mut places).map(|built| {
+    let text = build(request, &mut places).and_then(|built| {
         dumps::write(&print::print(&Kernel, &built.table, built.start.as_deref()), how)
     });
     birth.entry.remove();
@@ -165,14 +165,17 @@ pub fn dump(request: &Request, how: Dump) -> Result<(), Failure> {
 }
 
 fn build(request: &Request, places: &mut places::Host) -> Result<Built, Failure> {
-    let mut lines = dumps::restored(request)?;
+    let dumps::Restored { mut lines, origin } = dumps::restored(request)?;
     lines.extend(request.lines.iter().cloned());
     let base = if request.restore.is_some() { Table::new() } else { base(places)? };
     let cwd = super::environment::here().unwrap_or_default();
     let mut builder = Builder::new(&Kernel, places, &base, &cwd);
     builder.skip_missing = request.skip_missing;
     if request.given || request.restore.is_some() || request.dump.is_some() {
-        return builder.run(&lines);
+        return builder.run(&lines).map_err(|failure| match &origin {
+            Some(origin) if failure.missing_source => dumps::said_where(failure, origin),
+            _ => failure,
+        });
     }
     let bytes = index::encode(&base);
     let index = Index::parse(&bytes).map_err(|e| Failure::new("the table", e))?;
@@ -195,8 +198,18 @@ fn base(places: &mut places::Host) -> Result<Table, Failure> {
 pub fn outer_family() -> Option<Family> {
     let value = inherited()?;
     let inherited = Inherited::parse(&value)?;
-    let by_fd = Family::attach(inherited.fd).ok().filter(|f| f.id() == inherited.id);
-    by_fd.or_else(|| runtime::by_id(inherited.id).ok())
+    by_fd(&inherited).or_else(|| runtime::by_id(inherited.id).ok())
+}
+
+fn by_fd(inherited: &Inherited<'_>) -> Option<Family> {
+    Family::attach(inherited.fd).ok().filter(|family| family.id() == inherited.id)
+}
+
+/// The descriptor of that family's table that this process has inherited. Where
+/// a launcher has brought the variable here its number is another file's.
+#[must_use]
+pub fn outer_fd() -> Option<i32> {
+    by_fd(&Inherited::parse(&inherited()?)?).map(|family| family.fd())
 }
 
 /// The value of `PRIVNS`.

@@ -5,7 +5,7 @@ use crate::failure::{Failure, shown};
 use crate::ns::table::{json_object, name};
 use crate::world::{Process, of_io};
 use privns_host::Kernel;
-use privns_namespace::dump::{Dump, LIMIT};
+use privns_namespace::dump::{Dump, LIMIT, Origin};
 use privns_namespace::file::{self, Environment, Line};
 use privns_namespace::print;
 use serde_json::{Value, json};
@@ -18,31 +18,60 @@ use std::os::unix::fs::MetadataExt;
 const VERSION: u64 = crate::ns::JSON_VERSION as u64;
 
 /// Lines in the form that was asked for.
-#[must_use]
-pub fn write(lines: &[Line], form: Form) -> Vec<u8> {
-    let text = print::to_text(lines);
+///
+/// # Errors
+/// ENOMEM.
+pub fn write(lines: &[Line], form: Form) -> Result<Vec<u8>, Failure> {
+    let body = print::to_text(lines);
+    let failure = |e| Failure::new("the dump", e);
     match form {
-        Form::Text => text,
-        Form::Token => (dump(text).to_token() + "\n").into_bytes(),
+        Form::Text => Ok(body),
+        Form::Token => {
+            let token = Dump { origin: here().map_err(failure)?, body }.to_token();
+            Ok((token.map_err(failure)? + "\n").into_bytes())
+        }
         Form::Json => {
-            let Dump { node, uid, .. } = dump(Vec::new());
+            let Origin { uid, node, boot } = here().map_err(failure)?;
             let lines: Vec<Value> = lines.iter().map(|line| name(&line.to_text())).collect();
-            json_object(json!({ "node": name(&node), "user": uid, "lines": lines }))
+            let (node, boot) = (name(&node), name(&boot));
+            Ok(json_object(json!({ "node": node, "boot": boot, "user": uid, "lines": lines })))
         }
     }
 }
 
-fn dump(text: Vec<u8>) -> Dump {
-    let node = Process.variable(b"NODE").unwrap_or_default();
-    Dump { node, uid: Kernel.geteuid(), text }
+/// Here, by the name that a batch system has for it.
+fn here() -> privns_abi::Result<Origin> {
+    let here = Origin::here()?;
+    Ok(Origin { node: Process.variable(b"NODE").unwrap_or(here.node), ..here })
+}
+
+/// What `--restore` names.
+#[derive(Default)]
+pub struct Restored {
+    /// Its lines.
+    pub lines: Vec<Line>,
+    /// The machine that it was made on, where it says so and is not this one.
+    pub origin: Option<Origin>,
+}
+
+/// A bind of another machine's file, which this one does not have.
+#[must_use]
+pub fn said_where(failure: Failure, origin: &Origin) -> Failure {
+    let here = Process.variable(b"NODE").unwrap_or_default();
+    let fix = format!(
+        "it is bound on {}, and this is {}: put it there, or pass it over with --skip-missing",
+        shown(&origin.node),
+        shown(&here)
+    );
+    failure.fix(fix)
 }
 
 /// The lines of the dump that `--restore` names, none without one.
 ///
 /// # Errors
 /// One that cannot be read, is damaged, of a newer version or another user's.
-pub fn restored(request: &Request) -> Result<Vec<Line>, Failure> {
-    let Some(given) = &request.restore else { return Ok(Vec::new()) };
+pub fn restored(request: &Request) -> Result<Restored, Failure> {
+    let Some(given) = &request.restore else { return Ok(Restored::default()) };
     let (origin, text) = match &given[..] {
         b"-" => (&b"standard input"[..], read(std::io::stdin(), "standard input")?),
         word if Dump::is_token(word) => (&b"the token"[..], word.to_vec()),
@@ -55,16 +84,19 @@ pub fn restored(request: &Request) -> Result<Vec<Line>, Failure> {
     if text.is_empty() {
         return Err(Failure::new(shown(origin), "it is empty").fix("was it cut short?"));
     }
-    let text = if Dump::is_token(&text) {
+    let (text, made) = if Dump::is_token(&text) {
         let dump = Dump::from_token(&text)?;
-        check_user(u64::from(dump.uid))?;
-        dump.text
+        check_user(u64::from(dump.origin.uid))?;
+        let made = dump.origin.clone();
+        (dump.text(&Kernel)?, Some(made))
     } else if text.trim_ascii_start().starts_with(b"{") {
-        from_json(&text)?
+        let (text, made) = from_json(&text)?;
+        (text, Some(made))
     } else {
-        text
+        (text, None)
     };
-    file::parse(origin, &text, &Process)
+    let lines = file::parse(origin, &text, &Process)?;
+    Ok(Restored { lines, origin: made.filter(|made| !made.is_here()) })
 }
 
 fn read(from: impl Read, what: &str) -> Result<Vec<u8>, Failure> {
@@ -98,7 +130,7 @@ fn check_user(uid: u64) -> Result<(), Failure> {
     Err(Failure::new("the dump", why).fix("dump as text, look at it, and run that"))
 }
 
-fn from_json(text: &[u8]) -> Result<Vec<u8>, Failure> {
+fn from_json(text: &[u8]) -> Result<(Vec<u8>, Origin), Failure> {
     let damaged = |why: &str| Failure::new("the dump", why);
     let value: Value = serde_json::from_slice(text).map_err(|e| damaged(&e.to_string()))?;
     match value["version"].as_u64() {
@@ -110,13 +142,15 @@ fn from_json(text: &[u8]) -> Result<Vec<u8>, Failure> {
         None => return Err(damaged("it has no version")),
     }
     check_user(value["user"].as_u64().ok_or_else(|| damaged("it does not say whose it is"))?)?;
+    let word = |key: &str| bytes(&value[key]).unwrap_or_default();
+    let origin = Origin { uid: Kernel.geteuid(), node: word("node"), boot: word("boot") };
     let lines = value["lines"].as_array().ok_or_else(|| damaged("it has no lines"))?;
     let mut text = Vec::new();
     for line in lines {
         text.extend(bytes(line).ok_or_else(|| damaged("a line is neither text nor hex"))?);
         text.push(b'\n');
     }
-    Ok(text)
+    Ok((text, origin))
 }
 
 /// What [`name`] wrote.
@@ -146,14 +180,14 @@ mod tests {
         let restore = Some(path.as_os_str().as_bytes().to_vec());
         let read = restored(&Request { restore, ..Default::default() });
         std::fs::remove_file(path).unwrap();
-        print::to_text(&read.unwrap())
+        print::to_text(&read.unwrap().lines)
     }
 
     #[test]
     fn every_form_comes_back() {
         let text = print::to_text(&lines());
         for form in [Form::Text, Form::Token, Form::Json] {
-            assert_eq!(back(write(&lines(), form)), text, "{form:?}");
+            assert_eq!(back(write(&lines(), form).unwrap()), text, "{form:?}");
         }
     }
 

@@ -13,7 +13,7 @@ use landlock::{
 };
 use privns_abi::path;
 use privns_host::Kernel;
-use privns_namespace::{Family, Source, Table};
+use privns_namespace::{Family, Source, Table, remote};
 use rustix::fs::{CWD, Mode, OFlags};
 
 /// The first version that refuses to shorten a file as well.
@@ -78,11 +78,16 @@ fn rules(family: &Family, table: &Table, library: &[u8]) -> Result<RulesetCreate
 fn grants(table: &Table) -> Vec<Grant> {
     let members = table.mounts().iter().flat_map(|mount| &mount.members);
     let shown = members.filter(|member| !member.rule.verb.is_skeleton());
+    // A remote file is none of the kernel's, which sees a socket only.
+    let shown = shown.map(|member| {
+        let Source::Host(host) = &member.source;
+        (host, member.read_only)
+    });
+    let shown = shown.filter(|(host, _)| !remote::is_remote(host));
     let mut grants: Vec<Grant> = shown
-        .map(|member| {
-            let Source::Host(host) = &member.source;
+        .map(|(host, read_only)| {
             let host = if host.is_empty() { b"/".to_vec() } else { host.clone() };
-            Grant { host, writable: !member.read_only }
+            Grant { host, writable: !read_only }
         })
         .collect();
     if !table.skeleton.is_empty() {

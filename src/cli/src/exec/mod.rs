@@ -27,7 +27,7 @@ use environment::Variables;
 use privns_abi::Errno;
 use privns_host::{Kernel, startup};
 use privns_namespace::family::{Counter, Flag, Inherited};
-use privns_namespace::{Family, Index, Located, Table, index};
+use privns_namespace::{Family, Index, Located, Table, carried, index};
 use program::{Command, View};
 use request::{Naming, Request};
 use std::ffi::{CString, OsString};
@@ -198,7 +198,12 @@ fn prepare(
     if family.has(Flag::Strict) {
         variables.set(b"PRIVNS_STRICT", b"1".to_vec());
     }
-    let told = told(&cwd, &command);
+    let (cache, home) = (variables.get(b"XDG_CACHE_HOME"), variables.get(b"HOME"));
+    let image = carried::carried(family, &carried::directory(cache, home))
+        .map_err(|e| Failure::new("the image of the table", e))?;
+    let mut told = Inherited::of(image.generation, Kernel.geteuid());
+    variables.set(b"PRIVNS_IMAGE", image.value);
+    told.extend(self::told(&cwd, &command));
     let inherited = Inherited { fd: family.fd(), id: family.id(), rest: &told };
     variables.set(b"PRIVNS", inherited.format());
     let confinement = match family.has(Flag::Enforced) {
@@ -271,11 +276,6 @@ fn command(
     view.command(&argv, argv0, variables.get(b"PATH"), family.has(Flag::Strict))
 }
 
-/// The family that we are in: its table is inherited no further.
-fn outer() -> Option<i32> {
-    Some(Inherited::parse(&birth::inherited()?)?.fd)
-}
-
 impl Ready {
     fn become_program(self, family: &Family) -> Result<i32, Stop> {
         let Ready { command, environment, confinement } = self;
@@ -285,7 +285,7 @@ impl Ready {
         if let Some(confinement) = confinement {
             confinement.enter()?;
         }
-        if let Some(fd) = outer().filter(|&fd| fd != family.fd()) {
+        if let Some(fd) = birth::outer_fd().filter(|&fd| fd != family.fd()) {
             let _ = Kernel.close(fd);
         }
         startup::restore();

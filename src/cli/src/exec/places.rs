@@ -2,8 +2,8 @@
 
 use crate::failure::{Failure, shown};
 use crate::tree::{self, errno};
-use privns_namespace::Table;
 use privns_namespace::build::Places;
+use privns_namespace::{Server, Table};
 use rustix::fs::{AtFlags, Mode};
 use std::os::fd::OwnedFd;
 
@@ -88,6 +88,10 @@ impl Places for Host {
         let made = crate::instance::make(self.family, original)?;
         self.made.push(made.clone());
         Ok(made)
+    }
+
+    fn server(&mut self, _at: &[u8], server: &mut Server) -> Result<(), Failure> {
+        crate::servers::reach(server)
     }
 }
 

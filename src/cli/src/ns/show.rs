@@ -65,6 +65,7 @@ fn verb(member: &Member) -> &'static str {
         Verb::Dir => "dir",
         Verb::Symlink(_) => "symlink",
         Verb::Implied => "implied",
+        Verb::Mount => "mount",
         _ => "derived",
     }
 }

@@ -51,6 +51,13 @@ pub(super) struct Spot {
     pub(super) missing: Vec<Vec<u8>>,
 }
 
+impl Shown {
+    /// A server's tree: nothing is mounted below its root.
+    pub(super) fn tree() -> Shown {
+        Shown { ns: Vec::new(), dir: true, plain: None, mount: None, below: Vec::new() }
+    }
+}
+
 impl Look<'_> {
     fn walk(&self, name: &[u8], last: Last) -> Result<Located> {
         let start = Start { ns: self.cwd, seq: 0 };

@@ -8,9 +8,10 @@
 mod look;
 
 use crate::failure::{Failure, Why, shown};
-use crate::file::{Action, Line};
+use crate::file::{Action, Line, MountOptions, is_address};
 use crate::index::{self, Index};
 use crate::instance;
+use crate::remote::{self, Server};
 use crate::resolve::{Last, name_of};
 use crate::table::{Kind, Member, Mount, Order, Rule, Source, Table, Verb};
 use alloc::format;
@@ -46,6 +47,12 @@ pub trait Places {
     /// # Errors
     /// What kept it from being made, or made safely.
     fn instance(&mut self, at: &[u8], original: &[u8]) -> Result<Vec<u8>>;
+    /// Reaches a server that is to be mounted at `at`: fills in what programs
+    /// dial, and whom they attach as.
+    ///
+    /// # Errors
+    /// What kept it from being reached.
+    fn server(&mut self, at: &[u8], server: &mut Server) -> Result<()>;
 }
 
 type Result<T> = core::result::Result<T, Failure>;
@@ -119,7 +126,8 @@ impl<'a> Builder<'a> {
 
     /// The namespace as built so far.
     #[must_use]
-    pub fn finish(self) -> Built {
+    pub fn finish(mut self) -> Built {
+        self.table.forget_servers();
         Built { table: self.table, start: self.start, skipped: self.skipped }
     }
 
@@ -209,11 +217,7 @@ impl<'a> Builder<'a> {
     fn act_on(&mut self, line: &Line) -> Result<()> {
         match &line.action {
             Action::Bind { src, dst } => self.bind(line, src, dst)?,
-            Action::Mount { address, dst, .. } => {
-                let what = format!("mount {} {}", shown(address), shown(dst));
-                let failure = Failure::new(what, "9P servers cannot be mounted yet");
-                return Err(failure.fix("this version binds directories of this host only"));
-            }
+            Action::Mount { address, dst, options } => self.mount(line, address, dst, options)?,
             Action::Poly(file) => {
                 let failure = Failure::new(
                     format!("poly {}", shown(file)),
@@ -270,6 +274,58 @@ impl<'a> Builder<'a> {
         self.implied(line, &to)?;
         let members = self.members(line, &from);
         self.attach(line, &to, &from, members)
+    }
+
+    fn mount(
+        &mut self,
+        line: &Line,
+        address: &[u8],
+        dst: &[u8],
+        options: &MountOptions,
+    ) -> Result<()> {
+        let to = self
+            .look(|look, table| look.spot(table, dst, Last::FOLLOW))
+            .map_err(|errno| place(line, dst, errno))?;
+        if self.kind_at(&to) == Some(false) {
+            let failure = place(line, dst, Errno::ENOTDIR);
+            return Err(failure.fix("a server's tree is mounted on a directory"));
+        }
+        let id = self.server(address, &to.ns, options)?;
+        self.implied(line, &to)?;
+        let mut member = self.member(Source::Host(remote::name(id)), Verb::Mount, line);
+        member.create = line.create;
+        self.attach(line, &to, &Shown::tree(), alloc::vec![member])
+    }
+
+    /// The number of the server at an address: mounts of the same tree with the
+    /// same options share one.
+    fn server(&mut self, address: &[u8], at: &[u8], options: &MountOptions) -> Result<u32> {
+        let (address, dial) = self.address(address);
+        if let Some(id) = self.table.known_server(&address, options) {
+            return Ok(id);
+        }
+        let id = self.table.next_server();
+        let options = options.clone();
+        let mut server = Server { id, address, dial, options, ..Server::default() };
+        self.places.server(at, &mut server)?;
+        let id = server.id;
+        self.table.add_server(server);
+        Ok(id)
+    }
+
+    /// An address as it is printed, wherever that is read, and what it is on
+    /// the host: a socket is looked up as SRC is.
+    fn address(&self, address: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        const UNIX: &[u8] = b"unix!";
+        let path = address.strip_prefix(UNIX);
+        let Some(shown) = path.and_then(|path| self.look(|l, table| l.source(table, path)).ok())
+        else {
+            return (address.to_vec(), address.to_vec());
+        };
+        let relative = path.is_some_and(|path| !path.starts_with(b"/"));
+        let printed = if relative { [UNIX, &shown.ns].concat() } else { address.to_vec() };
+        let host = hosts(shown).into_iter().next().unwrap_or_default();
+        (printed, [UNIX, &host].concat())
     }
 
     /// Whether what stands at a place is a directory; `None` where nothing is.
@@ -457,6 +513,10 @@ impl<'a> Builder<'a> {
             },
             (None, None) => return Err(missing("private", dir, Errno::ENOENT)),
         };
+        if remote::is_remote(&original) {
+            let failure = missing("private", dir, Errno::EOPNOTSUPP);
+            return Err(failure.fix("a server holds no instances: --tmpfs, or private elsewhere"));
+        }
         if self.in_skeleton(&original) {
             let failure = missing("private", dir, Errno::ENOENT);
             return Err(failure.fix("only a directory that the host has can have instances"));
@@ -528,6 +588,13 @@ impl<'a> Builder<'a> {
             self.table.unmount(&at, None).map_err(|errno| place(line, dst, errno))?;
             return self.root(line);
         };
+        let absent = || nothing().fix(format!("{} is not mounted there", shown(src)));
+        if self.unmount_server(src, &at) {
+            return self.root(line);
+        }
+        if is_address(src) {
+            return Err(absent());
+        }
         // SRC may since have been covered, by the union itself for one; then
         // the global name is meant.
         let global = [b"host!", src].concat();
@@ -552,6 +619,18 @@ impl<'a> Builder<'a> {
             last = nothing().fix(format!("{} is not mounted there", shown(src)));
         }
         Err(last.at(&line.origin))
+    }
+
+    /// Takes away what an address has been mounted for; false: nothing.
+    fn unmount_server(&mut self, address: &[u8], at: &[u8]) -> bool {
+        let (printed, _) = self.address(address);
+        let is = |server: &&Server| server.address == address || server.address == printed;
+        let ids: Vec<u32> = self.table.servers().iter().filter(is).map(|s| s.id).collect();
+        let mut gone = false;
+        for id in ids {
+            gone |= self.table.unmount(at, Some(&Source::Host(remote::name(id)))).is_ok();
+        }
+        gone
     }
 
     /// The mount point that `dst` names: as it is spelled, since its source may

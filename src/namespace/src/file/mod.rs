@@ -9,6 +9,7 @@ mod verbs;
 pub use verbs::parse_words;
 
 pub(crate) use lex::quote;
+pub(crate) use verbs::is_address;
 
 use crate::failure::{Failure, shown};
 use crate::table::Order;
@@ -16,6 +17,7 @@ use alloc::format;
 use alloc::vec::Vec;
 use lex::Lexer;
 use privns_abi::Result;
+use serde::{Deserialize, Serialize};
 
 /// Files that name each other with `.` at most, one inside the other.
 pub const DEPTH_MAX: usize = 16;
@@ -96,7 +98,7 @@ pub enum Action {
 }
 
 /// `-o KEY=VALUE,…` of a `mount` line; `None` is the default of the client.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountOptions {
     /// The tree of the server to attach to; empty: its default.
     pub aname: Vec<u8>,
@@ -117,7 +119,7 @@ pub struct MountOptions {
 }
 
 /// `dialect=`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Dialect {
     /// 9P2000
     Base,
@@ -128,7 +130,7 @@ pub enum Dialect {
 }
 
 /// `cache=`
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cache {
     /// Nothing is.
     None,
@@ -140,7 +142,7 @@ pub enum Cache {
 }
 
 /// `owner=`
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Owner {
     /// As the server says.
     #[default]

@@ -137,17 +137,21 @@ fn action(verb: &Verb, args: &[Vec<u8>], options: &[&[u8]]) -> Result<Action> {
     })
 }
 
-/// Only the form; whether the server is there is seen when it is dialled.
-fn check_address(address: &[u8]) -> Result<()> {
+/// Whether a word has the form of a server's address; whether the server is
+/// there is seen when it is dialled.
+pub(crate) fn is_address(address: &[u8]) -> bool {
     let schemes = [&b"tcp!"[..], b"tls!", b"unix!", b"ssh!", b"exec!"];
     let full = |rest: &[u8]| !rest.is_empty();
-    let good = address == b"mem!"
+    address == b"mem!"
         || schemes.iter().any(|s| address.strip_prefix(*s).is_some_and(full))
         || address.strip_prefix(b"@").is_some_and(|rest| {
             let slash = rest.iter().position(|&b| b == b'/');
             slash.is_some_and(|at| at > 0 && at + 1 < rest.len())
-        });
-    if good {
+        })
+}
+
+fn check_address(address: &[u8]) -> Result<()> {
+    if is_address(address) {
         return Ok(());
     }
     let forms = "tcp!HOST[!PORT], tls!HOST[!PORT], unix!PATH, ssh![USER@]HOST!PATH, exec!COMMAND, \

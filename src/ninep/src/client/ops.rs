@@ -1,16 +1,17 @@
 //! The operations, in the form of 9P2000.L. Where a dialect has no such
 //! message, `old` does the same with what it has.
 
+use super::at::{checked, walk_of};
 use super::{Client, Fid, Late, Monitor, Pending, State, Transport};
 use crate::attr::{Attr, Entry, Qid, SetAttr, entries, valid};
 use crate::message::{
     Body, Rgetattr, Rgetlock, Rlcreate, Rlock, Rlopen, Rmkdir, Rmknod, Rread, Rreaddir, Rreadlink,
     Rstatfs, Rsymlink, Rwalk, Rwrite, Rxattrwalk, Tclunk, Tfsync, Tgetattr, Tgetlock, Tlcreate,
     Tlink, Tlock, Tlopen, Tmkdir, Tmknod, Tread, Treaddir, Treadlink, Tremove, Trename, Trenameat,
-    Tsetattr, Tstatfs, Tsymlink, Tunlinkat, Twalk, Twrite, Txattrcreate, Txattrwalk,
+    Tsetattr, Tstatfs, Tsymlink, Tunlinkat, Twrite, Txattrcreate, Txattrwalk,
 };
 use crate::name::Name;
-use crate::wire::{Decoded, Few, Field, Reader, Trailing, Writer};
+use crate::wire::{Decoded, Field, Reader, Trailing, Writer};
 use crate::{Dialect, Errno, NONUM, Result, WALK_MAX};
 use alloc::vec::Vec;
 
@@ -141,7 +142,13 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     /// A short Rwalk says that a name was not found. By the book the new fid
     /// is then unbound, but diod binds it all the same; clunking it is right
     /// in both cases, for an error is as good an answer.
-    fn walked(&self, frame: &[u8], newfid: u32, asked: usize, late: Late) -> Result<Option<Qid>> {
+    pub(super) fn walked(
+        &self,
+        frame: &[u8],
+        newfid: u32,
+        asked: usize,
+        late: Late,
+    ) -> Result<Option<Qid>> {
         let reply: Rwalk = self.reply(frame)?;
         let qids = reply.qids.as_slice();
         if qids.len() > asked {
@@ -151,7 +158,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
             if late != Late::Nothing {
                 self.drop_fid(newfid);
             }
-            return Err(Errno::ENOENT);
+            return Err(super::at::short(qids));
         }
         Ok(qids.last().copied())
     }
@@ -241,7 +248,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
 
     /// Finishes a request that was sent behind another. When that one was
     /// interrupted or timed out this one is not waited for as well.
-    fn finish_after<R>(&self, before: &Result<R>, pending: Pending) -> Result<Vec<u8>> {
+    pub(super) fn finish_after<R>(&self, before: &Result<R>, pending: Pending) -> Result<Vec<u8>> {
         match before {
             Err(e @ (Errno::EINTR | Errno::ETIMEDOUT)) => {
                 self.abandon(pending);
@@ -685,16 +692,3 @@ pub const HANDOFF_XATTR: &[u8] = b"privns.handoff";
 pub const HANDOFF_ANAME: &[u8] = b"privns.fid:";
 /// unlinkat(2).
 const AT_REMOVEDIR: u32 = 0x200;
-
-fn checked(name: &[u8]) -> Result<Name<'_>> {
-    let name = Name::new(name);
-    name.component().map(|_| name)
-}
-
-fn walk_of<'a>(fid: u32, newfid: u32, names: &[&'a [u8]]) -> Twalk<'a> {
-    let mut few = Few::default();
-    for name in names.iter().take(WALK_MAX) {
-        few.push(Name::new(name));
-    }
-    Twalk { fid, newfid, names: few }
-}

@@ -263,7 +263,8 @@ impl<T: Tree> Session<T> {
         a.send(&Rattach { qid })
     }
 
-    /// ENOENT at the first name, a short answer further on (walk(5)).
+    /// An error at the first name, a short answer further on (walk(5)); a
+    /// client of ours is told the error there too, which no qid says.
     fn walk(&mut self, m: &Twalk<'_>, a: &mut Answer<'_>) -> Result<()> {
         let tree = &self.common.tree;
         let from = self.fid(m.fid)?;
@@ -277,6 +278,7 @@ impl<T: Tree> Session<T> {
             return Err(Errno::EBADF);
         }
         self.check_free(m.newfid, Some(m.fid))?;
+        let ours = self.agreed.is_some_and(|agreed| agreed.ours);
         let mut node = from.node.clone();
         let mut qids = Few::default();
         for name in names {
@@ -289,8 +291,13 @@ impl<T: Tree> Session<T> {
                     node = next;
                     qids.push(qid);
                 }
-                Err(e) if qids.as_slice().is_empty() => return Err(e),
-                Err(_) => return a.send(&Rwalk { qids }),
+                Err(e) => match qids.as_slice().last() {
+                    None => return Err(e),
+                    Some(last) if ours && last.is_symlink() => return Err(Errno::ELOOP),
+                    Some(last) if ours && !last.is_dir() => return Err(Errno::ENOTDIR),
+                    Some(_) if ours => return Err(e),
+                    Some(_) => return a.send(&Rwalk { qids }),
+                },
             }
         }
         let who = from.who.clone();

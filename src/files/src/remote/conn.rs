@@ -1,0 +1,210 @@
+//! Connections to servers: one for each server, dialled when it is first
+//! needed and again when it has died.
+//!
+//! No lock: two threads that find none both dial, and one of the two
+//! connections is dropped again. A signal handler that comes in between does
+//! the same.
+
+use crate::wire::{self, Wire};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::time::Duration;
+use once_cell::race::OnceBox;
+use privns_abi::{Errno, Result};
+use privns_host::{Host, Kernel, Rcu};
+use privns_namespace::file::{self, Owner};
+use privns_namespace::index::Index;
+use privns_ninep::attr::Qid;
+use privns_ninep::client::{Fid, Options};
+use privns_ninep::dialect::OFFERS;
+use privns_ninep::{Dialect, MSIZE_MAX};
+
+/// What a server is and how it is to be used: its entry in the family's table.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings<'a> {
+    /// Its number.
+    pub id: u32,
+    /// `unix!PATH`, or `tcp!NUMERIC!PORT`.
+    pub dial: &'a [u8],
+    /// The tree that is asked for.
+    pub aname: &'a [u8],
+    /// As whom.
+    pub uname: &'a [u8],
+    /// Message size to ask for, bytes.
+    pub msize: u32,
+    /// The only dialect to offer.
+    pub dialect: Option<Dialect>,
+    /// How long a request may take.
+    pub timeout: Duration,
+    /// Files of the attached user are shown as the program's own.
+    pub owner_me: bool,
+}
+
+impl<'a> Settings<'a> {
+    /// What a table says of a server; `None` for a number that it has not.
+    #[must_use]
+    pub fn of(index: Index<'a>, id: u32) -> Option<Settings<'a>> {
+        let server = index.server(id)?;
+        Some(Settings {
+            id,
+            dial: server.dial(),
+            aname: server.aname(),
+            uname: server.user(),
+            msize: server.msize().unwrap_or(MSIZE_MAX),
+            dialect: server.dialect().map(|dialect| match dialect {
+                file::Dialect::Base => Dialect::Base,
+                file::Dialect::Unix => Dialect::Unix,
+                file::Dialect::Linux => Dialect::Linux,
+            }),
+            timeout: Duration::from_secs(server.timeout().unwrap_or(TIMEOUT).into()),
+            owner_me: server.owner() == Owner::Me,
+        })
+    }
+}
+
+/// Seconds that a request may take when nothing else is said.
+const TIMEOUT: u32 = 30;
+
+/// A connection in use. It ends when nobody uses it any more.
+pub type Conn = Arc<Connection>;
+
+/// A connection and the root of what it shows.
+pub struct Connection {
+    /// The client.
+    pub client: Wire,
+    root: Fid,
+    /// Identity of the root.
+    pub root_qid: Qid,
+    /// The server's number.
+    pub server: u32,
+    /// The server's owner and group of the root, which are shown as ours.
+    pub me: Option<(u32, u32)>,
+}
+
+impl Connection {
+    /// The root of what the server shows.
+    pub fn root(&self) -> &Fid {
+        &self.root
+    }
+
+    fn dial(settings: &Settings<'_>) -> Result<Connection> {
+        let one = settings.dialect.map(|dialect| [dialect.version()]);
+        let options = Options {
+            msize: settings.msize,
+            timeout: settings.timeout,
+            offers: one.as_ref().map_or(&OFFERS, |one| one),
+            ..Options::default()
+        };
+        let client = wire::dial(settings.dial, &options)?;
+        let (root, root_qid) = client.attach(settings.uname, Kernel.geteuid(), settings.aname)?;
+        let me = match settings.owner_me {
+            true => client.getattr(&root).ok().map(|attr| (attr.uid, attr.gid)),
+            false => None,
+        };
+        Ok(Connection { client, root, root_qid, server: settings.id, me })
+    }
+}
+
+/// Shortest and longest time between two attempts to dial, milliseconds.
+const BACKOFF: (u32, u32) = (50, 2000);
+
+/// What a process has of one server.
+struct Server {
+    id: u32,
+    conn: Rcu<Conn>,
+    /// Until when it is not dialled again, by [`Host::now_ms`], and how long
+    /// the next pause is.
+    until: AtomicU64,
+    pause: AtomicU32,
+    /// What the last attempt said.
+    said: AtomicU32,
+    next: OnceBox<Server>,
+}
+
+/// The servers that a process has met. Only ever added to.
+#[derive(Default)]
+pub(super) struct Servers {
+    first: OnceBox<Server>,
+}
+
+impl Servers {
+    pub(super) const fn new() -> Servers {
+        Servers { first: OnceBox::new() }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Server> {
+        core::iter::successors(self.first.get(), |server| server.next.get())
+    }
+
+    fn server(&self, id: u32) -> &Server {
+        let mut place = &self.first;
+        loop {
+            let server = place.get_or_init(|| {
+                Box::new(Server {
+                    id,
+                    conn: Rcu::new(),
+                    until: AtomicU64::new(0),
+                    pause: AtomicU32::new(0),
+                    said: AtomicU32::new(0),
+                    next: OnceBox::new(),
+                })
+            });
+            if server.id == id {
+                return server;
+            }
+            place = &server.next;
+        }
+    }
+
+    /// The living connection to a server, if there is one.
+    pub(super) fn living(&self, id: u32) -> Option<Conn> {
+        let server = self.all().find(|server| server.id == id)?;
+        server.conn.read().map(|conn| conn.clone()).filter(|conn| !conn.client.is_dead())
+    }
+
+    /// Dials a server.
+    ///
+    /// # Errors
+    /// EIO, or ETIMEDOUT for one that does not answer: what is wrong with a
+    /// file system of which the server cannot be reached. EACCES where it does
+    /// not let us attach.
+    pub(super) fn dial(&self, settings: &Settings<'_>) -> Result<Conn> {
+        let server = self.server(settings.id);
+        let (now, until) = (Kernel.now_ms(), server.until.load(Ordering::Relaxed));
+        if now < until {
+            return Err(Errno(server.said.load(Ordering::Relaxed) as i32));
+        }
+        match Connection::dial(settings) {
+            Ok(conn) => {
+                server.pause.store(0, Ordering::Relaxed);
+                let conn = Arc::new(conn);
+                // Another thread may just have put its own there: ours serves
+                // this one call then.
+                server.conn.replace(conn.clone());
+                Ok(conn)
+            }
+            Err(Errno::EINTR) => Err(Errno::EINTR),
+            Err(error) => {
+                let said = match error {
+                    Errno::ETIMEDOUT | Errno::EACCES | Errno::EPERM => error,
+                    _ => Errno::EIO,
+                };
+                let pause = server.pause.load(Ordering::Relaxed);
+                let pause = (pause * 2).clamp(BACKOFF.0, BACKOFF.1);
+                server.pause.store(pause, Ordering::Relaxed);
+                server.said.store(said.0 as u32, Ordering::Relaxed);
+                server.until.store(Kernel.now_ms() + u64::from(pause), Ordering::Relaxed);
+                Err(said)
+            }
+        }
+    }
+
+    /// For the child of a fork: the connections are its parent's. They are
+    /// left without a byte said, and their locks are not touched.
+    pub(super) fn forked(&self) {
+        for server in self.all() {
+            server.conn.abandon(|conn| conn.client.transport().socket().close());
+        }
+    }
+}

@@ -1,0 +1,578 @@
+//! The system calls that take a name, for remote files: their checks and error
+//! numbers in the kernel's order, and what the server is asked.
+
+use super::attrs::{self, Meta};
+use super::files::Open;
+use super::place::{End, Place, Way};
+use crate::process::View;
+use alloc::vec::Vec;
+use privns_abi::{Errno, Result};
+use privns_host::{Kernel, Name};
+use privns_namespace::remote;
+use privns_ninep::NONUM;
+use privns_ninep::attr::{SetAttr, Time, mode, set};
+use privns_ninep::client::{Opened, flags as wire};
+use privns_ninep::message::Rstatfs;
+
+/// A file that has just been opened, for a descriptor to be made of.
+pub struct Opening {
+    /// The open file.
+    pub open: Open,
+    /// From the server's root.
+    pub path: Vec<u8>,
+}
+
+/// A time that utimensat(2) sets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum When {
+    /// As it is.
+    Keep,
+    /// The moment of the call.
+    Now,
+    /// Seconds and nanoseconds since 1970.
+    At(i64, u32),
+}
+
+/// O_TMPFILE without the O_DIRECTORY that is in it.
+const TMPFILE: i32 = libc::O_TMPFILE & !libc::O_DIRECTORY;
+/// Values of extended attributes at most (XATTR_SIZE_MAX, limits.h).
+const XATTR_MAX: usize = 65_536;
+
+impl View<'_> {
+    /// lstat(2).
+    ///
+    /// # Errors
+    /// ELOOP for a link on the way; ENOENT, ENOTDIR, EACCES, EIO.
+    pub fn remote_stat(self, place: &Place<'_>) -> Result<Meta> {
+        let meta = self.on(place, |way| {
+            way.client().getattr_at(way.route()).map(|attr| Meta::new(way.conn(), attr))
+        })?;
+        if place.end() == End::Plain || meta.is_dir() {
+            return Ok(meta);
+        }
+        // A link with a slash behind it is to be followed.
+        Err(if is_link(meta.mode()) { Errno::ELOOP } else { Errno::ENOTDIR })
+    }
+
+    /// access(2): by the attributes, with the ids of this process.
+    ///
+    /// # Errors
+    /// EACCES; those of [`remote_stat`](Self::remote_stat).
+    pub fn remote_access(self, place: &Place<'_>, wanted: u32, effective: bool) -> Result<()> {
+        self.remote_stat(place)?.permits(wanted, effective)
+    }
+
+    /// readlink(2).
+    ///
+    /// # Errors
+    /// EINVAL for what is no link; ELOOP for a link on the way.
+    pub fn remote_readlink(self, place: &Place<'_>) -> Result<Vec<u8>> {
+        if place.end() != End::Plain {
+            return Err(self.remote_stat(place).err().unwrap_or(Errno::EINVAL));
+        }
+        self.on(place, |way| way.client().readlink_at(way.route()))
+    }
+
+    /// statfs(2).
+    ///
+    /// # Errors
+    /// Those of the walk.
+    pub fn remote_statfs(self, place: &Place<'_>) -> Result<Rstatfs> {
+        self.on(place, |way| match way.client().statfs_at(way.route()) {
+            Err(Errno::EOPNOTSUPP) => {
+                way.client().getattr_at(way.route())?;
+                attrs::sizes(Err(Errno::EOPNOTSUPP))
+            }
+            told => attrs::sizes(told),
+        })
+    }
+
+    /// openat2(2) with RESOLVE_NO_SYMLINKS. What the file begins with goes into
+    /// `first`, where it costs no round trip.
+    ///
+    /// # Errors
+    /// As there; EOPNOTSUPP for O_TMPFILE, ENXIO for pipes, sockets and devices.
+    pub fn remote_open(
+        self,
+        place: &Place<'_>,
+        flags: i32,
+        mode: u32,
+        first: &mut [u8],
+    ) -> Result<Opening> {
+        let has = |flag: i32| flags & flag != 0;
+        let path = place.from_root()?;
+        if has(libc::O_PATH) {
+            let open = self.on(place, |way| open_path(way, flags))?;
+            return check_end(place, open).map(|open| Opening { open, path });
+        }
+        if flags & TMPFILE == TMPFILE {
+            return Err(match self.remote_stat(place) {
+                _ if flags & libc::O_ACCMODE == libc::O_RDONLY => Errno::EINVAL,
+                Ok(meta) if meta.is_dir() => Errno::EOPNOTSUPP,
+                Ok(_) => Errno::ENOTDIR,
+                Err(error) => error,
+            });
+        }
+        if has(libc::O_CREAT) {
+            if has(libc::O_DIRECTORY) {
+                return Err(Errno::EINVAL);
+            }
+            if place.end() != End::Plain || place.names()?.is_empty() {
+                return Err(self.exists_at_end(place, Errno::EISDIR));
+            }
+            let mode = mode & mode::PERMISSIONS & !self.mask();
+            let open = self.once(place, |way| create(way, flags, mode))?;
+            return Ok(Opening { open, path });
+        }
+        let first = core::cell::RefCell::new(first);
+        let open = self.on(place, |way| open(way, flags, &mut first.borrow_mut()))?;
+        check_end(place, open).map(|open| Opening { open, path })
+    }
+
+    /// For a name that ends in a slash or a dot: `error` if there is something.
+    fn exists_at_end(self, place: &Place<'_>, error: Errno) -> Errno {
+        self.remote_stat(place).err().unwrap_or(error)
+    }
+
+    /// mkdir(2).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn remote_mkdir(self, place: &Place<'_>, mode: u32) -> Result<()> {
+        if place.end() == End::Dot {
+            return Err(self.exists_at_end(place, Errno::EEXIST));
+        }
+        let mode = mode & (0o777 | mode::STICKY) & !self.mask();
+        self.once(place, |way| {
+            let (dir, name) = way.parent().ok_or(Errno::EEXIST)?;
+            made(way, way.client().mkdir_at(dir, name, mode, group(way)).map(drop))
+        })
+    }
+
+    /// symlink(2).
+    ///
+    /// # Errors
+    /// As there; EPERM where the dialect has no links.
+    pub fn remote_symlink(self, place: &Place<'_>, target: &[u8]) -> Result<()> {
+        if target.is_empty() {
+            return Err(Errno::ENOENT);
+        }
+        self.makes_file(place)?;
+        self.once(place, |way| {
+            let (dir, name) = way.parent().ok_or(Errno::EEXIST)?;
+            let done = way.client().symlink_at(dir, name, target, group(way)).map(drop);
+            made(way, done)
+        })
+    }
+
+    /// mknod(2).
+    ///
+    /// # Errors
+    /// As there; EPERM where the dialect or the server has no such files.
+    pub fn remote_mknod(self, place: &Place<'_>, bits: u32, device: u64) -> Result<()> {
+        let kind = bits & mode::FORMAT;
+        match kind {
+            0 | mode::REGULAR | mode::FIFO | mode::SOCKET => {}
+            mode::CHARACTER | mode::BLOCK => {}
+            mode::DIRECTORY => return Err(Errno::EPERM),
+            _ => return Err(Errno::EINVAL),
+        }
+        self.makes_file(place)?;
+        let bits = bits & (mode::FORMAT | mode::PERMISSIONS) & !self.mask();
+        self.once(place, |way| {
+            let (dir, name) = way.parent().ok_or(Errno::EEXIST)?;
+            if matches!(kind, 0 | mode::REGULAR) {
+                let flags = wire::CREATE | wire::EXCL | wire::WRONLY;
+                let permissions = bits & mode::PERMISSIONS;
+                let file = way.client().create_at(dir, name, flags, permissions, group(way));
+                let file = made(way, file)?;
+                way.client().clunk(file.fid);
+                return Ok(());
+            }
+            let numbers = (libc::major(device), libc::minor(device));
+            made(way, way.client().mknod_at(dir, name, bits, numbers).map(drop))
+        })
+    }
+
+    /// What is made here is no directory, so that its name ends in a component.
+    fn makes_file(self, place: &Place<'_>) -> Result<()> {
+        match place.end() {
+            End::Plain => Ok(()),
+            End::Dot => Err(self.exists_at_end(place, Errno::EEXIST)),
+            End::Slash => {
+                let bare = Place { path: without_slashes(place.path), ..*place };
+                Err(self.exists_at_end(&bare, Errno::EEXIST))
+            }
+        }
+    }
+
+    /// unlink(2), or rmdir(2).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn remote_unlink(self, place: &Place<'_>, is_dir: bool) -> Result<()> {
+        match (place.end(), is_dir) {
+            (End::Dot, true) => return Err(self.exists_at_end(place, Errno::EINVAL)),
+            (End::Dot | End::Slash, false) => {
+                return Err(self.exists_at_end(place, Errno::EISDIR));
+            }
+            _ => {}
+        }
+        self.once(place, |way| {
+            let busy = if is_dir { Errno::EBUSY } else { Errno::EISDIR };
+            let (dir, name) = way.parent().ok_or(busy)?;
+            way.client().unlink_at(dir, name, is_dir)
+        })
+    }
+
+    /// renameat2(2). No dialect has its flags.
+    ///
+    /// # Errors
+    /// As there; EXDEV between servers, EINVAL for flags.
+    pub fn remote_rename(self, old: &Place<'_>, new: &Place<'_>, flags: u32) -> Result<()> {
+        if flags != 0 {
+            return Err(Errno::EINVAL);
+        }
+        if old.id != new.id {
+            return Err(Errno::EXDEV);
+        }
+        for place in [old, new] {
+            match place.end() {
+                End::Dot => return Err(self.exists_at_end(place, Errno::EBUSY)),
+                // Only a directory's name may have a slash behind it.
+                End::Slash => {
+                    let bare = Place { path: without_slashes(old.path), ..*old };
+                    if !self.remote_stat(&bare)?.is_dir() {
+                        return Err(Errno::ENOTDIR);
+                    }
+                }
+                End::Plain => {}
+            }
+        }
+        self.once(old, |from| {
+            let to = Way::new(self, new)?;
+            let (olddir, oldname) = from.parent().ok_or(Errno::EBUSY)?;
+            let (newdir, newname) = to.parent().ok_or(Errno::EBUSY)?;
+            same_connection(from, &to)?;
+            from.client().rename_at(olddir, oldname, newdir, newname)
+        })
+    }
+
+    /// linkat(2), not following.
+    ///
+    /// # Errors
+    /// As there; EXDEV between servers, EPERM where the dialect has no links.
+    pub fn remote_link(self, old: &Place<'_>, new: &Place<'_>) -> Result<()> {
+        if old.id != new.id {
+            return Err(Errno::EXDEV);
+        }
+        if old.end() != End::Plain {
+            self.remote_stat(old)?;
+        }
+        self.makes_file(new)?;
+        self.once(old, |from| {
+            let to = Way::new(self, new)?;
+            let (dir, name) = to.parent().ok_or(Errno::EEXIST)?;
+            same_connection(from, &to)?;
+            from.client().link_at(from.route(), dir, name)
+        })
+    }
+
+    /// chmod(2), chown(2) and truncate(2), as the record says.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn remote_setattr(self, place: &Place<'_>, change: &SetAttr) -> Result<()> {
+        if place.end() == End::Slash {
+            self.remote_stat(place)?;
+        }
+        self.once(place, |way| way.client().setattr_at(way.route(), &self.mine(way, change)))
+    }
+
+    /// With owner=me what is shown as ours is the server's owner there.
+    fn mine(self, way: &Way<'_>, change: &SetAttr) -> SetAttr {
+        let mut change = *change;
+        if let Some((uid, gid)) = way.conn().me {
+            if change.valid & set::UID != 0 && change.uid == Kernel.geteuid() {
+                change.uid = uid;
+            }
+            if change.valid & set::GID != 0 && change.gid == Kernel.getegid() {
+                change.gid = gid;
+            }
+        }
+        change
+    }
+
+    /// utimensat(2).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn remote_utimens(self, place: &Place<'_>, [atime, mtime]: [When; 2]) -> Result<()> {
+        self.on(place, |way| {
+            let says_now = way.client().agreed().dialect == privns_ninep::Dialect::Linux;
+            let mut change = SetAttr::default();
+            change.atime = change_time(&mut change, atime, (set::ATIME, set::ATIME_SET), says_now);
+            change.mtime = change_time(&mut change, mtime, (set::MTIME, set::MTIME_SET), says_now);
+            way.client().setattr_at(way.route(), &change)
+        })
+    }
+
+    /// The value of an extended attribute; the list of names when `name` is
+    /// empty.
+    ///
+    /// # Errors
+    /// ENODATA, EOPNOTSUPP.
+    pub fn remote_xattr(self, place: &Place<'_>, name: &[u8]) -> Result<Vec<u8>> {
+        if is_kernels(name) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        self.on(place, |way| way.client().xattr_at(way.route(), name))
+    }
+
+    /// Sets an extended attribute, `flags` as setxattr(2).
+    ///
+    /// # Errors
+    /// EEXIST, ENODATA, EOPNOTSUPP; E2BIG.
+    pub fn remote_set_xattr(
+        self,
+        place: &Place<'_>,
+        name: &[u8],
+        value: &[u8],
+        flags: u32,
+    ) -> Result<()> {
+        if is_kernels(name) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if value.len() > XATTR_MAX {
+            return Err(Errno::E2BIG);
+        }
+        self.once(place, |way| way.client().set_xattr_at(way.route(), name, value, flags))
+    }
+
+    /// Removes an extended attribute.
+    ///
+    /// # Errors
+    /// ENODATA, EOPNOTSUPP.
+    pub fn remote_remove_xattr(self, place: &Place<'_>, name: &[u8]) -> Result<()> {
+        // How Linux says it in 9P.
+        self.remote_set_xattr(place, name, b"", libc::XATTR_REPLACE as u32)
+    }
+
+    /// openat(2): a descriptor.
+    ///
+    /// # Errors
+    /// Those of [`remote_open`](Self::remote_open); EMFILE.
+    pub fn remote_openat(self, place: &Place<'_>, flags: i32, mode: u32) -> Result<i32> {
+        let Opening { open, path } = self.remote_open(place, flags, mode, &mut [])?;
+        self.process.remotes.files.install(place.id, open, path, flags)
+    }
+
+    /// chdir(2): the kernel's own working directory becomes one without a name,
+    /// so that what gets past us finds nothing there.
+    ///
+    /// # Errors
+    /// ENOTDIR, EACCES; those of the walk.
+    pub fn remote_chdir(self, place: &Place<'_>) -> Result<()> {
+        let meta = self.remote_stat(place)?;
+        if !meta.is_dir() {
+            return Err(if is_link(meta.mode()) { Errno::ELOOP } else { Errno::ENOTDIR });
+        }
+        meta.permits(1, true)?;
+        let mut host = Name::from(&remote::name(place.id))?;
+        let path = place.from_root()?;
+        if !path.is_empty() {
+            host.join(&path)?;
+        }
+        self.process.set_remote_cwd(host)
+    }
+}
+
+/// The group that what we make is to have; a server that shows its own users
+/// as us knows better.
+fn group(way: &Way<'_>) -> u32 {
+    if way.conn().me.is_some() { NONUM } else { Kernel.getegid() }
+}
+
+/// Access control lists of POSIX and labels have no meaning here; asking the
+/// server would cost each `ls -l` a round trip for each file.
+fn is_kernels(name: &[u8]) -> bool {
+    name.starts_with(b"system.") || name == b"security.selinux"
+}
+
+fn is_link(bits: u32) -> bool {
+    bits & mode::FORMAT == mode::SYMLINK
+}
+
+fn without_slashes(mut path: &[u8]) -> &[u8] {
+    while let Some(rest) = path.strip_suffix(b"/") {
+        path = rest;
+    }
+    path
+}
+
+/// Two ways that one request is about are on one connection: one of the two may
+/// be of an open directory whose connection has been replaced since.
+fn same_connection(from: &Way<'_>, to: &Way<'_>) -> Result<()> {
+    if alloc::sync::Arc::ptr_eq(from.conn(), to.conn()) { Ok(()) } else { Err(Errno::EIO) }
+}
+
+/// The dialects of Plan 9 have no error of their own for a name that is taken,
+/// and say it in many ways: the file is looked at.
+fn made<R>(way: &Way<'_>, done: Result<R>) -> Result<R> {
+    match done {
+        Err(Errno::EIO | Errno::EPERM | Errno::EACCES)
+            if way.client().agreed().dialect != privns_ninep::Dialect::Linux
+                && way.client().getattr_at(way.route()).is_ok() =>
+        {
+            Err(Errno::EEXIST)
+        }
+        done => done,
+    }
+}
+
+/// Notes a time in `change.valid`, and gives it.
+fn change_time(
+    change: &mut SetAttr,
+    when: When,
+    (bit, set_bit): (u32, u32),
+    says_now: bool,
+) -> Time {
+    let (sec, nsec) = match when {
+        When::Keep => return Time::default(),
+        When::Now if says_now => {
+            change.valid |= bit;
+            return Time::default();
+        }
+        When::Now => Kernel.time(),
+        When::At(sec, nsec) => (sec, nsec),
+    };
+    change.valid |= bit | set_bit;
+    Time { sec: sec as u64, nsec: nsec.into() }
+}
+
+/// The bits of open(2) as they go over the wire: those of most architectures,
+/// whatever this one's are.
+fn wire_flags(flags: i32) -> u32 {
+    let pairs = [
+        (libc::O_TRUNC, wire::TRUNC),
+        (libc::O_APPEND, wire::APPEND),
+        (libc::O_EXCL, wire::EXCL),
+        (libc::O_DSYNC, 0o10_000),
+        (libc::O_SYNC & !libc::O_DSYNC, 0o4_000_000),
+        (libc::O_DIRECTORY, wire::DIRECTORY),
+        (libc::O_NOFOLLOW, 0o400_000),
+        (libc::O_NOATIME, 0o1_000_000),
+    ];
+    let access = (flags & libc::O_ACCMODE) as u32;
+    // 3 is neither reading nor writing to open(2), and both to its checks.
+    let access = if access == 3 { wire::RDWR } else { access };
+    pairs.iter().filter(|(ours, _)| flags & ours != 0).fold(access, |sum, (_, bit)| sum | bit)
+}
+
+fn writes(flags: i32) -> bool {
+    flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0
+}
+
+/// O_PATH: a fid that is not opened.
+fn open_path(way: &Way<'_>, flags: i32) -> Result<Open> {
+    let client = way.client();
+    let route = way.route();
+    let (fid, qid) = client.walk(route.from, route.names)?;
+    let attr = match client.getattr(&fid) {
+        Ok(attr) => attr,
+        Err(error) => {
+            client.clunk(fid);
+            return Err(error);
+        }
+    };
+    let qid = qid.unwrap_or(attr.qid);
+    let refused = match is_link(attr.mode) {
+        true if flags & libc::O_NOFOLLOW == 0 => Some(Errno::ELOOP),
+        _ if flags & libc::O_DIRECTORY != 0 && !qid.is_dir() => Some(Errno::ENOTDIR),
+        _ => None,
+    };
+    if let Some(error) = refused {
+        client.clunk(fid);
+        return Err(error);
+    }
+    let opened = Opened { fid, qid, iounit: 0, attr: Some(attr), first: None };
+    Ok(Open { conn: way.conn().clone(), opened })
+}
+
+fn open(way: &Way<'_>, flags: i32, first: &mut [u8]) -> Result<Open> {
+    let client = way.client();
+    let route = way.route();
+    // What would be read by a file that is emptied or written is of no use.
+    let first = if writes(flags) { &mut [] } else { first };
+    let opened = match client.open_at(route.from, route.names, wire_flags(flags), first) {
+        // The kernel looks at the type of what is not to be followed first.
+        Err(Errno::ELOOP)
+            if flags & libc::O_DIRECTORY != 0
+                && flags & libc::O_NOFOLLOW != 0
+                && client.getattr_at(route).is_ok_and(|attr| is_link(attr.mode)) =>
+        {
+            return Err(Errno::ENOTDIR);
+        }
+        opened => opened?,
+    };
+    check(way, opened, flags)
+}
+
+/// What the server may have let pass and the kernel would not.
+fn check(way: &Way<'_>, opened: Opened, flags: i32) -> Result<Open> {
+    let bits = opened.attr.map_or(0, |attr| attr.mode) & mode::FORMAT;
+    let refused = match bits {
+        _ if opened.qid.is_symlink() || bits == mode::SYMLINK => Some(Errno::ELOOP),
+        _ if opened.qid.is_dir() && (writes(flags) || flags & libc::O_CREAT != 0) => {
+            Some(Errno::EISDIR)
+        }
+        _ if !opened.qid.is_dir() && flags & libc::O_DIRECTORY != 0 => Some(Errno::ENOTDIR),
+        // What these are is the server's host's to know.
+        mode::SOCKET | mode::FIFO | mode::CHARACTER | mode::BLOCK => Some(Errno::ENXIO),
+        _ => None,
+    };
+    if let Some(error) = refused {
+        way.client().clunk(opened.fid);
+        return Err(error);
+    }
+    Ok(Open { conn: way.conn().clone(), opened })
+}
+
+/// A file is meant by a name that ends in a slash only if it is a directory.
+fn check_end(place: &Place<'_>, open: Open) -> Result<Open> {
+    if place.end() == End::Plain || open.opened.qid.is_dir() {
+        return Ok(open);
+    }
+    open.conn.client.clunk(open.opened.fid);
+    Err(Errno::ENOTDIR)
+}
+
+/// O_CREAT. A server of ours does all of it at once; others might follow a
+/// link, and those of Plan 9 know exclusive creation only.
+fn create(way: &Way<'_>, flags: i32, bits: u32) -> Result<Open> {
+    let client = way.client();
+    let (dir, name) = way.parent().ok_or(Errno::EISDIR)?;
+    let with = |flags: i32| {
+        let flags = wire_flags(flags) | wire::CREATE;
+        client.create_at(dir, name, flags, bits, group(way))
+    };
+    let exclusive = flags & libc::O_EXCL != 0;
+    if client.agreed().ours || exclusive {
+        let made = made(way, with(flags))?;
+        return check(way, made, flags);
+    }
+    for _ in 0..RACES {
+        match open(way, flags & !libc::O_CREAT, &mut []) {
+            Err(Errno::ENOENT) => {}
+            opened => return opened,
+        }
+        match made(way, with(flags | libc::O_EXCL)) {
+            Err(Errno::EEXIST) => {}
+            made => return check(way, made?, flags),
+        }
+    }
+    Err(Errno::EEXIST)
+}
+
+/// How often somebody may remove and make a file while we open it.
+const RACES: usize = 8;

@@ -1,0 +1,183 @@
+//! Where a remote file is: a server, and a way from its root.
+
+use super::conn::Conn;
+use super::files::{File, Open};
+use crate::process::View;
+use crate::wire::Wire;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use privns_abi::{Errno, Result, path};
+use privns_namespace::remote;
+use privns_ninep::client::Route;
+
+/// A name on a remote file system, as a system call is about it.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// The server's number.
+    pub id: u32,
+    /// The open directory that the name is relative to; `None`: the root.
+    pub dir: Option<&'a File>,
+    /// From the root to where the name begins, when no directory is open there.
+    pub base: &'a [u8],
+    /// The name. It has no `..`.
+    pub path: &'a [u8],
+}
+
+/// How a name ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// In a component.
+    Plain,
+    /// In a slash: a directory is meant.
+    Slash,
+    /// In `.`, or in nothing: where it begins.
+    Dot,
+}
+
+impl<'a> Place<'a> {
+    /// The place that a host name stands for; `None` for one of the host's.
+    #[must_use]
+    #[inline]
+    pub fn of(host: &'a [u8]) -> Option<Place<'a>> {
+        let (id, path) = remote::split(host)?;
+        Some(Place { id, dir: None, base: b"", path })
+    }
+
+    /// A name relative to an open directory.
+    #[must_use]
+    pub fn below(dir: &'a File, path: &'a [u8]) -> Place<'a> {
+        Place { id: dir.server(), dir: Some(dir), base: b"", path }
+    }
+
+    /// All components from where a walk begins.
+    ///
+    /// # Errors
+    /// ENAMETOOLONG for a component that no entry can have; ENOENT for `..`,
+    /// which only a directory that has lost its name is asked for.
+    pub fn names(&self) -> Result<Vec<&'a [u8]>> {
+        let mut names = Vec::new();
+        for name in path::components(self.base).chain(path::components(self.path)) {
+            match name {
+                b".." => return Err(Errno::ENOENT),
+                _ if name.len() > path::NAME_MAX => return Err(Errno::ENAMETOOLONG),
+                _ => names.push(name),
+            }
+        }
+        Ok(names)
+    }
+
+    /// How the name ends.
+    #[must_use]
+    pub fn end(&self) -> End {
+        match self.path.rsplit(|&b| b == b'/').find(|part| !part.is_empty()) {
+            None | Some(b".") => End::Dot,
+            Some(_) if self.path.ends_with(b"/") => End::Slash,
+            Some(_) => End::Plain,
+        }
+    }
+
+    /// From the root, without a slash at either end.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub fn from_root(&self) -> Result<Vec<u8>> {
+        let mut whole = match self.dir {
+            Some(dir) => dir.path()?,
+            None => Vec::new(),
+        };
+        for name in path::components(self.base).chain(path::components(self.path)) {
+            whole.try_reserve(name.len() + 1).map_err(|_| Errno::ENOMEM)?;
+            if !whole.is_empty() {
+                whole.push(b'/');
+            }
+            whole.extend_from_slice(name);
+        }
+        Ok(whole)
+    }
+}
+
+/// A connection that serves a place, and the way to the place on it.
+pub struct Way<'a> {
+    from: From,
+    /// The components from there.
+    pub names: Vec<&'a [u8]>,
+}
+
+enum From {
+    /// The root.
+    Root(Conn),
+    /// An open directory.
+    Dir(Arc<Open>),
+}
+
+impl<'a> Way<'a> {
+    /// The way to a place, on a connection that is dialled if need be.
+    ///
+    /// # Errors
+    /// As [`Place::names`] and [`View::conn`].
+    pub fn new(view: View<'_>, place: &Place<'a>) -> Result<Way<'a>> {
+        let from = match place.dir {
+            Some(dir) => From::Dir(dir.open()?),
+            None => From::Root(view.conn(place.id)?),
+        };
+        Ok(Way { from, names: place.names()? })
+    }
+
+    /// The connection.
+    #[must_use]
+    pub fn conn(&self) -> &Conn {
+        match &self.from {
+            From::Root(conn) => conn,
+            From::Dir(dir) => &dir.conn,
+        }
+    }
+
+    /// The client.
+    #[must_use]
+    pub fn client(&self) -> &Wire {
+        &self.conn().client
+    }
+
+    /// As the client takes it.
+    #[must_use]
+    pub fn route(&self) -> Route<'_> {
+        self.route_of(self.names.len())
+    }
+
+    /// The way to the directory that the last component is in, and that
+    /// component; `None` for the beginning itself.
+    #[must_use]
+    pub fn parent(&self) -> Option<(Route<'_>, &'a [u8])> {
+        let (last, _) = self.names.split_last()?;
+        Some((self.route_of(self.names.len() - 1), last))
+    }
+
+    fn route_of(&self, names: usize) -> Route<'_> {
+        let from = match &self.from {
+            From::Root(conn) => conn.root(),
+            From::Dir(dir) => &dir.opened.fid,
+        };
+        Route { from, names: &self.names[..names] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(path: &[u8]) -> Place<'_> {
+        Place { id: 1, dir: None, base: b"a/b", path }
+    }
+
+    #[test]
+    fn a_place_is_the_way_there_and_how_its_name_ends() {
+        assert_eq!(place(b"c//./d/").names().unwrap(), [b"a", b"b", b"c", b"d"]);
+        assert_eq!(place(b"c//./d/").from_root().unwrap(), b"a/b/c/d");
+        assert_eq!(place(b"c/d/").end(), End::Slash);
+        assert_eq!(place(b"c/d/.").end(), End::Dot);
+        assert_eq!(place(b"").end(), End::Dot);
+        assert_eq!(place(b"c").end(), End::Plain);
+        assert_eq!(place(b"../c").names(), Err(Errno::ENOENT));
+        assert_eq!(place(&[b'x'; 256]).names(), Err(Errno::ENAMETOOLONG));
+    }
+}

@@ -1,0 +1,208 @@
+//! The door: where rows enter the kernel for calls that take a name or a
+//! descriptor. The kernel behind it is the host's, or our own for remote files
+//! ([`privns_files::remote`]).
+//!
+//! A process that has never met a server pays one load of a byte. In others a
+//! call is ours when its name is a remote file's host name, or is relative to a
+//! remote directory, or when its descriptor stands for a remote file; the table
+//! says which argument is which. To serve another call, add its row.
+
+mod names;
+
+use crate::PROCESS;
+use core::ffi::{c_char, c_int, c_long, CStr};
+use privns_abi::{Errno, Result};
+use privns_files::process::View;
+use privns_files::remote::place::Place;
+use privns_host::raw;
+use privns_host::signals::calmly;
+
+/// Makes a system call, arguments as [`privns_host::sys`] takes them.
+macro_rules! door {
+    ($nr:expr $(, $arg:expr)* $(,)?) => {{
+        let args = privns_host::raw::pad([$($arg as usize),*]);
+        if $crate::PROCESS.remotes.met() {
+            $crate::door::enter($nr, args)
+        } else {
+            privns_host::raw::syscall($nr, args)
+        }
+    }};
+}
+pub(crate) use door;
+
+/// A call about one remote file.
+pub(crate) struct Call<'a> {
+    pub(crate) view: View<'a>,
+    pub(crate) place: Place<'a>,
+    /// The arguments, as the kernel would be given them.
+    pub(crate) args: [usize; 6],
+}
+
+/// A call about two.
+pub(crate) struct Pair<'a> {
+    pub(crate) view: View<'a>,
+    pub(crate) old: Place<'a>,
+    pub(crate) new: Place<'a>,
+    pub(crate) args: [usize; 6],
+}
+
+/// The table: `number kind(arguments) function`. `at` is a directory
+/// descriptor and a name, `name` a name alone, `two` two of the first, `fd` a
+/// descriptor.
+macro_rules! table {
+    ($($nr:ident $kind:ident ($($n:literal),+) $serve:ident;)*) => {
+        #[cold]
+        unsafe fn serve(view: View<'_>, nr: c_long, args: [usize; 6]) -> Option<Result<usize>> {
+            // SAFETY: the caller's promise: the arguments are the call's.
+            unsafe {
+                match nr {
+                    $(libc::$nr => $kind(view, args, [$($n),+], |call| names::$serve(call)),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+table! {
+    SYS_openat at(0, 1) openat;
+    SYS_openat2 at(0, 1) openat2;
+    SYS_newfstatat at(0, 1) fstatat;
+    SYS_statx at(0, 1) statx;
+    SYS_faccessat at(0, 1) faccessat;
+    SYS_faccessat2 at(0, 1) faccessat2;
+    SYS_fchmodat at(0, 1) fchmodat;
+    SYS_fchownat at(0, 1) fchownat;
+    SYS_utimensat at(0, 1) utimensat;
+    SYS_readlinkat at(0, 1) readlinkat;
+    SYS_mkdirat at(0, 1) mkdirat;
+    SYS_mknodat at(0, 1) mknodat;
+    SYS_unlinkat at(0, 1) unlinkat;
+    SYS_symlinkat at(1, 2) symlinkat;
+    SYS_renameat two(0, 1, 2, 3) renameat;
+    SYS_renameat2 two(0, 1, 2, 3) renameat2;
+    SYS_linkat two(0, 1, 2, 3) linkat;
+    SYS_truncate name(0) truncate;
+    SYS_statfs name(0) statfs;
+    SYS_chdir name(0) chdir;
+    SYS_getxattr name(0) getxattr;
+    SYS_lgetxattr name(0) getxattr;
+    SYS_listxattr name(0) listxattr;
+    SYS_llistxattr name(0) listxattr;
+    SYS_setxattr name(0) setxattr;
+    SYS_lsetxattr name(0) setxattr;
+    SYS_removexattr name(0) removexattr;
+    SYS_lremovexattr name(0) removexattr;
+    SYS_inotify_add_watch name(1) inotify_add_watch;
+    SYS_fstat fd(0) fstat;
+    SYS_fchmod fd(0) fchmod;
+    SYS_fchown fd(0) fchown;
+    SYS_fstatfs fd(0) statfs;
+    SYS_fchdir fd(0) chdir;
+    SYS_fgetxattr fd(0) getxattr;
+    SYS_flistxattr fd(0) listxattr;
+    SYS_fsetxattr fd(0) setxattr;
+    SYS_fremovexattr fd(0) removexattr;
+}
+
+/// The system call, by whichever kernel has the file.
+///
+/// # Safety
+/// As the call itself.
+#[cold]
+pub(crate) unsafe fn enter(nr: c_long, args: [usize; 6]) -> Result<usize> {
+    let Some(view) = PROCESS.view() else {
+        // SAFETY: the caller's promise.
+        return unsafe { raw::syscall(nr, args) };
+    };
+    // SAFETY: the caller's promise.
+    match unsafe { serve(view, nr, args) } {
+        Some(done) => done,
+        None => {
+            // SAFETY: as above.
+            let done = unsafe { raw::syscall(nr, args) };
+            if done.is_ok() && matches!(nr, libc::SYS_chdir | libc::SYS_fchdir) {
+                PROCESS.left_remote();
+            }
+            done
+        }
+    }
+}
+
+unsafe fn at(
+    view: View<'_>,
+    args: [usize; 6],
+    [dirfd, name]: [usize; 2],
+    serve: impl Fn(Call<'_>) -> Result<usize>,
+) -> Option<Result<usize>> {
+    let (dirfd, name) = (args[dirfd] as c_int, args[name] as *const c_char);
+    // SAFETY: null, or a string that is the program's or ours.
+    unsafe { with_place(view, dirfd, name, |place| calmly(|| serve(Call { view, place, args }))) }
+}
+
+unsafe fn name(
+    view: View<'_>,
+    args: [usize; 6],
+    [name]: [usize; 1],
+    serve: impl Fn(Call<'_>) -> Result<usize>,
+) -> Option<Result<usize>> {
+    let name = args[name] as *const c_char;
+    // SAFETY: as above.
+    unsafe {
+        with_place(view, libc::AT_FDCWD, name, |place| calmly(|| serve(Call { view, place, args })))
+    }
+}
+
+unsafe fn fd(
+    view: View<'_>,
+    args: [usize; 6],
+    [fd]: [usize; 1],
+    serve: impl Fn(Call<'_>) -> Result<usize>,
+) -> Option<Result<usize>> {
+    let file = view.process.remotes.files.get(args[fd] as c_int)?;
+    Some(calmly(|| serve(Call { view, place: Place::below(&file, b""), args })))
+}
+
+/// Both are remote, or it is EXDEV: a remote name and one of the host's have
+/// nothing in common.
+unsafe fn two(
+    view: View<'_>,
+    args: [usize; 6],
+    [old_dir, old, new_dir, new]: [usize; 4],
+    serve: impl Fn(Pair<'_>) -> Result<usize>,
+) -> Option<Result<usize>> {
+    let (old_dir, old) = (args[old_dir] as c_int, args[old] as *const c_char);
+    let (new_dir, new) = (args[new_dir] as c_int, args[new] as *const c_char);
+    // SAFETY: as above.
+    unsafe {
+        let pair = with_place(view, old_dir, old, |old| {
+            with_place(view, new_dir, new, |new| calmly(|| serve(Pair { view, old, new, args })))
+        });
+        match pair {
+            Some(done) => Some(done.unwrap_or(Err(Errno::EXDEV))),
+            None => with_place(view, new_dir, new, |_| Err(Errno::EXDEV)),
+        }
+    }
+}
+
+/// Runs `act` with the place that a name stands for, if that is remote. No name
+/// at all stands for the descriptor.
+unsafe fn with_place<R>(
+    view: View<'_>,
+    dirfd: c_int,
+    name: *const c_char,
+    act: impl FnOnce(Place<'_>) -> R,
+) -> Option<R> {
+    // SAFETY: not null, and whoever gives it says that it is a string.
+    let name = if name.is_null() { b"" } else { unsafe { CStr::from_ptr(name) }.to_bytes() };
+    if name.first() == Some(&b'/') {
+        return Place::of(name).map(act);
+    }
+    if dirfd == libc::AT_FDCWD {
+        let cwd = view.process.remote_cwd()?;
+        let place = Place::of(cwd.as_bytes())?;
+        return Some(act(Place { base: place.path, path: name, ..place }));
+    }
+    let dir = view.process.remotes.files.get(dirfd)?;
+    Some(act(Place::below(&dir, name)))
+}
