@@ -70,7 +70,7 @@ fn run(request: &Request) -> Result<(), Failure> {
 /// Every fid of a served directory is a descriptor, and two when it is open, so
 /// the usual soft limit would be met soon. Nothing here uses select(2), for
 /// which it is kept low. One client gets a part of what there is.
-fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let all = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let raised = rustix::process::setrlimit(Resource::Nofile, all);
@@ -81,7 +81,7 @@ fn limits() -> Limits {
 }
 
 /// What tmpfs takes by default (tmpfs(5)).
-fn half_of_memory() -> u64 {
+pub(crate) fn half_of_memory() -> u64 {
     let info = rustix::system::sysinfo();
     (info.totalram as u64).saturating_mul(u64::from(info.mem_unit)) / 2
 }
