@@ -16,8 +16,7 @@ use crate::process::View;
 use core::ffi::CStr;
 use core::sync::atomic::Ordering;
 use privns_abi::{Errno, Result, path};
-use privns_host::kernel::{OpenHow, RESOLVE_NO_SYMLINKS};
-use privns_host::{Host, HotName, Kernel, Name};
+use privns_host::{Host, HotName, Name};
 use privns_namespace::remote::is_remote;
 use privns_namespace::resolve::{self, Last, Located};
 
@@ -327,6 +326,9 @@ impl View<'_> {
             to.name.push(&ns.as_bytes()[mount.path().len()..])?;
         } else if table.index().is_cleared() {
             return Err(Errno::ENOENT);
+        } else if is_remote(ns.as_bytes()) {
+            // The host has no such name: the walk finds that out.
+            return Ok(None);
         } else {
             to.name.push(ns.as_bytes())?;
         }
@@ -354,7 +356,7 @@ impl View<'_> {
         }
         to.name.truncate(0);
         to.name.push(host)?;
-        if !Kernel.lstat(to.name.as_cstr()).is_ok_and(|st| st.is_dir()) {
+        if !self.host().lstat(to.name.as_cstr()).is_ok_and(|st| st.is_dir()) {
             return Ok(None);
         }
         let known = Dir {
@@ -441,10 +443,8 @@ impl View<'_> {
         if self.process.no_openat2.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
-        let how = OpenHow::new(flags, 0, RESOLVE_NO_SYMLINKS);
-        match Kernel.openat2(dirfd, dir, &how) {
-            Ok(fd) => Kernel.close(fd).map(|()| true),
+        match self.host().check_dir(dirfd, dir) {
+            Ok(()) => Ok(true),
             Err(Errno::ELOOP | Errno::EMFILE | Errno::ENFILE) => Ok(false),
             Err(Errno::ENOSYS | Errno::EPERM) => {
                 self.process.no_openat2.store(true, Ordering::Relaxed);
@@ -539,7 +539,7 @@ impl View<'_> {
         if !same || path::below(found.ns.as_bytes(), top).is_none_or(|rest| rest.contains(&b'/')) {
             return Ok(false);
         }
-        let exists = Kernel.lstat(Name::from(found.host.as_bytes())?.as_cstr()?).is_ok();
+        let exists = self.host().lstat(Name::from(found.host.as_bytes())?.as_cstr()?).is_ok();
         if exists && from.position() > there.position() {
             return Ok(false);
         }

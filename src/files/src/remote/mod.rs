@@ -3,6 +3,7 @@
 //!
 //! - [`place`]: where a remote file is.
 //! - [`conn`]: the connections, one for each server and process.
+//! - [`router`]: what namespace work asks of either kernel.
 //! - [`names`]: the calls that take a name.
 //! - [`attrs`]: attributes as those calls tell them.
 //! - [`file`]: an open file.
@@ -26,6 +27,7 @@ pub mod io;
 pub mod kept;
 pub mod names;
 pub mod place;
+pub mod router;
 
 use crate::process::View;
 use conn::{Conn, Servers, Settings};
