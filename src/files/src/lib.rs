@@ -13,6 +13,7 @@
 //! - [`listing`]: directories as the namespace lists them.
 //! - [`mounts`]: the mount table as `/proc` shows it.
 //! - [`sockets`]: names of AF_UNIX sockets, back from what was bound.
+//! - [`wire`]: connections to 9P servers, from inside a program.
 //!
 //! Nothing here takes a lock: these run in signal handlers and in the child of
 //! a fork of a threaded program. What is shared between threads is atomics,
@@ -37,6 +38,7 @@ pub mod process;
 pub mod program;
 pub mod remote;
 pub mod sockets;
+pub mod wire;
 
 pub use locate::Target;
 pub use process::Process;

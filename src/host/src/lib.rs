@@ -10,6 +10,8 @@
 //! - [`raw`]: the system call instruction.
 //! - [`Name`], [`HotName`]: NUL-terminated names, growing and on the stack.
 //! - [`Shared`]: shared memory as bounds-checked atomics.
+//! - [`net`], [`futex`], [`signals`]: connections, locks and waiting inside
+//!   somebody else's program.
 //!
 //! What another system would have to supply is a sibling of `raw` and
 //! `kernel`; nothing above knows a system call number.
@@ -24,17 +26,19 @@ pub mod dirent;
 pub mod fake;
 pub mod fd;
 pub mod file;
+pub mod futex;
 pub mod ids;
 pub mod kernel;
 pub mod name;
+pub mod net;
 pub mod process;
 pub mod raw;
 pub mod rcu;
 pub mod shared;
+pub mod signals;
 pub mod slot;
 #[cfg(feature = "launcher")]
 pub mod startup;
-pub mod stopgap;
 
 pub use kernel::Kernel;
 pub use name::{HotName, Name};

@@ -86,6 +86,20 @@ impl<T> Rcu<T> {
     }
 }
 
+impl<T> Rcu<T> {
+    /// For the child of a fork: holds nothing from now on. The value is shown
+    /// once more and then left where it is, undropped: threads that are not
+    /// here may have been changing what it leads to.
+    pub fn abandon(&self, last: impl FnOnce(&T)) {
+        self.forked();
+        let node = self.current.swap(null_mut(), SeqCst);
+        if !node.is_null() {
+            // SAFETY: nodes are whole once they are here, and never freed now.
+            last(unsafe { &(*node).value });
+        }
+    }
+}
+
 impl<T> Default for Rcu<T> {
     fn default() -> Self {
         Rcu::new()

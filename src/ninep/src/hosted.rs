@@ -201,7 +201,13 @@ impl<S> Shared<S> {
 }
 
 impl<S> Monitor<S> for Shared<S> {
-    fn enter<R>(&self, timeout: Duration, mut f: impl FnMut(&mut S) -> Option<R>) -> Result<R> {
+    /// Wakes everybody, whatever has changed.
+    fn enter<R>(
+        &self,
+        timeout: Duration,
+        _about: u32,
+        mut f: impl FnMut(&mut S) -> Option<R>,
+    ) -> Result<R> {
         let began = Instant::now();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {

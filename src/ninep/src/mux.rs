@@ -15,6 +15,15 @@ use alloc::vec::Vec;
 /// Requests in flight at most; far below NOTAG.
 const IN_FLIGHT: u32 = 1024;
 
+/// Groups of tags; those who wait are woken by group.
+const GROUPS: u16 = 28;
+
+/// The bit of a tag's group.
+#[must_use]
+pub const fn group(tag: u16) -> u32 {
+    1 << (tag % GROUPS)
+}
+
 /// How a request ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
@@ -51,11 +60,22 @@ pub struct Mux<D> {
     calls: Vec<Option<Call<D>>>,
     late: Vec<(D, Outcome)>,
     dead: Option<Errno>,
+    /// Groups in which a request has ended since this was asked.
+    ended: u32,
+    /// A tag came back when there was none.
+    room: bool,
 }
 
 impl<D> Default for Mux<D> {
     fn default() -> Self {
-        Mux { tags: Pool::new(IN_FLIGHT), calls: Vec::new(), late: Vec::new(), dead: None }
+        Mux {
+            tags: Pool::new(IN_FLIGHT),
+            calls: Vec::new(),
+            late: Vec::new(),
+            dead: None,
+            ended: 0,
+            room: false,
+        }
     }
 }
 
@@ -108,6 +128,7 @@ impl<D> Mux<D> {
         }
         call.progress = Progress::Ended(Outcome::Reply(frame));
         let flushed = call.flush_of.take();
+        self.ended |= group(tag);
         self.settle(tag);
         if let Some(old) = flushed {
             self.flush_ended(old);
@@ -120,6 +141,7 @@ impl<D> Mux<D> {
         call.flushes = call.flushes.saturating_sub(1);
         if call.flushes == 0 && matches!(call.progress, Progress::Awaited) {
             call.progress = Progress::Ended(Outcome::Flushed);
+            self.ended |= group(old);
         }
         self.settle(old);
     }
@@ -140,6 +162,11 @@ impl<D> Mux<D> {
         {
             self.late.push((late, outcome));
         }
+        self.give(tag);
+    }
+
+    fn give(&mut self, tag: u16) {
+        self.room |= self.tags.taken() == IN_FLIGHT;
         self.tags.give(tag.into());
     }
 
@@ -170,13 +197,24 @@ impl<D> Mux<D> {
     /// Takes back a tag whose request was never sent.
     pub fn unsend(&mut self, tag: u16) {
         if self.calls.get_mut(usize::from(tag)).and_then(Option::take).is_some() {
-            self.tags.give(tag.into());
+            self.give(tag);
         }
     }
 
     /// The next deserted request that has ended.
     pub fn next_late(&mut self) -> Option<(D, Outcome)> {
         self.late.pop()
+    }
+
+    /// The groups ([`group`]) in which requests have ended since it was asked
+    /// last.
+    pub fn take_ended(&mut self) -> u32 {
+        core::mem::take(&mut self.ended)
+    }
+
+    /// Whether tags came back since it was asked last, when there were none.
+    pub fn take_room(&mut self) -> bool {
+        core::mem::take(&mut self.room)
     }
 
     /// Ends every request with `error`. Only the first failure counts.

@@ -5,18 +5,18 @@
 //! connections is dropped again. A signal handler that comes in between does
 //! the same.
 
+use crate::wire::{self, Wire};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 use once_cell::race::OnceBox;
 use privns_abi::{Errno, Result};
-use privns_host::stopgap::Spin;
 use privns_host::{Host, Kernel, Rcu};
 use privns_namespace::file::{self, Owner};
 use privns_namespace::index::Index;
 use privns_ninep::attr::Qid;
-use privns_ninep::client::{Client, Fid, Monitor, Options, Ready, State, Transport};
+use privns_ninep::client::{Fid, Options};
 use privns_ninep::dialect::OFFERS;
 use privns_ninep::{Dialect, MSIZE_MAX};
 
@@ -66,40 +66,6 @@ impl<'a> Settings<'a> {
 /// Seconds that a request may take when nothing else is said.
 const TIMEOUT: u32 = 30;
 
-/// A socket.
-pub struct Stream(i32);
-impl Drop for Stream {
-    fn drop(&mut self) {
-        let _ = Kernel.close(self.0);
-    }
-}
-impl Transport for Stream {
-    fn send(&self, parts: &[&[u8]]) -> Result<usize> {
-        let part = parts.iter().find(|p| !p.is_empty());
-        part.map_or(Ok(0), |part| Kernel.send_some(self.0, part))
-    }
-    fn recv(&self, buf: &mut [u8]) -> Result<usize> {
-        Kernel.recv_some(self.0, buf)
-    }
-    fn wait(&self, want: Ready, timeout: Duration) -> Result<Ready> {
-        let (read, write) = Kernel.poll_one(self.0, want.read, want.write, timeout)?;
-        Ok(Ready { read, write })
-    }
-    fn now(&self) -> Duration {
-        Duration::from_millis(Kernel.now_ms())
-    }
-}
-/// The monitor.
-pub struct Lock(Spin<State>);
-impl Monitor<State> for Lock {
-    fn enter<R>(&self, timeout: Duration, f: impl FnMut(&mut State) -> Option<R>) -> Result<R> {
-        self.0.enter(timeout, f)
-    }
-}
-
-/// The client that connections are made of.
-pub type Wire = Client<Stream, Lock>;
-
 /// A connection in use. It ends when nobody uses it any more.
 pub type Conn = Arc<Connection>;
 
@@ -135,8 +101,6 @@ impl Connection {
     }
 
     fn dial(settings: &Settings<'_>) -> Result<Connection> {
-        let path = settings.dial.strip_prefix(b"unix!").ok_or(Errno::EOPNOTSUPP)?;
-        let stream = Stream(Kernel.dial_unix(path)?);
         let one = settings.dialect.map(|dialect| [dialect.version()]);
         let options = Options {
             msize: settings.msize,
@@ -144,7 +108,7 @@ impl Connection {
             offers: one.as_ref().map_or(&OFFERS, |one| one),
             ..Options::default()
         };
-        let client = Client::start(stream, &options, |state| Lock(Spin::new(state)))?;
+        let client = wire::dial(settings.dial, &options)?;
         let (root, root_qid) = client.attach(settings.uname, Kernel.geteuid(), settings.aname)?;
         let me = match settings.owner_me {
             true => client.getattr(&root).ok().map(|attr| (attr.uid, attr.gid)),
@@ -248,10 +212,11 @@ impl Servers {
         }
     }
 
-    /// For the child of a fork: the connections are its parent's.
+    /// For the child of a fork: the connections are its parent's. They are
+    /// left without a byte said, and their locks are not touched.
     pub(super) fn forked(&self) {
         for server in self.all() {
-            server.conn.forked();
+            server.conn.abandon(|conn| conn.client.transport().socket().close());
         }
     }
 }

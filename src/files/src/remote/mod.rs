@@ -83,6 +83,7 @@ impl Remotes {
     /// For the child of a fork.
     pub(crate) fn forked(&self) {
         if self.met() {
+            privns_host::signals::forked();
             self.servers.forked();
         }
     }

@@ -1,8 +1,9 @@
 //! Where a remote file is: a server, and a way from its root.
 
-use super::conn::{Conn, Wire};
+use super::conn::Conn;
 use super::file::{File, Open};
 use crate::process::View;
+use crate::wire::Wire;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use privns_abi::{Errno, Result, path};

@@ -1,9 +1,9 @@
 //! Sending, reading for all, waiting and giving up.
 
-use super::{Client, Late, Monitor, Ready, State, Transport};
+use super::{Client, Late, Monitor, Ready, State, Transport, about};
 use crate::frame::Framer;
 use crate::message::{Body, Rerror, Rlerror, Tclunk, Tflush, split};
-use crate::mux::Outcome;
+use crate::mux::{Outcome, group};
 use crate::wire::Reader;
 use crate::{Dialect, Errno, Result, error};
 use alloc::vec::Vec;
@@ -56,7 +56,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     ) -> Result<Pending> {
         self.tidy();
         let deadline = self.transport.now().saturating_add(self.timeout);
-        let begun = self.until(self.timeout, |s| s.mux.begin(late).transpose());
+        let begun = self.until(self.timeout, about::TAGS, |s| s.mux.begin(late).transpose());
         let sent = begun.and_then(|tag| tag).and_then(|tag| {
             let mut head = Vec::new();
             let framed = body.frame(tag, self.agreed.dialect, payload.len(), &mut head);
@@ -131,7 +131,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
 
     /// Sends one whole frame, after what is in the outbox.
     fn send(&self, head: &[u8], payload: &[u8], deadline: Duration) -> Result<Posted> {
-        let before = self.monitor.enter(self.left(deadline), |s| {
+        let before = self.monitor.enter(self.left(deadline), about::WRITER, |s| {
             if let Some(e) = s.mux.failure() {
                 return Some(Err(e));
             }
@@ -159,7 +159,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         self.with(|s| {
             s.counters.sent += sent as u64;
             s.outbox.splice(..0, rest[..keep].iter().copied());
-            s.writing = false;
+            s.end_writing();
         });
         match stopped {
             None => {
@@ -194,7 +194,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
             self.with(|s| {
                 s.counters.sent += n as u64;
                 s.outbox.splice(..0, batch[n..].iter().copied());
-                s.writing = false;
+                s.end_writing();
             });
             match sent {
                 Ok(_) => {}
@@ -224,7 +224,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
 
     fn outcome(&self, tag: u16, timeout: Duration) -> Result<Outcome> {
         let mut slept = false;
-        self.until(timeout, |s| {
+        self.until(timeout, group(tag), |s| {
             let outcome = s.mux.take(tag);
             s.counters.round_trips += u64::from(slept && outcome.is_some());
             slept = true;
@@ -237,11 +237,12 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     fn until<R>(
         &self,
         timeout: Duration,
+        about: u32,
         mut ready: impl FnMut(&mut State) -> Option<R>,
     ) -> Result<R> {
         let deadline = self.transport.now().saturating_add(timeout);
         loop {
-            let turn = self.monitor.enter(self.left(deadline), |s| {
+            let turn = self.monitor.enter(self.left(deadline), about | about::READER, |s| {
                 if let Some(value) = ready(s) {
                     return Some(Turn::Done(value));
                 }
@@ -307,15 +308,15 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
             let broken =
                 delivered.is_err() || got.is_err_and(|e| e != Errno::EAGAIN && !is_pause(e));
             if broken {
-                s.mux.fail(Errno::EIO);
+                s.fail(Errno::EIO);
             }
-            s.framer = Some(framer);
+            s.give_framer(framer);
         });
     }
 
     /// The connection is of no use any more.
     fn broken(&self) -> Errno {
-        self.with(|s| s.mux.fail(Errno::EIO));
+        self.with(|s| s.fail(Errno::EIO));
         Errno::EIO
     }
 

@@ -45,7 +45,7 @@ use crate::dialect::Agreed;
 use crate::frame::Framer;
 use crate::mux::Mux;
 use crate::pool::Pool;
-use crate::{MSIZE_MAX, NOFID, Result};
+use crate::{Errno, MSIZE_MAX, NOFID, Result};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -85,14 +85,43 @@ pub trait Transport {
 
 /// State that several callers share, and the place where they sleep.
 pub trait Monitor<S> {
-    /// Runs `f` alone on the state, and again after every other caller's
-    /// `enter` has ended, until it gives a value. `f` neither blocks nor
-    /// enters again.
+    /// Runs `f` alone on the state until it gives a value: at once, and again
+    /// at least whenever another caller's `enter` has left [`News`] of one of
+    /// the bits of `about`. `f` neither blocks nor enters again.
     ///
     /// # Errors
     /// EINTR when a signal was caught in the meantime, ETIMEDOUT after
     /// `timeout`. Never when `f` gives a value the first time.
-    fn enter<R>(&self, timeout: Duration, f: impl FnMut(&mut S) -> Option<R>) -> Result<R>;
+    fn enter<R>(
+        &self,
+        timeout: Duration,
+        about: u32,
+        f: impl FnMut(&mut S) -> Option<R>,
+    ) -> Result<R>;
+}
+
+/// What a visit to the state has changed, for a monitor that wakes up only
+/// those whom it concerns ([`State::take_news`]). A monitor that wakes all of
+/// them, always, is right too.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct News {
+    /// All who sleep about one of these are to be woken.
+    pub all: u32,
+    /// One of those who sleep about these.
+    pub one: u32,
+}
+
+/// What callers sleep about.
+mod about {
+    /// The reader's role is free.
+    pub(super) const READER: u32 = 1 << 28;
+    /// The writer's role is free.
+    pub(super) const WRITER: u32 = 1 << 29;
+    /// There are tags again.
+    pub(super) const TAGS: u32 = 1 << 30;
+    /// Everything: the connection has failed.
+    pub(super) const ALL: u32 = u32::MAX;
+    // A request has ended: the groups of `crate::mux::group`, below these.
 }
 
 /// How a connection is to be used.
@@ -163,6 +192,7 @@ pub struct State {
     /// Fids that nobody uses and whose clunk was not sent yet.
     unclunked: Vec<u32>,
     counters: Counters,
+    news: News,
 }
 
 /// What `ns stat` shows of a mount.
@@ -193,7 +223,41 @@ impl State {
             spare: Vec::new(),
             unclunked: Vec::new(),
             counters: Counters::default(),
+            news: News::default(),
         }
+    }
+
+    /// What has changed since it was asked last: for a [`Monitor`], at the end
+    /// of each visit.
+    pub fn take_news(&mut self) -> News {
+        let mut news = core::mem::take(&mut self.news);
+        if self.framer.is_none() {
+            news.one &= !about::READER;
+        }
+        if self.writing {
+            news.one &= !about::WRITER;
+        }
+        news.all |= self.mux.take_ended();
+        if self.mux.take_room() {
+            news.all |= about::TAGS;
+        }
+        news
+    }
+
+    /// Ends the connection; only the first failure counts.
+    fn fail(&mut self, error: Errno) {
+        self.mux.fail(error);
+        self.news.all = about::ALL;
+    }
+
+    fn give_framer(&mut self, framer: Framer) {
+        self.framer = Some(framer);
+        self.news.one |= about::READER;
+    }
+
+    fn end_writing(&mut self) {
+        self.writing = false;
+        self.news.one |= about::WRITER;
     }
 }
 
@@ -210,6 +274,11 @@ pub struct Client<T, M> {
 }
 
 impl<T: Transport, M: Monitor<State>> Client<T, M> {
+    /// What the bytes go through.
+    pub const fn transport(&self) -> &T {
+        &self.transport
+    }
+
     /// What was agreed on with the server.
     pub const fn agreed(&self) -> Agreed {
         self.agreed
@@ -224,7 +293,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     fn with<R>(&self, mut f: impl FnMut(&mut State) -> R) -> R {
         loop {
             // A value at the first time: no error can come of it.
-            if let Ok(r) = self.monitor.enter(Duration::MAX, |s| Some(f(s))) {
+            if let Ok(r) = self.monitor.enter(Duration::MAX, 0, |s| Some(f(s))) {
                 return r;
             }
         }

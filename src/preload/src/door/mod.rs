@@ -15,6 +15,7 @@ use privns_abi::{Errno, Result};
 use privns_files::process::View;
 use privns_files::remote::place::Place;
 use privns_host::raw;
+use privns_host::signals::calmly;
 
 /// Makes a system call, arguments as [`privns_host::sys`] takes them.
 macro_rules! door {
@@ -132,32 +133,34 @@ unsafe fn at(
     view: View<'_>,
     args: [usize; 6],
     [dirfd, name]: [usize; 2],
-    serve: impl FnOnce(Call<'_>) -> Result<usize>,
+    serve: impl Fn(Call<'_>) -> Result<usize>,
 ) -> Option<Result<usize>> {
     let (dirfd, name) = (args[dirfd] as c_int, args[name] as *const c_char);
     // SAFETY: null, or a string that is the program's or ours.
-    unsafe { with_place(view, dirfd, name, |place| serve(Call { view, place, args })) }
+    unsafe { with_place(view, dirfd, name, |place| calmly(|| serve(Call { view, place, args }))) }
 }
 
 unsafe fn name(
     view: View<'_>,
     args: [usize; 6],
     [name]: [usize; 1],
-    serve: impl FnOnce(Call<'_>) -> Result<usize>,
+    serve: impl Fn(Call<'_>) -> Result<usize>,
 ) -> Option<Result<usize>> {
     let name = args[name] as *const c_char;
     // SAFETY: as above.
-    unsafe { with_place(view, libc::AT_FDCWD, name, |place| serve(Call { view, place, args })) }
+    unsafe {
+        with_place(view, libc::AT_FDCWD, name, |place| calmly(|| serve(Call { view, place, args })))
+    }
 }
 
 unsafe fn fd(
     view: View<'_>,
     args: [usize; 6],
     [fd]: [usize; 1],
-    serve: impl FnOnce(Call<'_>) -> Result<usize>,
+    serve: impl Fn(Call<'_>) -> Result<usize>,
 ) -> Option<Result<usize>> {
     let file = view.process.remotes.files.get(args[fd] as c_int)?;
-    Some(serve(Call { view, place: Place::below(&file, b""), args }))
+    Some(calmly(|| serve(Call { view, place: Place::below(&file, b""), args })))
 }
 
 /// Both are remote, or it is EXDEV: a remote name and one of the host's have
@@ -166,14 +169,14 @@ unsafe fn two(
     view: View<'_>,
     args: [usize; 6],
     [old_dir, old, new_dir, new]: [usize; 4],
-    serve: impl FnOnce(Pair<'_>) -> Result<usize>,
+    serve: impl Fn(Pair<'_>) -> Result<usize>,
 ) -> Option<Result<usize>> {
     let (old_dir, old) = (args[old_dir] as c_int, args[old] as *const c_char);
     let (new_dir, new) = (args[new_dir] as c_int, args[new] as *const c_char);
     // SAFETY: as above.
     unsafe {
         let pair = with_place(view, old_dir, old, |old| {
-            with_place(view, new_dir, new, |new| serve(Pair { view, old, new, args }))
+            with_place(view, new_dir, new, |new| calmly(|| serve(Pair { view, old, new, args })))
         });
         match pair {
             Some(done) => Some(done.unwrap_or(Err(Errno::EXDEV))),

@@ -1,0 +1,98 @@
+//! The client on sockets and locks of our own, as it lives in programs.
+#![forbid(unsafe_code)]
+
+use privns_files::wire::{self, Wire};
+use privns_host::net::{Endpoint, Socket};
+use privns_host::signals;
+use privns_ninep::client::{Fid, Options, flags};
+use privns_ninep::{Errno, NONUM};
+use privns_servers::mem::Mem;
+use privns_servers::serve::{Limits, Server};
+use privns_servers::session::Peer;
+use std::os::fd::IntoRawFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+/// A memory server and a client of it.
+fn rig() -> (Server<Mem>, Wire, Fid) {
+    let server = Server::new(Mem::new(64 << 20), false, Limits::default());
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    server.spawn(theirs.into(), Peer::Trusted).unwrap();
+    let wire = wire::start(Socket::adopt(ours.into_raw_fd()), &Options::default()).unwrap();
+    let (root, _) = wire.attach(b"me", 1000, b"").unwrap();
+    (server, wire, root)
+}
+
+fn make(wire: &Wire, root: &Fid, name: &[u8], data: &[u8]) {
+    let how = flags::RDWR | flags::CREATE | flags::EXCL;
+    let file = wire.create(root, name, how, 0o600, NONUM).unwrap();
+    let mut at = 0;
+    while at < data.len() {
+        at += wire.write(&file, at as u64, &data[at..]).unwrap();
+    }
+    wire.clunk(file.fid);
+}
+
+#[test]
+fn sixteen_threads_share_a_connection() {
+    const THREADS: usize = 16;
+    let (_server, wire, root) = rig();
+    let contents = |me: usize| vec![me as u8; 100 + me * 7001];
+    std::thread::scope(|scope| {
+        for me in 0..THREADS {
+            let (wire, root) = (&wire, &root);
+            scope.spawn(move || {
+                let (name, data) = (format!("f{me}"), contents(me));
+                for round in 0..40 {
+                    let _calm = signals::calm();
+                    if round == 0 {
+                        make(wire, root, name.as_bytes(), &data);
+                    }
+                    let mut buf = vec![0; 200_000];
+                    let file = wire.open_at(root, &[name.as_bytes()], 0, &mut buf).unwrap();
+                    assert_eq!(file.attr.unwrap().size as usize, data.len());
+                    assert_eq!(&buf[..file.first.unwrap()], data);
+                    let n = wire.read(&file, 50, &mut buf).unwrap();
+                    assert_eq!(&buf[..n], &data[50..]);
+                    wire.close(file.fid).unwrap();
+                    let missing = wire.walk(root, &[b"none"]).unwrap_err();
+                    assert_eq!(missing, Errno::ENOENT);
+                }
+            });
+        }
+    });
+    let counters = wire.counters();
+    assert_eq!((counters.fids, counters.in_flight), (1, 0));
+}
+
+#[test]
+fn only_numbers_are_dialled() {
+    let options = Options { timeout: Duration::from_secs(5), ..Options::default() };
+    for address in [&b"tcp!localhost!1"[..], b"exec!true", b"tcp!::1%lo!1", b"ssh!a!/b"] {
+        assert_eq!(wire::dial(address, &options).unwrap_err(), Errno::EOPNOTSUPP);
+    }
+    assert_eq!(wire::dial(b"nonsense", &options).unwrap_err(), Errno::EINVAL);
+    let path = std::env::temp_dir().join("privns-no-such-socket");
+    let address = [b"unix!", path.as_os_str().as_encoded_bytes()].concat();
+    assert_eq!(wire::dial(&address, &options).unwrap_err(), Errno::ENOENT);
+}
+
+#[test]
+fn a_silent_server_costs_the_time_that_was_given_it() {
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    let began = Instant::now();
+    let timeout = Duration::from_millis(200);
+    let options = Options { timeout, ..Options::default() };
+    let e = wire::start(Socket::adopt(ours.into_raw_fd()), &options).unwrap_err();
+    assert_eq!(e, Errno::ETIMEDOUT);
+    assert!((timeout..10 * timeout).contains(&began.elapsed()));
+    let nowhere = Socket::dial(&Endpoint::V4([127, 0, 0, 1], 1), timeout);
+    assert_eq!(nowhere.unwrap_err(), Errno::ECONNREFUSED);
+}
+
+#[test]
+fn the_child_of_a_fork_says_nothing() {
+    let (_server, wire, root) = rig();
+    wire.transport().socket().close();
+    assert_eq!(wire.getattr(&root).unwrap_err(), Errno::EIO);
+}

@@ -1,0 +1,360 @@
+//! Stream sockets inside other people's programs: system calls alone, nothing
+//! allocated once they are connected.
+//!
+//! - The descriptor stands at a high number, close-on-exec, so that programs
+//!   do not meet it.
+//! - Only sendmsg(2) and recvmsg(2) move bytes. Where a program has closed our
+//!   number behind our back and a file of its own has taken it, they say
+//!   ENOTSOCK; write(2) would have gone into the file.
+//! - Nothing blocks but [`Socket::wait`], which looks after signals
+//!   ([`crate::signals`]).
+//!
+//! Race: a program that makes our number its own by dup2(2) is given it
+//! ([`Socket::move_away`]). Another thread that has read the old number and
+//! not yet entered the kernel then talks to the program's descriptor; that is
+//! a few instructions, and a number that the program was never given.
+
+use crate::kernel::Kernel;
+use crate::signals::{self, SLICE};
+use crate::sys;
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicI32, Ordering};
+use core::time::Duration;
+use privns_abi::{Errno, Result};
+
+/// Where to connect to. Names of hosts are resolved elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint<'a> {
+    /// A socket's path, of any length.
+    Unix(&'a [u8]),
+    /// An IPv4 address and a port.
+    V4([u8; 4], u16),
+    /// An IPv6 address, a port, and the interface of a link-local address or 0.
+    V6([u8; 16], u16, u32),
+}
+
+/// What can be done, or is to be waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ready {
+    /// Bytes, the end of the stream or an error can be received.
+    pub read: bool,
+    /// Bytes can be sent, or an error is to be had.
+    pub write: bool,
+}
+
+/// A connected stream socket.
+#[derive(Debug)]
+pub struct Socket {
+    /// -1 when it is closed.
+    fd: AtomicI32,
+}
+
+/// Parts of one sendmsg or recvmsg at most.
+const PARTS: usize = 8;
+
+/// Time since some beginning, never going back (CLOCK_MONOTONIC).
+#[must_use]
+pub fn now() -> Duration {
+    let mut ts = MaybeUninit::<libc::timespec>::uninit();
+    // SAFETY: the kernel writes one timespec; a clock that every kernel has.
+    let ts = unsafe {
+        if sys!(libc::SYS_clock_gettime, libc::CLOCK_MONOTONIC, ts.as_mut_ptr()).is_err() {
+            return Duration::ZERO;
+        }
+        ts.assume_init()
+    };
+    Duration::new(ts.tv_sec as u64, ts.tv_nsec as u32)
+}
+
+impl Socket {
+    /// Connects, within `timeout`.
+    ///
+    /// # Errors
+    /// Those of connect(2); ETIMEDOUT, EINTR.
+    pub fn dial(to: &Endpoint<'_>, timeout: Duration) -> Result<Socket> {
+        let family = match to {
+            Endpoint::Unix(_) => libc::AF_UNIX,
+            Endpoint::V4(..) => libc::AF_INET,
+            Endpoint::V6(..) => libc::AF_INET6,
+        };
+        let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        // SAFETY: no memory is involved.
+        let fd = unsafe { sys!(libc::SYS_socket, family, kind, 0) }? as i32;
+        let socket = Socket::adopt(fd);
+        let end = now().saturating_add(timeout);
+        match to {
+            Endpoint::Unix(path) => socket.connect_unix(path, end)?,
+            Endpoint::V4(ip, port) => {
+                let address = libc::sockaddr_in {
+                    sin_family: family as u16,
+                    sin_port: port.to_be(),
+                    sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(*ip) },
+                    sin_zero: [0; 8],
+                };
+                socket.connect(&address, size_of_val(&address), end)?;
+                socket.no_delay();
+            }
+            Endpoint::V6(ip, port, scope) => {
+                let address = libc::sockaddr_in6 {
+                    sin6_family: family as u16,
+                    sin6_port: port.to_be(),
+                    sin6_flowinfo: 0,
+                    sin6_addr: libc::in6_addr { s6_addr: *ip },
+                    sin6_scope_id: *scope,
+                };
+                socket.connect(&address, size_of_val(&address), end)?;
+                socket.no_delay();
+            }
+        }
+        Ok(socket)
+    }
+
+    /// A socket that is connected already; it is closed with the value, and
+    /// stands at a high number from now on.
+    #[must_use]
+    pub fn adopt(fd: i32) -> Socket {
+        Socket { fd: AtomicI32::new(raised(fd)) }
+    }
+
+    /// The descriptor's number, -1 when it is closed.
+    #[must_use]
+    pub fn fd(&self) -> i32 {
+        self.fd.load(Ordering::Relaxed)
+    }
+
+    /// Leaves the number to the program, which wants it for itself. The old
+    /// number is not closed: dup2(2) is about to do that.
+    ///
+    /// # Errors
+    /// EBADF when it is closed; EMFILE.
+    pub fn move_away(&self) -> Result<()> {
+        let old = self.fd();
+        let new = Kernel.dup_from(old, old.saturating_add(1), true);
+        let new = new.or_else(|_| Kernel.dup_from(old, 3, true))?;
+        self.fd.store(new, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Closes the descriptor: for the child of a fork, which must not be heard
+    /// on its parent's connection. What is under way ends with EBADF.
+    pub fn close(&self) {
+        let fd = self.fd.swap(-1, Ordering::Relaxed);
+        if fd >= 0 {
+            let _ = Kernel.close(fd);
+        }
+    }
+
+    /// Nobody has this descriptor any more: it was closed by somebody else.
+    pub fn lost(&self) {
+        self.fd.store(-1, Ordering::Relaxed);
+    }
+
+    fn connect_unix(&self, path: &[u8], end: Duration) -> Result<()> {
+        let to = |path: &[u8]| {
+            let mut address =
+                libc::sockaddr_un { sun_family: libc::AF_UNIX as u16, sun_path: [0; 108] };
+            let room = address.sun_path.iter_mut();
+            room.zip(path).for_each(|(to, from)| *to = *from as libc::c_char);
+            self.connect(&address, size_of_val(&address), end)
+        };
+        if path.len() < 108 {
+            return to(path);
+        }
+        // A link of /proc leads to the socket whatever its name's length.
+        let mut name = crate::Name::from(path)?;
+        let flags = libc::O_PATH | libc::O_CLOEXEC;
+        let file = Kernel.openat(libc::AT_FDCWD, name.as_cstr()?, flags, 0)?;
+        let connected = crate::fd::link(file).and_then(|link| to(link.as_bytes()));
+        let _ = Kernel.close(file);
+        connected
+    }
+
+    fn connect<A>(&self, address: &A, len: usize, end: Duration) -> Result<()> {
+        loop {
+            // SAFETY: a socket address of that length.
+            let done =
+                unsafe { sys!(libc::SYS_connect, self.fd(), core::ptr::from_ref(address), len) };
+            match done {
+                Ok(_) | Err(Errno::EISCONN) => return Ok(()),
+                Err(Errno::EINPROGRESS | Errno::EINTR | Errno::EALREADY) => {
+                    let left = end.saturating_sub(now());
+                    self.wait(Ready { read: false, write: true }, left)?;
+                    self.pending_error()?;
+                }
+                // A unix socket whose queue is full says so and tells nobody
+                // when that ends.
+                Err(Errno::EAGAIN) => pause(Duration::from_millis(1), end)?,
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// The error of a connection attempt (`SO_ERROR`).
+    fn pending_error(&self) -> Result<()> {
+        let (mut error, mut len) = (0i32, size_of::<i32>() as libc::socklen_t);
+        // SAFETY: the kernel writes one int and its size.
+        unsafe {
+            sys!(
+                libc::SYS_getsockopt,
+                self.fd(),
+                libc::SOL_SOCKET,
+                libc::SO_ERROR,
+                &raw mut error,
+                &raw mut len
+            )?;
+        }
+        if error == 0 { Ok(()) } else { Err(Errno(error)) }
+    }
+
+    /// Small messages leave at once (`TCP_NODELAY`).
+    fn no_delay(&self) {
+        let on = 1i32;
+        let len = size_of::<i32>();
+        // SAFETY: the kernel reads one int. Nothing depends on the answer.
+        let _ = unsafe {
+            sys!(
+                libc::SYS_setsockopt,
+                self.fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_NODELAY,
+                &raw const on,
+                len
+            )
+        };
+    }
+
+    /// Sends from the parts, in order, as much as goes at once; parts beyond
+    /// the eighth stay behind. Bytes sent.
+    ///
+    /// # Errors
+    /// EAGAIN when nothing goes at present; sendmsg(2)'s otherwise, ENOTSOCK
+    /// and EBADF when the number is not ours any more.
+    pub fn send(&self, parts: &[&[u8]]) -> Result<usize> {
+        let mut vectors = [EMPTY; PARTS];
+        let filled = parts.iter().filter(|part| !part.is_empty());
+        let mut n = 0;
+        for (vector, part) in vectors.iter_mut().zip(filled) {
+            *vector =
+                libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() };
+            n += 1;
+        }
+        let message = header(&mut vectors[..n]);
+        let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+        // SAFETY: the parts are valid for reading, and only read.
+        unsafe { sys!(libc::SYS_sendmsg, self.fd(), &raw const message, flags) }
+    }
+
+    /// Receives what is there into the parts, in order. Bytes received, 0 at
+    /// the end of the stream.
+    ///
+    /// # Errors
+    /// As [`Socket::send`].
+    pub fn recv(&self, parts: &mut [&mut [u8]]) -> Result<usize> {
+        let mut vectors = [EMPTY; PARTS];
+        let filled = parts.iter_mut().filter(|part| !part.is_empty());
+        let mut n = 0;
+        for (vector, part) in vectors.iter_mut().zip(filled) {
+            *vector = libc::iovec { iov_base: part.as_mut_ptr().cast(), iov_len: part.len() };
+            n += 1;
+        }
+        let mut message = header(&mut vectors[..n]);
+        // Descriptors that a peer passes have no room to come into.
+        let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+        // SAFETY: the parts are valid for writing, and distinct.
+        unsafe { sys!(libc::SYS_recvmsg, self.fd(), &raw mut message, flags) }
+    }
+
+    /// Waits until one of the wanted things is possible; which are. A hang-up
+    /// shows as both: the next call tells it.
+    ///
+    /// # Errors
+    /// EINTR when a signal wants to be let in, ETIMEDOUT after `timeout`,
+    /// EBADF when it is closed.
+    pub fn wait(&self, want: Ready, timeout: Duration) -> Result<Ready> {
+        let mut waited = Duration::ZERO;
+        let mut began = None;
+        loop {
+            let fd = self.fd();
+            if fd < 0 {
+                return Err(Errno::EBADF);
+            }
+            let events = if want.read { libc::POLLIN } else { 0 }
+                | if want.write { libc::POLLOUT } else { 0 };
+            let mut polled = libc::pollfd { fd, events, revents: 0 };
+            let left = timeout.saturating_sub(waited);
+            if poll(core::slice::from_mut(&mut polled), left.min(SLICE))? {
+                let broken = polled.revents & !(libc::POLLIN | libc::POLLOUT) != 0;
+                let read = broken || polled.revents & libc::POLLIN != 0;
+                let write = broken || polled.revents & libc::POLLOUT != 0;
+                return Ok(Ready { read, write });
+            }
+            if left <= SLICE {
+                return Err(Errno::ETIMEDOUT);
+            }
+            // The clock is asked only of waits that last.
+            waited =
+                now().saturating_sub(*began.get_or_insert_with(|| now().saturating_sub(SLICE)));
+            signals::check()?;
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+const EMPTY: libc::iovec = libc::iovec { iov_base: core::ptr::null_mut(), iov_len: 0 };
+
+fn header(vectors: &mut [libc::iovec]) -> libc::msghdr {
+    // SAFETY: all zeros are a message without a name and without control data.
+    let mut message: libc::msghdr = unsafe { core::mem::zeroed() };
+    message.msg_iov = vectors.as_mut_ptr();
+    message.msg_iovlen = vectors.len() as _;
+    message
+}
+
+/// ppoll(2) with the mask as it is. False when the time is over.
+fn poll(fds: &mut [libc::pollfd], timeout: Duration) -> Result<bool> {
+    let limit =
+        libc::timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
+    // SAFETY: the array and the time are valid for the call; the kernel keeps
+    // the mask where it is given none.
+    match unsafe { sys!(libc::SYS_ppoll, fds.as_mut_ptr(), fds.len(), &raw const limit, 0, 0) } {
+        // Of a signal that is never kept waiting.
+        Err(Errno::EINTR) if signals::is_calm() => Ok(false),
+        done => done.map(|n| n > 0),
+    }
+}
+
+/// Sleeps a little, unless `end` is reached.
+fn pause(time: Duration, end: Duration) -> Result<()> {
+    if now() >= end {
+        return Err(Errno::ETIMEDOUT);
+    }
+    signals::check()?;
+    poll(&mut [], time).map(drop)
+}
+
+/// Moves a descriptor of ours to a number that programs do not come to: near
+/// 1000, or what the limit allows. It stays where it is when there is none.
+#[must_use]
+pub fn raised(fd: i32) -> i32 {
+    const ROOM: u64 = 24;
+    let limit = Kernel.descriptor_limit().unwrap_or(1024).min(1024);
+    let mut from = limit.saturating_sub(ROOM) as i32;
+    while from > fd {
+        if let Ok(high) = Kernel.dup_from(fd, from, true) {
+            let _ = Kernel.close(fd);
+            return high;
+        }
+        from /= 2;
+    }
+    let _ = Kernel.set_cloexec(fd, true);
+    fd
+}
+
+#[cfg(test)]
+#[path = "net_tests.rs"]
+mod tests;
