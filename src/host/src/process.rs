@@ -82,6 +82,23 @@ impl Kernel {
         };
     }
 
+    /// Whether every signal that the program handles wants the call that it
+    /// interrupts to go on (SA_RESTART of sigaction(2)).
+    #[must_use]
+    pub fn handlers_restart(self) -> bool {
+        (1..=64).all(|signal| {
+            // The kernel's struct sigaction: handler, flags, restorer, mask.
+            let mut action = [0usize; 4];
+            // SAFETY: the kernel writes one, with a set of 8 bytes.
+            let asked = unsafe {
+                sys!(libc::SYS_rt_sigaction, signal, 0, action.as_mut_ptr(), size_of::<u64>())
+            };
+            let [handler, flags, ..] = action;
+            let handled = handler != libc::SIG_DFL && handler != libc::SIG_IGN;
+            asked.is_err() || !handled || flags & libc::SA_RESTART as usize != 0
+        })
+    }
+
     /// Closes all descriptors from `first` to `last`.
     ///
     /// # Errors

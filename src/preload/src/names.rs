@@ -95,7 +95,13 @@ unsafe fn ask_access(
     // SAFETY: not null.
     let done = unsafe { named.locate(view, &mut to) }.and_then(|()| {
         let (dir, at) = named.args(&mut to);
-        let done = ask(dir, at)?;
+        let done = match ask(dir, at) {
+            Err(Errno::ELOOP) if named.walks(view, &mut to)? => {
+                let (dir, at) = named.args(&mut to);
+                ask(dir, at)?
+            }
+            done => done?,
+        };
         // A device or a pipe may be written all the same.
         let file = |mode| matches!(mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFDIR);
         if mode & libc::W_OK != 0 && to.read_only && named.mode(&mut to).is_ok_and(file) {
@@ -487,7 +493,10 @@ pub(crate) unsafe fn statfs(path: *const c_char, buf: *mut libc::statfs) -> c_in
     // SAFETY: not null.
     let done = unsafe { named.locate(view, &mut to) }.and_then(|()| {
         let (_, at) = named.args(&mut to);
-        let done = ask(at)?;
+        let done = match ask(at) {
+            Err(Errno::ELOOP) if named.walks(view, &mut to)? => ask(named.args(&mut to).1)?,
+            done => done?,
+        };
         if to.read_only {
             // SAFETY: the kernel has just filled it.
             unsafe { crate::call::mark_read_only(buf) };

@@ -57,7 +57,13 @@ pub(crate) unsafe fn readlink_at(
     }
     let (dir, at) = named.args(&mut to);
     if to.as_given || !to.name.as_bytes().starts_with(b"/proc/") {
-        return read(dir, at);
+        return match read(dir, at) {
+            Err(Errno::ELOOP) if named.walks(view, &mut to)? => {
+                let (dir, at) = named.args(&mut to);
+                read(dir, at)
+            }
+            done => done,
+        };
     }
     let mut text = Name::new();
     // SAFETY: `args` gives a C string.
@@ -134,7 +140,11 @@ pub(crate) unsafe fn chdir(path: *const c_char) -> c_int {
     let done = unsafe { named.locate(view, &mut to) }.and_then(|()| {
         let (_, at) = named.args(&mut to);
         // SAFETY: a C string of ours or the program's.
-        let done = unsafe { door!(libc::SYS_chdir, at) }?;
+        let go = |at| unsafe { door!(libc::SYS_chdir, at) };
+        let done = match go(at) {
+            Err(Errno::ELOOP) if named.walks(view, &mut to)? => go(named.args(&mut to).1)?,
+            done => done?,
+        };
         view.process.set_cwd(to.seq, to.read_only);
         Ok(done)
     });

@@ -4,6 +4,7 @@
 //! - [`place`]: where a remote file is.
 //! - [`conn`]: the connections, one for each server and process.
 //! - [`router`]: what namespace work asks of either kernel.
+//! - [`dirs`]: directories as they are listed.
 //! - [`names`]: the calls that take a name.
 //! - [`attrs`]: attributes as those calls tell them.
 //! - [`file`]: an open file.
@@ -21,6 +22,7 @@
 
 pub mod attrs;
 pub mod conn;
+pub mod dirs;
 pub mod file;
 pub mod files;
 pub mod io;
@@ -47,6 +49,7 @@ pub struct Remotes {
     servers: Servers,
     /// The open files.
     pub files: Files,
+    chunks: dirs::Chunks,
     /// Descriptors that the program is not to close.
     pub kept: Kept,
     /// What this process has done that files may differ after.
@@ -62,6 +65,7 @@ impl Remotes {
             mask: AtomicU32::new(0),
             servers: Servers::new(),
             files: Files::new(),
+            chunks: dirs::Chunks::new(),
             kept: Kept::new(),
             changes: AtomicU64::new(0),
         }

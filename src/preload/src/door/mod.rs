@@ -94,6 +94,7 @@ table! {
     SYS_removexattr name(0) removexattr;
     SYS_lremovexattr name(0) removexattr;
     SYS_inotify_add_watch name(1) inotify_add_watch;
+    SYS_getdents64 fd(0) getdents64;
     SYS_fstat fd(0) fstat;
     SYS_fchmod fd(0) fchmod;
     SYS_fchown fd(0) fchown;
@@ -159,7 +160,7 @@ unsafe fn fd(
     [fd]: [usize; 1],
     serve: impl Fn(Call<'_>) -> Result<usize>,
 ) -> Option<Result<usize>> {
-    let file = view.process.remotes.files.get(args[fd] as c_int)?;
+    let file = view.process.file(args[fd] as c_int)?;
     Some(calmly(|| serve(Call { view, place: Place::below(&file, b""), args })))
 }
 
