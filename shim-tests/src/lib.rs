@@ -15,6 +15,7 @@
 mod bins;
 mod case;
 mod cc;
+mod launchers;
 mod run;
 mod site;
 mod tree;
@@ -23,6 +24,7 @@ mod world;
 pub use bins::{Bins, bins};
 pub use case::{Case, cases};
 pub use cc::{Source, compile, package, tools};
+pub use launchers::{Slurm, Sshd};
 pub use run::{Cmd, Ending, Outcome, Running};
 pub use site::{Site, settle_all};
 pub use tree::Tree;
@@ -62,9 +64,16 @@ pub fn say_skipped(test: &str, what: &str) {
     let _ = writeln!(std::io::stderr(), "{test}: skipped: needs {what}");
 }
 
-/// Leaves the test, saying so, unless every program named is installed.
+/// Leaves the test, saying so, unless every program named is installed. A list
+/// of them may be given in place of one.
 #[macro_export]
 macro_rules! needs {
+    ($test:expr, [$list:expr] $(, $program:expr)* $(,)?) => {
+        $(needs!($test, $program);)*
+        for program in $list {
+            needs!($test, program);
+        }
+    };
     ($test:expr, $($program:expr),+ $(,)?) => {
         $(if !$crate::have($program) {
             $crate::say_skipped($test, $program);

@@ -2,6 +2,7 @@
 //! program runs, never the wrong namespace.
 
 use privns_shim_tests::{Ending, Site, bins, is_root, needs, say_skipped};
+use std::time::{Duration, Instant};
 
 /// Runs a namespace file; the program would leave a file `ran`.
 fn run(site: &Site, file: &[u8]) -> privns_shim_tests::Outcome {
@@ -282,18 +283,19 @@ fn a_planted_instance_parent_is_refused() {
     site.mkdir("pub");
     site.mkdir("victim");
     site.write("victim/kept", "");
-    let first = site.inside(&["--private", &site.at("pub")], "ns instances --json").run();
-    first.ok();
-    // Whatever hidden parent it made there, plant a link of that name.
-    for entry in std::fs::read_dir(site.path("pub")).expect("read").flatten() {
-        let path = entry.path();
-        std::thread::sleep(std::time::Duration::from_secs(3));
-        std::fs::remove_dir_all(&path).expect("remove");
-        std::os::unix::fs::symlink(site.path("victim"), &path).expect("plant");
-        let outcome = site.inside(&["--private", &site.at("pub")], "echo ran").run();
-        assert_eq!((outcome.ending, outcome.out().as_str()), (Ending::Exit(125), ""), "{outcome}");
-        std::fs::remove_file(&path).expect("remove");
+    let list = site.inside(&["--private", &site.at("pub")], "ns instances");
+    assert!(list.run().ok().contains(&site.at("pub/.privns-0/")));
+    // In the place of the hidden parent that it makes there, a link.
+    let path = site.path("pub/.privns-0");
+    let start = Instant::now();
+    while path.exists() {
+        assert!(start.elapsed() < Duration::from_secs(10), "the instance did not go");
+        std::thread::sleep(Duration::from_millis(20));
     }
+    std::os::unix::fs::symlink(site.path("victim"), &path).expect("plant");
+    let outcome = site.inside(&["--private", &site.at("pub")], "echo ran").run();
+    assert_eq!((outcome.ending, outcome.out().as_str()), (Ending::Exit(125), ""), "{outcome}");
+    std::fs::remove_file(&path).expect("remove");
     assert!(site.path("victim/kept").exists());
     assert_eq!(std::fs::read_dir(site.path("victim")).expect("read").count(), 1);
 }

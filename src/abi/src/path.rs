@@ -35,10 +35,29 @@ pub fn below<'a>(path: &'a [u8], dir: &[u8]) -> Option<&'a [u8]> {
     }
 }
 
+/// Where the last slash of a name is.
+#[must_use]
+#[inline]
+pub fn last_slash(name: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 0xff;
+    const LOW: u64 = ONES * 0x7f;
+    // Eight bytes at a time: the high bit of each that is no slash, exactly.
+    let mut rest = name;
+    while let Some((before, word)) = rest.split_last_chunk::<8>() {
+        let odd = u64::from_le_bytes(*word) ^ (ONES * b'/' as u64);
+        let slashes = !(((odd & LOW) + LOW) | odd | LOW);
+        if slashes != 0 {
+            return Some(before.len() + 7 - slashes.leading_zeros() as usize / 8);
+        }
+        rest = before;
+    }
+    rest.iter().rposition(|&b| b == b'/')
+}
+
 /// The directory part of a canonical absolute path: `/` for the root itself.
 #[must_use]
 pub fn parent(path: &[u8]) -> &[u8] {
-    match path.iter().rposition(|&b| b == b'/') {
+    match last_slash(path) {
         None | Some(0) => b"/",
         Some(at) => &path[..at],
     }
@@ -47,7 +66,7 @@ pub fn parent(path: &[u8]) -> &[u8] {
 /// The last component of a canonical absolute path: empty for the root.
 #[must_use]
 pub fn file_name(path: &[u8]) -> &[u8] {
-    match path.iter().rposition(|&b| b == b'/') {
+    match last_slash(path) {
         None => path,
         Some(at) => &path[at + 1..],
     }
@@ -71,6 +90,23 @@ mod tests {
         assert_eq!(below(b"/a", b"/"), Some(&b"a"[..]));
         assert_eq!(below(b"/a", b"/a"), Some(&b""[..]));
         assert_eq!(below(b"/", b"/a"), None);
+    }
+
+    #[test]
+    fn the_last_slash_is_found_wherever_it_is() {
+        for len in 0..24 {
+            for at in 0..len {
+                let mut name = alloc::vec![b'.'; len];
+                name[at] = b'/';
+                assert_eq!(last_slash(&name), Some(at));
+                name[0] = b'/';
+                assert_eq!(last_slash(&name), Some(at));
+                name[..at].fill(b'/' ^ 0x80);
+                assert_eq!(last_slash(&name), Some(at));
+            }
+            assert_eq!(last_slash(&alloc::vec![b'/' ^ 0x80; len]), None);
+            assert_eq!(last_slash(&alloc::vec![b'/' + 1; len]), None);
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@
 
 pub mod elf;
 pub mod exec;
+pub mod images;
 pub mod instance;
 pub mod keeper;
 pub mod ns;

@@ -264,7 +264,12 @@ pub fn is_lived_in(name: &[u8]) -> bool {
     let runtimes = Runtime::all();
     let mut entries = runtimes.iter().filter_map(|r| Some((r, r.id_of(name)?)));
     entries.any(|(runtime, id)| match runtime.by_id(id) {
-        Ok(family) => family.has_members().unwrap_or(true),
+        Ok(family) => {
+            // A keeper that has only just been forked still has what its family
+            // has, which may have ended by now.
+            let keeper = family.keeper() as i32;
+            family.has_members().unwrap_or(true) && members(id).any(|(pid, _)| pid != keeper)
+        }
         Err(_) => runtime.entry(id).is_ok_and(|e| tree::read_link(&e, b"table").is_err()),
     })
 }

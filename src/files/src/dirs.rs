@@ -12,7 +12,7 @@
 //!
 //! [`trail`]: privns_namespace::trail
 
-use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 use privns_abi::Result;
 use privns_host::HotName;
 use privns_namespace::trail::Trail;
@@ -23,16 +23,41 @@ pub const KEEP_MS: u64 = 1000;
 const ENTRIES: usize = 256;
 const TEXT_WORDS: usize = 24;
 /// Longest name, spelled or the host's, that is remembered, in bytes.
-pub const TEXT_MAX: usize = TEXT_WORDS * 8;
+pub const TEXT_MAX: usize = (TEXT_WORDS - 1) * 8;
 const SLOTS: usize = 28;
 
 /// The remembered directories.
-#[repr(C)]
 pub struct Dirs {
-    /// Entries that are being written, a bit each: after a fork only these are
-    /// looked at, since looking at all takes a page fault for every few.
-    writing: [AtomicU64; ENTRIES / 64],
     entries: [Entry; ENTRIES],
+}
+
+/// What is to be known of them without touching their pages, each of which
+/// costs a fault where it was not touched before, as after a fork.
+pub struct Marks {
+    /// There are any.
+    any: AtomicBool,
+    /// Those that are being written, a bit each.
+    writing: [AtomicU64; ENTRIES / 64],
+}
+
+impl Marks {
+    /// There are none.
+    #[must_use]
+    pub const fn new() -> Marks {
+        Marks { any: AtomicBool::new(false), writing: [const { AtomicU64::new(0) }; ENTRIES / 64] }
+    }
+
+    /// Whether anything has ever been remembered.
+    #[inline]
+    pub fn any(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
+    }
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Marks::new()
+    }
 }
 
 /// What is remembered of a directory.
@@ -40,14 +65,42 @@ pub struct Dirs {
 pub struct Dir {
     /// The member that serves it, 0 for the host.
     pub seq: u32,
+    is: u32,
+}
+
+/// What may be said of a directory.
+#[derive(Clone, Copy)]
+pub enum Is {
     /// What would change a file in it is EROFS.
-    pub read_only: bool,
+    ReadOnly = 1,
     /// Mount points lie below it: each name in it must be looked up.
-    pub mounts_below: bool,
+    AboveMounts = 2,
     /// Its canonical name is the one spelled.
-    pub canonical: bool,
+    Canonical = 4,
     /// It is a relative name that the host can be given as it is.
-    pub as_given: bool,
+    AsGiven = 8,
+}
+
+impl Dir {
+    /// A directory of a member, of which nothing is said yet.
+    #[must_use]
+    pub const fn new(seq: u32) -> Dir {
+        Dir { seq, is: 0 }
+    }
+
+    /// The same with something said, or not.
+    #[must_use]
+    pub const fn with(mut self, what: Is, yes: bool) -> Dir {
+        self.is |= if yes { what as u32 } else { 0 };
+        self
+    }
+
+    /// Whether that has been said.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is(self, what: Is) -> bool {
+        self.is & what as u32 != 0
+    }
 }
 
 /// What an entry is valid for, at this moment.
@@ -71,6 +124,15 @@ pub struct Passed<'a> {
     pub epochs: u32,
 }
 
+/// What a directory is remembered by.
+#[derive(Clone, Copy)]
+pub struct Key<'a> {
+    /// What a relative name is relative to; 0 for absolute ones.
+    pub base: u64,
+    /// The name as it is spelled.
+    pub name: &'a [u8],
+}
+
 struct Entry {
     version: AtomicU32,
     seq: AtomicU32,
@@ -78,7 +140,6 @@ struct Entry {
     until: AtomicU64,
     /// What relative names are relative to; 0 for absolute ones.
     base: AtomicU64,
-    hash: AtomicU64,
     /// Length of the key, length of the host name, flags, number of slots.
     shape: AtomicU64,
     /// While no epoch at all has been raised, none of ours has.
@@ -97,7 +158,6 @@ impl Entry {
             generation: AtomicU64::new(0),
             until: AtomicU64::new(0),
             base: AtomicU64::new(0),
-            hash: AtomicU64::new(0),
             shape: AtomicU64::new(0),
             raises: AtomicU64::new(0),
             epochs: AtomicU32::new(0),
@@ -109,6 +169,33 @@ impl Entry {
 }
 
 impl Entry {
+    /// What it says, if it is of `key` and holds.
+    #[inline(always)]
+    fn read(&self, key: Key<'_>, now: &Now<'_>, host: &mut HotName) -> Option<Dir> {
+        let version = self.version.load(Ordering::Acquire);
+        let shape = self.shape.load(Ordering::Relaxed);
+        let (name_len, host_len) = (shape as u16 as usize, (shape >> 16) as u16 as usize);
+        if version & 1 != 0
+            || name_len != key.name.len()
+            || !same(&self.key, key.name)
+            || self.base.load(Ordering::Relaxed) != key.base
+            || self.generation.load(Ordering::Relaxed) != now.generation
+            || self.until.load(Ordering::Relaxed) < now.ms
+        {
+            return None;
+        }
+        if self.raises.load(Ordering::Relaxed) != now.raises && !self.unmoved(shape >> 40, now) {
+            return None;
+        }
+        host.become_words(&self.host, host_len);
+        let seq = self.seq.load(Ordering::Relaxed);
+        fence(Ordering::Acquire);
+        if self.version.load(Ordering::Relaxed) != version {
+            return None;
+        }
+        Some(Dir { seq, is: (shape >> 32) as u32 & 0xff })
+    }
+
     /// Whether no epoch of this trail has been raised, where some have been.
     #[cold]
     fn unmoved(&self, slots: u64, now: &Now<'_>) -> bool {
@@ -126,78 +213,61 @@ impl Entry {
     }
 }
 
-const READ_ONLY: u64 = 1;
-const MOUNTS_BELOW: u64 = 2;
-const CANONICAL: u64 = 4;
-const AS_GIVEN: u64 = 8;
-
 impl Dirs {
     /// Remembers nothing yet.
     #[must_use]
     pub const fn new() -> Dirs {
-        Dirs {
-            writing: [const { AtomicU64::new(0) }; ENTRIES / 64],
-            entries: [const { Entry::new() }; ENTRIES],
+        Dirs { entries: [const { Entry::new() }; ENTRIES] }
+    }
+
+    /// The directory spelled `key`, if it is remembered: `host` becomes its host
+    /// name. `last` is where the caller's thread has found its last one, which
+    /// mostly is this one again.
+    #[inline(always)]
+    pub fn get(
+        &self,
+        last: &AtomicU32,
+        key: Key<'_>,
+        now: &Now<'_>,
+        host: &mut HotName,
+    ) -> Option<Dir> {
+        let entry = &self.entries[last.load(Ordering::Relaxed) as usize % ENTRIES];
+        match entry.read(key, now, host) {
+            None => self.search(last, key, now, host),
+            found => found,
         }
     }
 
-    /// The directory spelled `key`, if it is remembered: its host name is
-    /// appended to `host`.
-    #[inline(always)]
-    pub fn get(&self, base: u64, key: &[u8], now: &Now<'_>, host: &mut HotName) -> Option<Dir> {
-        let hash = hash(base, key);
-        let entry = &self.entries[hash as usize % ENTRIES];
-        let version = entry.version.load(Ordering::Acquire);
-        if version & 1 != 0
-            || entry.hash.load(Ordering::Relaxed) != hash
-            || entry.base.load(Ordering::Relaxed) != base
-            || entry.generation.load(Ordering::Relaxed) != now.generation
-            || entry.until.load(Ordering::Relaxed) < now.ms
-        {
-            return None;
-        }
-        let shape = entry.shape.load(Ordering::Relaxed);
-        let (key_len, host_len) = (shape as u16 as usize, (shape >> 16) as u16 as usize);
-        if key_len != key.len() || host_len > TEXT_MAX || !same(&entry.key, key) {
-            return None;
-        }
-        if entry.raises.load(Ordering::Relaxed) != now.raises && !entry.unmoved(shape >> 40, now) {
-            return None;
-        }
-        let flags = shape >> 32 & 0xff;
-        let had = host.as_bytes().len();
-        host.push_words(&entry.host, host_len).ok()?;
-        let seq = entry.seq.load(Ordering::Relaxed);
-        fence(Ordering::Acquire);
-        if entry.version.load(Ordering::Relaxed) != version {
-            host.truncate(had);
-            return None;
-        }
-        Some(Dir {
-            seq,
-            read_only: flags & READ_ONLY != 0,
-            mounts_below: flags & MOUNTS_BELOW != 0,
-            canonical: flags & CANONICAL != 0,
-            as_given: flags & AS_GIVEN != 0,
-        })
+    #[inline(never)]
+    fn search(
+        &self,
+        last: &AtomicU32,
+        key: Key<'_>,
+        now: &Now<'_>,
+        host: &mut HotName,
+    ) -> Option<Dir> {
+        let number = hash(key) as usize % ENTRIES;
+        let found = self.entries[number].read(key, now, host)?;
+        last.store(number as u32, Ordering::Relaxed);
+        Some(found)
     }
 
     /// Remembers a directory.
     pub fn put(
         &self,
-        base: u64,
-        key: &[u8],
+        marks: &Marks,
+        key: Key<'_>,
         host: &[u8],
         dir: Dir,
         now: &Now<'_>,
         passed: &Passed<'_>,
     ) {
         let Some(slots) = passed.trail.slots().filter(|s| s.len() <= SLOTS) else { return };
-        if key.len() > TEXT_MAX || host.len() > TEXT_MAX {
+        let Key { base, name } = key;
+        if name.len() > TEXT_MAX || host.len() > TEXT_MAX {
             return;
         }
-        let hash = hash(base, key);
-        let number = hash as usize % ENTRIES;
+        let number = hash(key) as usize % ENTRIES;
         let entry = &self.entries[number];
         let version = entry.version.load(Ordering::Relaxed);
         let taken = entry.version.compare_exchange(
@@ -210,32 +280,25 @@ impl Dirs {
             return;
         }
         // A fork just here leaves its child an entry that is never used again.
-        let (writing, bit) = (&self.writing[number / 64], 1 << (number % 64));
+        let (writing, bit) = (&marks.writing[number / 64], 1 << (number % 64));
         writing.fetch_or(bit, Ordering::Relaxed);
+        marks.any.store(true, Ordering::Relaxed);
         fence(Ordering::Release);
-        let mut flags = 0;
-        for (is, flag) in [
-            (dir.read_only, READ_ONLY),
-            (dir.mounts_below, MOUNTS_BELOW),
-            (dir.canonical, CANONICAL),
-            (dir.as_given, AS_GIVEN),
-        ] {
-            flags |= if is { flag } else { 0 };
-        }
-        let shape =
-            key.len() as u64 | (host.len() as u64) << 16 | flags << 32 | (slots.len() as u64) << 40;
+        let shape = name.len() as u64
+            | (host.len() as u64) << 16
+            | u64::from(dir.is) << 32
+            | (slots.len() as u64) << 40;
         entry.seq.store(dir.seq, Ordering::Relaxed);
         entry.generation.store(now.generation, Ordering::Relaxed);
         entry.until.store(now.ms + KEEP_MS, Ordering::Relaxed);
         entry.base.store(base, Ordering::Relaxed);
-        entry.hash.store(hash, Ordering::Relaxed);
         entry.shape.store(shape, Ordering::Relaxed);
         entry.raises.store(now.raises, Ordering::Relaxed);
         entry.epochs.store(passed.epochs, Ordering::Relaxed);
         for (place, &slot) in entry.slots.iter().zip(slots) {
             place.store(slot, Ordering::Relaxed);
         }
-        write_key(&entry.key, key);
+        write_key(&entry.key, name);
         write_name(&entry.host, host);
         entry.version.store((version | 1).wrapping_add(1), Ordering::Release);
         writing.fetch_and(!bit, Ordering::Relaxed);
@@ -243,14 +306,13 @@ impl Dirs {
 
     /// Forgets what was half written: for the child of a fork, where nobody
     /// will finish it.
-    pub fn clear(&self) {
-        for (group, writing) in self.entries.chunks(64).zip(&self.writing) {
+    pub fn clear(&self, marks: &Marks) {
+        for (group, writing) in self.entries.chunks(64).zip(&marks.writing) {
             let mut left = writing.load(Ordering::Relaxed);
             while left != 0 {
                 let entry = &group[left.trailing_zeros() as usize];
                 left &= left - 1;
                 if entry.version.load(Ordering::Relaxed) & 1 != 0 {
-                    entry.hash.store(0, Ordering::Relaxed);
                     entry.until.store(0, Ordering::Relaxed);
                     entry.version.fetch_add(1, Ordering::Release);
                 }
@@ -285,39 +347,44 @@ pub fn trail_of(name: &[u8]) -> Result<Trail> {
 /// A text as words: the whole ones, then one that ends where the text ends and
 /// overlaps the one before, so that no odd bytes are left to be copied.
 #[inline(always)]
-fn words(text: &[u8], mut each: impl FnMut(usize, u64) -> bool) -> bool {
+fn words(text: &[u8]) -> (&[[u8; 8]], u64) {
     let (whole, rest) = text.as_chunks::<8>();
-    for (i, word) in whole.iter().enumerate() {
-        if !each(i, u64::from_ne_bytes(*word)) {
-            return false;
-        }
-    }
-    match (rest.is_empty(), text.last_chunk::<8>()) {
-        (true, _) => true,
-        (false, Some(last)) => each(whole.len(), u64::from_ne_bytes(*last)),
-        (false, None) => each(0, rest.iter().fold(0, |word, &b| word << 8 | u64::from(b))),
-    }
+    let last = match text.last_chunk::<8>() {
+        Some(last) => u64::from_ne_bytes(*last),
+        None => rest.iter().fold(0, |word, &b| word << 8 | u64::from(b)),
+    };
+    (whole, last)
 }
 
 #[inline(always)]
-fn hash(base: u64, key: &[u8]) -> u64 {
-    // Multiply and rotate, a word at a time: only spreads, need not resist.
-    let mut mixed = base ^ (key.len() as u64);
-    words(key, |_, word| {
-        mixed = (mixed.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
-        true
-    });
-    // The top bit marks an entry as written; fold the high bits into the low.
-    (mixed ^ (mixed >> 32)) | 1 << 63
+fn hash(Key { base, name }: Key<'_>) -> u64 {
+    // Only spreads, need not resist. The words are multiplied independently,
+    // so that a long name does not wait for one product after the other.
+    const ODD: u64 = 0x517c_c1b7_2722_0a95;
+    let (whole, last) = words(name);
+    let mut mixed = base ^ (name.len() as u64);
+    for word in whole {
+        mixed = mixed.rotate_left(23) ^ u64::from_ne_bytes(*word).wrapping_mul(ODD);
+    }
+    mixed = mixed.rotate_left(23) ^ last.wrapping_mul(ODD);
+    mixed = (mixed ^ (mixed >> 32)).wrapping_mul(ODD);
+    mixed ^ (mixed >> 32)
 }
 
 #[inline(always)]
 fn same(place: &[AtomicU64; TEXT_WORDS], text: &[u8]) -> bool {
-    words(text, |i, word| place.get(i).is_some_and(|at| at.load(Ordering::Relaxed) == word))
+    let (whole, last) = words(text);
+    let (Some(places), Some(end)) = (place.get(..whole.len()), place.get(whole.len())) else {
+        return false;
+    };
+    let is = |at: &AtomicU64, word| at.load(Ordering::Relaxed) == word;
+    is(end, last) && places.iter().zip(whole).all(|(at, word)| is(at, u64::from_ne_bytes(*word)))
 }
 
 fn write_key(place: &[AtomicU64; TEXT_WORDS], text: &[u8]) {
-    words(text, |i, word| place.get(i).map(|at| at.store(word, Ordering::Relaxed)).is_some());
+    let (whole, last) = words(text);
+    let words = whole.iter().map(|word| u64::from_ne_bytes(*word)).chain([last]);
+    place.iter().zip(words).for_each(|(at, word)| at.store(word, Ordering::Relaxed));
 }
 
 /// The host name is stored as it lies in memory, the last word filled up.
@@ -333,18 +400,17 @@ fn write_name(place: &[AtomicU64; TEXT_WORDS], text: &[u8]) {
 mod tests {
     use super::*;
 
-    const DIR: Dir =
-        Dir { seq: 3, read_only: false, mounts_below: true, canonical: true, as_given: false };
+    const DIR: Dir = Dir::new(3).with(Is::AboveMounts, true).with(Is::Canonical, true);
 
-    fn get(dirs: &Dirs, key: &[u8], now: &Now<'_>) -> Option<(Dir, std::vec::Vec<u8>)> {
+    fn get(dirs: &Dirs, name: &[u8], now: &Now<'_>) -> Option<(Dir, std::vec::Vec<u8>)> {
         let mut host = HotName::new();
-        let dir = dirs.get(0, key, now, &mut host)?;
+        let dir = dirs.get(&AtomicU32::new(7), Key { base: 0, name }, now, &mut host)?;
         Some((dir, host.as_bytes().to_vec()))
     }
 
     #[test]
     fn an_entry_ends_with_its_time_its_table_and_its_components() {
-        let dirs = std::boxed::Box::new(Dirs::new());
+        let (dirs, marks) = (std::boxed::Box::new(Dirs::new()), Marks::new());
         let bumped = core::cell::Cell::new(0);
         let epochs =
             |slot| if slot == privns_namespace::trail::slot(b"b") { bumped.get() } else { 7 };
@@ -352,7 +418,10 @@ mod tests {
             |ms, generation| Now { generation, ms, raises: bumped.get().into(), epochs: &epochs };
         let trail = trail_of(b"/a/b").unwrap();
         let sum = epochs_of(&trail, &epochs);
-        dirs.put(0, b"/a/b", b"/host/dir", DIR, &now(5, 1), &Passed { trail: &trail, epochs: sum });
+        let passed = Passed { trail: &trail, epochs: sum };
+        let key = Key { base: 0, name: b"/a/b" };
+        dirs.put(&marks, key, b"/host/dir", DIR, &now(5, 1), &passed);
+        assert!(marks.any());
         assert_eq!(get(&dirs, b"/a/b", &now(5, 1)), Some((DIR, b"/host/dir".to_vec())));
         assert_eq!(get(&dirs, b"/a/c", &now(5, 1)), None);
         assert_eq!(get(&dirs, b"/a/b", &now(5, 2)), None);

@@ -1,7 +1,7 @@
 //! What one process has of its family's namespace.
 
 use crate::counts::Counts;
-use crate::dirs::{Dirs, Now};
+use crate::dirs::{Dirs, Marks, Now};
 use crate::fds::{Fds, Shown};
 use crate::guest::Guest;
 use crate::listing::Listings;
@@ -20,10 +20,10 @@ use privns_namespace::trail;
 /// One process. A static in the library; everything in it can be used from any
 /// thread and from signal handlers.
 ///
-/// In this order in memory: what every process touches lies together, before
-/// the large tables. A page that a forked child writes costs it a fault.
+/// In this order in memory: what every process touches lies in the first page,
+/// before the large tables. A page that a forked child writes costs it a fault.
 #[derive(Default)]
-#[repr(C)]
+#[repr(C, align(4096))]
 pub struct Process {
     family: OnceBox<Family>,
     table: Rcu<Table>,
@@ -37,6 +37,7 @@ pub struct Process {
     pub exact: AtomicBool,
     /// The host has refused openat2(2) to us: walk instead.
     pub no_openat2: AtomicBool,
+    pub(crate) marks: Marks,
     /// What it has of remote files.
     pub remotes: Remotes,
     /// What became of its calls.
@@ -140,6 +141,7 @@ impl Process {
             fds: Fds::new(),
             remotes: Remotes::new(),
             counts: Counts::new(),
+            marks: Marks::new(),
             dirs: Dirs::new(),
             cwd: Cwd::new(),
             serials: AtomicU64::new(0),
@@ -173,7 +175,7 @@ impl Process {
         self.root.name.forked();
         self.counts.clear();
         self.remotes.forked();
-        self.dirs.clear();
+        self.dirs.clear(&self.marks);
     }
 
     /// The calling thread is about to make a child that shares our memory.
@@ -298,6 +300,7 @@ impl<'a> View<'a> {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn now(self, epochs: &dyn Fn(u16) -> u32) -> Now<'_> {
         let raises = self.family.raises();
         Now { generation: self.family.generation(), ms: Kernel.now_ms(), raises, epochs }

@@ -149,27 +149,24 @@ impl HotName {
         Ok(())
     }
 
-    /// Appends the first `len` bytes of `words`, in the machine's order.
-    ///
-    /// # Errors
-    /// ENAMETOOLONG when the name, rounded up to whole words, and its NUL would
-    /// exceed PATH_MAX.
+    /// Becomes the first `len` bytes of `words`, in the machine's order.
     #[inline(always)]
-    pub fn push_words(&mut self, words: &[AtomicU64], len: usize) -> Result<()> {
-        let words = &words[..len.div_ceil(8).min(words.len())];
-        if self.len + words.len() * 8 >= PATH_MAX {
-            return Err(Errno::ENAMETOOLONG);
-        }
-        for (i, word) in words.iter().enumerate() {
-            let word = word.load(Ordering::Relaxed);
-            // SAFETY: inside the array, checked above.
-            unsafe {
-                let to = self.bytes.as_mut_ptr().cast::<u8>().add(self.len + i * 8);
-                to.cast::<u64>().write_unaligned(word);
+    pub fn become_words<const N: usize>(&mut self, words: &[AtomicU64; N], len: usize) {
+        const { assert!(N.is_multiple_of(4) && N * 8 < PATH_MAX) }
+        let len = len.min(N * 8);
+        // Four at a time, some too many: the room is there.
+        for (i, four) in words.as_chunks::<4>().0.iter().enumerate() {
+            if i * 32 >= len {
+                break;
+            }
+            // SAFETY: inside the array, which is longer than the words.
+            let to = unsafe { self.bytes.as_mut_ptr().cast::<u64>().add(i * 4) };
+            for (n, word) in four.iter().enumerate() {
+                // SAFETY: as above.
+                unsafe { to.add(n).write_unaligned(word.load(Ordering::Relaxed)) };
             }
         }
-        self.len += len.min(words.len() * 8);
-        Ok(())
+        self.len = len;
     }
 
     /// Appends one byte.

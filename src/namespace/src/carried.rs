@@ -47,6 +47,16 @@ pub fn directory(cache: Option<&[u8]>, home: Option<&[u8]>) -> Result<Name> {
     Ok(dir)
 }
 
+/// The number of the family that an image in a file of this name is of.
+#[must_use]
+pub fn family_of(name: &[u8]) -> Option<u64> {
+    let (id, generation) = name.split_at_checked(16)?;
+    let generation = generation.strip_prefix(b".")?;
+    let digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let id = core::str::from_utf8(id).ok().filter(|_| digits(generation))?;
+    u64::from_str_radix(id, 16).ok()
+}
+
 /// The image of the family as it is now. `directory` is where a long one goes;
 /// one that cannot be put there is not made, and the name of the file then says
 /// so to whoever wants it.
@@ -159,6 +169,7 @@ mod tests {
         let file = file.strip_prefix('@').unwrap();
         assert_eq!(file, std::format!("{home}/.cache/privns/{:016x}.1", family.id()));
         let token = fs::read(file).unwrap();
+        assert_eq!(family_of(privns_abi::path::file_name(file.as_bytes())), Some(family.id()));
         assert!(token.len() > INLINE && Dump::from_token(&token).is_ok());
         let stat =
             Kernel.statat(libc::AT_FDCWD, &std::ffi::CString::new(file).unwrap(), 0).unwrap();

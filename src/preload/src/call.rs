@@ -132,7 +132,7 @@ impl Named {
     /// the reason.
     #[cold]
     pub(crate) fn walks(self, view: View<'_>, to: &mut Target) -> Result<bool> {
-        if to.exact || !view.process.remotes.met() {
+        if !view.process.remotes.met() {
             return Ok(false);
         }
         // SAFETY: located already as a C string.
@@ -171,11 +171,38 @@ impl Named {
         if name.is_empty() {
             return Err(Errno::ENOENT);
         }
+        if self.last.follow && view.recall_file(name, self.last, to) {
+            return Ok(());
+        }
+        let raises = view.family.raises();
         self.tell(view.locate(self.dirfd, name, self.last, to))?;
-        if self.last.follow && !to.exact && self.mode(to).is_ok_and(is_link) {
-            self.tell(view.locate_link(self.dirfd, name, self.last, to))?;
+        if self.last.follow && !to.exact {
+            self.see_link(view, name, to, raises)?;
         }
         Ok(())
+    }
+
+    /// Asks whether what has been located is a link, and follows it. What is
+    /// none is remembered, if nothing was renamed since `raises` was the
+    /// family's count.
+    #[inline]
+    pub(crate) fn see_link(
+        self,
+        view: View<'_>,
+        name: &CStr,
+        to: &mut Target,
+        raises: u64,
+    ) -> Result<()> {
+        match self.mode(to) {
+            Ok(mode) if is_link(mode) => {
+                self.tell(view.locate_link(self.dirfd, name, self.last, to))
+            }
+            Ok(_) => {
+                view.is_no_link(name, to, raises);
+                Ok(())
+            }
+            Err(_) => Ok(()),
+        }
     }
 
     /// Refuses what the kernel would on a mount point or a read-only mount, in

@@ -10,26 +10,8 @@ use privns_namespace::family::Counter;
 #[inline]
 pub(crate) fn one(what: Counter) {
     if let Some(view) = PROCESS.view() {
-        PROCESS.counts.count(thread(), what, view.family);
+        PROCESS.counts.count(what, view.family);
     }
-}
-
-/// A number that few threads of a process share: from where the thread's own
-/// data lies.
-#[inline(always)]
-fn thread() -> usize {
-    let at: usize;
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: the ABI keeps the thread pointer at its own address.
-    unsafe {
-        core::arch::asm!("mov {}, fs:0", out(reg) at, options(nostack, readonly, preserves_flags));
-    }
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: reads a register.
-    unsafe {
-        core::arch::asm!("mrs {}, tpidr_el0", out(reg) at, options(nostack, nomem, preserves_flags));
-    }
-    at >> 12
 }
 
 /// Runs after the program's own exit handlers.

@@ -61,11 +61,7 @@ pub(crate) unsafe fn exec_at(
     env: Strings,
     flags: c_int,
 ) -> Result<usize> {
-    let named = if flags & libc::AT_SYMLINK_NOFOLLOW != 0 {
-        Named::no_follow(dirfd, path, Does::Read)
-    } else {
-        Named::follow(dirfd, path, Does::Read)
-    };
+    let named = Named::flags(dirfd, path, flags, Does::Read);
     match PROCESS.view() {
         // SAFETY: not null, and the program says that it is a string.
         Some(view) if !path.is_null() => unsafe {
@@ -283,8 +279,14 @@ impl Exec<'_> {
             }
         }
         self.to = Target::new();
-        // SAFETY: the caller's name.
-        unsafe { named.locate(self.view, &mut self.to) }?;
+        if self.view.process.guest().is_some() {
+            // What is learned is our parent's as well.
+            // SAFETY: the caller's name.
+            unsafe { named.locate(self.view, &mut self.to) }?;
+        } else {
+            let exact = self.view.locate_exact(named.dirfd, name, named.last, &mut self.to);
+            named.tell(if name.is_empty() { Err(Errno::ENOENT) } else { exact })?;
+        }
         let (dirfd, at) = named.args(&mut self.to);
         let flags = if named.last.follow { flags } else { flags | libc::O_NOFOLLOW };
         // SAFETY: a C string.
@@ -382,9 +384,9 @@ fn look(fd: c_int) -> Result<Found> {
 /// Whether a program is given rights that its caller has not (AT_SECURE of
 /// getauxval(3)): set-user-ID, set-group-ID or capabilities of its file.
 fn is_secure(fd: c_int, st: &privns_abi::Stat) -> bool {
-    let euid = Kernel.geteuid();
     let mode = st.mode;
     let sets_gid = mode & (libc::S_ISGID | libc::S_IXGRP) == libc::S_ISGID | libc::S_IXGRP;
+    let euid = Kernel.geteuid();
     // SAFETY: no memory is involved, and the call cannot fail.
     let egid = || unsafe { sys!(libc::SYS_getegid) }.unwrap_or(0);
     let sets = mode & libc::S_ISUID != 0 && st.uid != euid || sets_gid && st.gid as usize != egid();

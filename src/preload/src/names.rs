@@ -7,6 +7,7 @@ use crate::PROCESS;
 use core::ffi::{c_char, c_int, c_void, CStr};
 use libc::{dev_t, gid_t, mode_t, off_t, size_t, ssize_t, timespec, uid_t};
 use privns_abi::{Errno, Result};
+use privns_files::process::View;
 use privns_files::Target;
 use privns_host::sys;
 
@@ -64,7 +65,7 @@ pub(crate) unsafe fn faccessat(
         unsafe { access_at(dirfd, path, mode, flags) }
     };
     // SAFETY: passed on.
-    unsafe { ask_access(Named::flags(dirfd, path, flags, Does::Read), mode, ask) }
+    unsafe { ask_access(Named::flags(dirfd, path, flags, Does::Read), mode, flags, ask) }
 }
 
 /// The call of that number, for whoever asks for it by number.
@@ -79,12 +80,13 @@ pub(crate) unsafe fn faccessat2(
         unsafe { door!(libc::SYS_faccessat2, dirfd, path, mode, flags) }
     };
     // SAFETY: passed on.
-    unsafe { ask_access(Named::flags(dirfd, path, flags, Does::Read), mode, ask) }
+    unsafe { ask_access(Named::flags(dirfd, path, flags, Does::Read), mode, flags, ask) }
 }
 
 unsafe fn ask_access(
     named: Named,
     mode: c_int,
+    flags: c_int,
     ask: impl Fn(c_int, *const c_char) -> Result<usize>,
 ) -> c_int {
     let Named { dirfd, path, .. } = named;
@@ -93,14 +95,19 @@ unsafe fn ask_access(
     };
     let mut to = Target::new();
     // SAFETY: not null.
-    let done = unsafe { named.locate(view, &mut to) }.and_then(|()| {
-        let (dir, at) = named.args(&mut to);
-        let done = match ask(dir, at) {
-            Err(Errno::ELOOP) if named.walks(view, &mut to)? => {
+    let done = unsafe { locate_or_say(view, named, mode, flags, &mut to) }.and_then(|said| {
+        let done = match said {
+            Some(done) => done,
+            None => {
                 let (dir, at) = named.args(&mut to);
-                ask(dir, at)?
+                match ask(dir, at) {
+                    Err(Errno::ELOOP) if named.walks(view, &mut to)? => {
+                        let (dir, at) = named.args(&mut to);
+                        ask(dir, at)?
+                    }
+                    done => done?,
+                }
             }
-            done => done?,
         };
         // A device or a pipe may be written all the same.
         let file = |mode| matches!(mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFDIR);
@@ -110,6 +117,45 @@ unsafe fn ask_access(
         Ok(done)
     });
     done.ret()
+}
+
+/// Locates a name, or has the answer already: asked about the last component
+/// itself, the kernel says at once what is not there, and what it says of any
+/// other file that is no link is right.
+unsafe fn locate_or_say(
+    view: View<'_>,
+    named: Named,
+    mode: c_int,
+    flags: c_int,
+    to: &mut Target,
+) -> Result<Option<usize>> {
+    // SAFETY: the caller's: a C string.
+    let name = unsafe { CStr::from_ptr(named.path) };
+    if !named.last.follow || name.is_empty() || view.recall_file(name, named.last, to) {
+        // SAFETY: as above.
+        return if to.exact { Ok(None) } else { unsafe { named.locate(view, to) }.map(|()| None) };
+    }
+    let raises = view.family.raises();
+    named.tell(view.locate(named.dirfd, name, named.last, to))?;
+    if to.exact {
+        return Ok(None);
+    }
+    let (dir, at) = named.args(to);
+    let itself = flags | libc::AT_SYMLINK_NOFOLLOW;
+    // SAFETY: a name that is the program's or ours.
+    let said = unsafe { door!(libc::SYS_faccessat2, dir, at, mode, itself) };
+    match said {
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return said.map(Some),
+        Err(Errno::ELOOP) if named.walks(view, to)? => return Ok(None),
+        _ => {}
+    }
+    named.see_link(view, name, to, raises)?;
+    match said {
+        // Before Linux 5.8, or refused by a filter.
+        Err(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL) => Ok(None),
+        _ if to.exact => Ok(None),
+        said => said.map(Some),
+    }
 }
 
 /// faccessat2(2), or faccessat(2) where that is all that is needed or there.

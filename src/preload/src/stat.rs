@@ -13,17 +13,17 @@ type Buf = *mut libc::stat;
 
 pub(crate) unsafe fn stat(path: *const c_char, buf: Buf) -> c_int {
     // SAFETY: the program's own arguments, passed on.
-    unsafe { stat_at(libc::AT_FDCWD, path, buf, 0) }.ret()
+    unsafe { stat_here(libc::AT_FDCWD, path, buf, 0) }.ret()
 }
 
 pub(crate) unsafe fn lstat(path: *const c_char, buf: Buf) -> c_int {
     // SAFETY: as above.
-    unsafe { stat_at(libc::AT_FDCWD, path, buf, libc::AT_SYMLINK_NOFOLLOW) }.ret()
+    unsafe { stat_here(libc::AT_FDCWD, path, buf, libc::AT_SYMLINK_NOFOLLOW) }.ret()
 }
 
 pub(crate) unsafe fn fstatat(dirfd: c_int, path: *const c_char, buf: Buf, flags: c_int) -> c_int {
     // SAFETY: as above.
-    unsafe { stat_at(dirfd, path, buf, flags) }.ret()
+    unsafe { stat_here(dirfd, path, buf, flags) }.ret()
 }
 
 /// The entries of programs linked before glibc 2.33; `version` is 1 on 64-bit
@@ -68,17 +68,12 @@ pub(crate) unsafe fn exists(dirfd: c_int, path: *const c_char) -> Result<usize> 
     unsafe { stat_at(dirfd, path, st.as_mut_ptr(), 0) }.map(|_| 0)
 }
 
-/// newfstatat(2) in the namespace.
+/// newfstatat(2) in the namespace: in line where most calls come by.
 ///
 /// # Safety
 /// As that call; `path` may be null only with AT_EMPTY_PATH.
-#[inline]
-pub(crate) unsafe fn stat_at(
-    dirfd: c_int,
-    path: *const c_char,
-    buf: Buf,
-    flags: c_int,
-) -> Result<usize> {
+#[inline(always)]
+unsafe fn stat_here(dirfd: c_int, path: *const c_char, buf: Buf, flags: c_int) -> Result<usize> {
     let look = |dirfd: c_int, path: *const c_char, follow: bool| {
         let extra = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
         // SAFETY: the program's buffer, and a name that is its own or ours.
@@ -90,6 +85,21 @@ pub(crate) unsafe fn stat_at(
     let recount = |links: Links<'_>| unsafe { (*buf).st_nlink = links((*buf).st_nlink) };
     // SAFETY: passed on.
     unsafe { look_at(dirfd, path, flags, look, recount) }
+}
+
+/// newfstatat(2) in the namespace.
+///
+/// # Safety
+/// As that call; `path` may be null only with AT_EMPTY_PATH.
+#[inline(never)]
+pub(crate) unsafe fn stat_at(
+    dirfd: c_int,
+    path: *const c_char,
+    buf: Buf,
+    flags: c_int,
+) -> Result<usize> {
+    // SAFETY: passed on.
+    unsafe { stat_here(dirfd, path, buf, flags) }
 }
 
 pub(crate) unsafe fn statx(
@@ -204,7 +214,7 @@ pub(crate) type Links<'a> = &'a dyn Fn(u64) -> u64;
 ///
 /// A directory that lists more than the host's has (a union, or with mount
 /// points below) has more links: `recount` replaces their number.
-#[inline]
+#[inline(always)]
 unsafe fn look_at(
     dirfd: c_int,
     path: *const c_char,
@@ -222,7 +232,9 @@ unsafe fn look_at(
     if name.is_empty() {
         // The descriptor itself (AT_EMPTY_PATH), or ENOENT.
         let (done, mode) = look(dirfd, path, follow)?;
-        recount_open(view, dirfd, mode, recount);
+        if is_dir(mode) {
+            recount_open(view, dirfd, mode, recount);
+        }
         return Ok(done);
     }
     let last = if follow { Last::FOLLOW } else { Last::NO_FOLLOW };
@@ -243,10 +255,16 @@ unsafe fn look_at(
         (done, mode) = look(dir, at, to.magic)?;
     }
     if !to.plain && is_dir(mode) {
-        let ns = view.name_of(dirfd, &to);
-        recount(&|own| ns.as_ref().map_or(own, |ns| view.links(ns, to.seq, own)));
+        recount_at(view, dirfd, &to, recount);
     }
     Ok(done)
+}
+
+/// Replaces the number of links of a directory that has been located.
+#[cold]
+fn recount_at(view: View<'_>, dirfd: c_int, to: &Target, recount: impl FnOnce(Links<'_>)) {
+    let ns = view.name_of(dirfd, to);
+    recount(&|own| ns.as_ref().map_or(own, |ns| view.links(ns, to.seq, own)));
 }
 
 /// The same for what a descriptor shows.

@@ -68,6 +68,7 @@ pub(crate) fn reap(which: &Which, as_json: bool) -> Result<(), Failure> {
     for runtime in Runtime::all() {
         runtime.sweep();
     }
+    crate::images::sweep();
     if as_json {
         let all: Vec<_> = removed.iter().map(|path| name(path)).collect();
         print_json(json!({ "removed": all }))?;

@@ -1,0 +1,174 @@
+//! Real launchers, each on loopback for one test: a Slurm cluster of two nodes,
+//! and an sshd with its own PAM service. They are started by the scripts of
+//! `site/`, which people can use by hand too, and stopped when dropped.
+
+use crate::cc::package;
+use crate::run::{Cmd, Ending, Outcome};
+use crate::site::Site;
+use std::ffi::OsStr;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+/// A Slurm cluster: nodes n1 and n2, both on this host. As root any user can
+/// run jobs, else only this one.
+pub struct Slurm<'a> {
+    site: &'a Site,
+    dir: PathBuf,
+}
+
+impl<'a> Slurm<'a> {
+    /// The programs that it takes; see [`needs`](crate::needs).
+    pub const NEEDS: [&'static str; 4] = ["srun", "slurmctld", "slurmd", "munged"];
+
+    /// Starts it, with further options of `site/slurm-local`.
+    ///
+    /// # Panics
+    /// When it does not come up; with the daemons' own words.
+    #[must_use]
+    pub fn start<S: AsRef<OsStr>>(site: &'a Site, options: impl IntoIterator<Item = S>) -> Self {
+        let dir = site.path("slurm");
+        let slurm = Self { site, dir };
+        let port = free_ports(3).to_string();
+        let command = script(site, "slurm-local").args(["start", "--port", &port, "--dir"]);
+        command.arg(&slurm.dir).args(options).limit(60).run().ok();
+        slurm
+    }
+
+    /// A command that finds the cluster.
+    #[must_use]
+    pub fn cmd(&self, program: impl AsRef<OsStr>) -> Cmd {
+        self.at_home(self.site.cmd(program))
+    }
+
+    /// Lets any command find the cluster, and Open MPI run as root.
+    #[must_use]
+    pub fn at_home(&self, command: Cmd) -> Cmd {
+        command
+            .env("SLURM_CONF", self.dir.join("slurm.conf"))
+            .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
+            .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
+            .limit(60)
+    }
+
+    /// A shell script that finds the cluster.
+    #[must_use]
+    pub fn sh(&self, script: &str) -> Cmd {
+        self.cmd("/bin/sh").arg("-c").arg(script)
+    }
+
+    /// `ns-exec OPTIONS -- sh -c SCRIPT` that finds the cluster.
+    #[must_use]
+    pub fn inside<S: AsRef<OsStr>>(&self, options: &[S], script: &str) -> Cmd {
+        self.at_home(self.site.inside(options, script))
+    }
+
+    /// What the daemons have logged.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        let names = ["slurmctld.log", "n1/slurmd.log", "n2/slurmd.log"];
+        let read = |name| std::fs::read_to_string(self.dir.join(name)).unwrap_or_default();
+        names.map(read).concat()
+    }
+}
+
+impl Drop for Slurm<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+        stop(self.site, "slurm-local", &self.dir);
+    }
+}
+
+/// An sshd on loopback, with users of its own that are removed again. Needs
+/// root.
+pub struct Sshd<'a> {
+    site: &'a Site,
+    dir: PathBuf,
+    users: Vec<String>,
+}
+
+impl<'a> Sshd<'a> {
+    /// The programs that it takes; see [`needs`](crate::needs).
+    pub const NEEDS: [&'static str; 4] = ["root", "sshd", "ssh", "useradd"];
+
+    /// Starts it for so many users, with further options of `site/sshd-local`.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn start<S: AsRef<OsStr>>(
+        site: &'a Site,
+        users: usize,
+        options: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let name = |number| format!("pn{}u{number}", std::process::id());
+        let users: Vec<String> = (1..=users).map(name).collect();
+        let sshd = Self { site, dir: site.path("sshd"), users };
+        let port = free_ports(1).to_string();
+        let named = sshd.users.iter().flat_map(|user| ["--user", user]);
+        let command = script(site, "sshd-local").args(["start", "--port", &port, "--dir"]);
+        command.arg(&sshd.dir).args(named).args(options).limit(60).run().ok();
+        sshd
+    }
+
+    /// The name of a user, from 0.
+    #[must_use]
+    pub fn user(&self, number: usize) -> &str {
+        &self.users[number]
+    }
+
+    /// The client's configuration, which knows the hosts nshost, nshost1 and
+    /// nshost2.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.dir.join("ssh_config")
+    }
+
+    /// Runs a command in a session of a user.
+    #[must_use]
+    pub fn session(&self, user: usize, command: &str) -> Cmd {
+        let to = format!("{}@nshost", self.users[user]);
+        self.site.cmd("ssh").arg("-F").arg(self.config()).args([&to, command]).limit(30)
+    }
+}
+
+impl Drop for Sshd<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", std::fs::read_to_string(self.dir.join("log")).unwrap_or_default());
+        }
+        stop(self.site, "sshd-local", &self.dir);
+    }
+}
+
+fn script(site: &Site, name: &str) -> Cmd {
+    site.cmd("/bin/sh").arg(package().join("site").join(name))
+}
+
+fn stop(site: &Site, name: &str, dir: &Path) {
+    if !dir.exists() {
+        return;
+    }
+    let Outcome { ending, stderr, .. } =
+        script(site, name).args(["stop", "--dir"]).arg(dir).limit(60).run();
+    let said = String::from_utf8_lossy(&stderr).into_owned();
+    if ending != Ending::Exit(0) || !said.is_empty() {
+        assert!(std::thread::panicking(), "{name} stop: {ending:?} {said}");
+    }
+}
+
+/// The first of so many TCP ports in a row that nobody has, which other tests
+/// are not likely to ask for.
+fn free_ports(number: u16) -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    // Below the ports that clients are given (ip_local_port_range).
+    let place = |n: u32| 16_000 + (n * 4 % 16_000) as u16;
+    let first = std::process::id().wrapping_mul(37);
+    (0..1000)
+        .map(|_| place(first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed).into())))
+        .find(|&port| (port..port + number).all(free))
+        .expect("free ports")
+}
