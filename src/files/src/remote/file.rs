@@ -166,6 +166,15 @@ impl File {
         open
     }
 
+    /// In the child of a fork: the parent has it open, on its own connection.
+    pub(super) fn forked(&self) {
+        self.path.forked();
+        self.open.forked();
+        if let Some(open) = self.known() {
+            open.conn.forsake();
+        }
+    }
+
     /// The open file; opened again where its connection has died.
     ///
     /// # Errors
@@ -204,7 +213,9 @@ impl File {
             }
             _ => {
                 let flags = self.flags() & !(libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC);
-                conn.client.open_at(conn.root(), &names, wire_flags(flags), &mut []).map_err(stale)?
+                conn.client
+                    .open_at(conn.root(), &names, wire_flags(flags), &mut [])
+                    .map_err(stale)?
             }
         };
         if opened.qid.path != self.identity {

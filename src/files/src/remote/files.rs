@@ -11,13 +11,14 @@
 //! read as [`Rcu`] has it.
 
 use super::file::File;
+use super::kept::KEPT;
 use crate::process::Process;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use once_cell::race::OnceBox;
 use privns_abi::{Errno, Result};
-use privns_host::{Kernel, Rcu};
+use privns_host::{Kernel, Rcu, net};
 
 /// Slots that are made at a time, and how often.
 const CHUNK: usize = 64;
@@ -116,7 +117,7 @@ impl Files {
                 slot.numbers.store(0, Ordering::Relaxed);
             }
         }
-        // It is closed on exec only, and stays good here.
+        self.all().for_each(|file| file.forked());
     }
 }
 
@@ -187,19 +188,11 @@ impl Process {
         if known >= 0 {
             return Ok(known);
         }
-        let made = Kernel.placeholder(true)?;
-        let high = Kernel.descriptor_limit().unwrap_or(1024).min(1024) as i32 - 64;
-        let master = match Kernel.dup_from(made, high.max(3), true) {
-            Ok(moved) => {
-                let _ = Kernel.close(made);
-                moved
-            }
-            Err(_) => made,
-        };
+        let master = net::raised(Kernel.placeholder(true)?);
         let (done, failed) = (Ordering::AcqRel, Ordering::Acquire);
         match files.master.compare_exchange(0, master + 1, done, failed) {
             Ok(_) => {
-                self.remotes.kept.add(master);
+                KEPT.add(master);
                 Ok(master)
             }
             Err(theirs) => {

@@ -7,6 +7,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 use privns_abi::{Errno, Result};
+use privns_host::signals::calmly;
 use privns_host::{Host, Kernel};
 use privns_ninep::attr::{SetAttr, set};
 
@@ -35,33 +36,21 @@ pub(super) const FIRST: usize = 8 << 10;
 const AT_END: u64 = 1 << 62;
 /// Where no file reaches.
 const LIMIT: u64 = i64::MAX as u64;
-/// A request that signals interrupt within this time is made again, as the
-/// kernel does for a regular file; one that waits for longer ends with EINTR.
-const PATIENCE: u64 = 250;
 
 impl View<'_> {
     /// Does something with an open file. A connection that turns out to be
     /// dead is made again, once: what is done must be what can be done twice.
-    pub(super) fn with<R>(
-        self,
-        file: &File,
-        mut act: impl FnMut(&Open) -> Result<R>,
-    ) -> Result<R> {
-        let mut again = true;
-        let began = Kernel.now_ms();
-        loop {
-            let open = file.open(self)?;
-            match act(&open) {
-                Err(Errno::EIO) if again && open.conn.is_dead() => again = false,
-                Err(Errno::EINTR) if self.goes_on(began) => {}
-                done => return done,
+    pub(super) fn with<R>(self, file: &File, mut act: impl FnMut(&Open) -> Result<R>) -> Result<R> {
+        calmly(|| {
+            for again in [true, false] {
+                let open = file.open(self)?;
+                match act(&open) {
+                    Err(Errno::EIO) if again && open.conn.is_dead() => {}
+                    done => return done,
+                }
             }
-        }
-    }
-
-    /// Whether a request that a signal has interrupted is made again.
-    pub(super) fn goes_on(self, began: u64) -> bool {
-        Kernel.now_ms().saturating_sub(began) < PATIENCE || Kernel.handlers_restart()
+            Err(Errno::EIO)
+        })
     }
 
     /// pread(2).
@@ -200,16 +189,17 @@ impl View<'_> {
     /// Writes at the end. What has been sent may not be sent again.
     fn append(self, file: &File, data: &[u8]) -> Result<usize> {
         self.changed();
-        let began = Kernel.now_ms();
         let mut done = 0;
         while done < data.len() {
-            let open = file.open(self)?;
-            // A server that knows no such flag writes where it is told.
-            let at = if open.conn.appends() { 0 } else { self.size(file)? };
-            match open.conn.client.write(&open.opened, at, &data[done..]) {
+            let wrote = calmly(|| {
+                let open = file.open(self)?;
+                // A server that knows no such flag writes where it is told.
+                let at = if open.conn.appends() { 0 } else { self.size(file)? };
+                open.conn.client.write(&open.opened, at, &data[done..])
+            });
+            match wrote {
                 Ok(0) => break,
                 Ok(n) => done += n,
-                Err(Errno::EINTR) if self.goes_on(began) => {}
                 Err(_) if done > 0 => break,
                 Err(error) => return Err(error),
             }
@@ -297,6 +287,35 @@ impl View<'_> {
         self.with(file, |open| open.conn.client.getattr(&open.opened.fid)).map(|attr| attr.size)
     }
 
+    /// Access mode and status flags, as F_GETFL tells them.
+    ///
+    /// # Errors
+    /// EBADF.
+    pub fn status(self, fd: i32, file: &File) -> Result<i32> {
+        const NAMED: i32 = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+        match file.kind() {
+            Kind::Path => Ok(file.flags() & NAMED),
+            _ => Ok(Kernel.status_flags(fd)? | file.flags() & (NAMED & !libc::O_PATH)),
+        }
+    }
+
+    /// Bytes from the file's offset to its end (FIONREAD).
+    ///
+    /// # Errors
+    /// Those of [`View::size`].
+    pub fn unread(self, fd: i32, file: &File) -> Result<u64> {
+        let at = self.position(fd, file)?;
+        Ok(self.size(file)?.saturating_sub(at))
+    }
+
+    /// A descriptor of a remote file is about to be closed.
+    ///
+    /// # Errors
+    /// What became of what was written to it.
+    pub fn closing(self, _fd: i32) -> Result<()> {
+        Ok(())
+    }
+
     /// ftruncate(2).
     ///
     /// # Errors
@@ -339,8 +358,7 @@ impl View<'_> {
         if file.kind() == Kind::Path {
             return Err(Errno::EBADF);
         }
-        let synced =
-            self.with(file, |open| open.conn.client.fsync(&open.opened.fid, data_only));
+        let synced = self.with(file, |open| open.conn.client.fsync(&open.opened.fid, data_only));
         match synced {
             // A server that cannot say so has nothing to keep back.
             Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL) => Ok(()),

@@ -61,6 +61,9 @@ impl Kept {
     }
 }
 
+/// Those of this process.
+pub static KEPT: Kept = Kept::new();
+
 impl Default for Kept {
     fn default() -> Self {
         Kept::new()

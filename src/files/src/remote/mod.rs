@@ -35,7 +35,6 @@ use crate::process::View;
 use conn::{Conn, Servers, Settings};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use files::Files;
-use kept::Kept;
 use place::{Place, Way};
 use privns_abi::{Errno, Result};
 use privns_host::Kernel;
@@ -50,8 +49,6 @@ pub struct Remotes {
     /// The open files.
     pub files: Files,
     chunks: dirs::Chunks,
-    /// Descriptors that the program is not to close.
-    pub kept: Kept,
     /// What this process has done that files may differ after.
     changes: AtomicU64,
 }
@@ -66,7 +63,6 @@ impl Remotes {
             servers: Servers::new(),
             files: Files::new(),
             chunks: dirs::Chunks::new(),
-            kept: Kept::new(),
             changes: AtomicU64::new(0),
         }
     }
@@ -89,6 +85,7 @@ impl Remotes {
         if self.met() {
             privns_host::signals::forked();
             self.servers.forked();
+            self.files.forked();
         }
     }
 
@@ -132,7 +129,7 @@ impl View<'_> {
         for again in [true, false] {
             let way = Way::new(self, place)?;
             match act(&way) {
-                Err(Errno::EIO) if again && way.conn().client.is_dead() => {}
+                Err(Errno::EIO) if again && way.conn().is_dead() => {}
                 done => return done,
             }
         }

@@ -3,9 +3,9 @@
 
 use super::attrs::{self, Meta};
 use super::file::{File, Open};
+use super::io::FIRST;
 use super::place::{End, Place, Way};
 use crate::process::View;
-use super::io::FIRST;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use privns_abi::{Errno, Result};

@@ -7,6 +7,7 @@
 //! remote directory, or when its descriptor stands for a remote file; the table
 //! says which argument is which. To serve another call, add its row.
 
+mod files;
 mod names;
 
 use crate::PROCESS;
@@ -117,7 +118,7 @@ pub(crate) unsafe fn enter(nr: c_long, args: [usize; 6]) -> Result<usize> {
         return unsafe { raw::syscall(nr, args) };
     };
     // SAFETY: the caller's promise.
-    match unsafe { serve(view, nr, args) } {
+    match unsafe { files::serve(view, nr, args).or_else(|| serve(view, nr, args)) } {
         Some(done) => done,
         None => {
             // SAFETY: as above.
@@ -128,6 +129,32 @@ pub(crate) unsafe fn enter(nr: c_long, args: [usize; 6]) -> Result<usize> {
             done
         }
     }
+}
+
+/// As [`door!`], with the arguments in an array.
+///
+/// # Safety
+/// As the call itself.
+#[inline(always)]
+pub(crate) unsafe fn pass(nr: c_long, args: [usize; 6]) -> Result<usize> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if PROCESS.remotes.met() {
+            enter(nr, args)
+        } else {
+            raw::syscall(nr, args)
+        }
+    }
+}
+
+/// A call on a descriptor, when that stands for a remote file.
+///
+/// # Safety
+/// As the call itself.
+#[cold]
+pub(crate) unsafe fn ours(nr: c_long, args: [usize; 6]) -> Option<Result<usize>> {
+    // SAFETY: the caller's promise.
+    unsafe { files::serve(PROCESS.view()?, nr, args) }
 }
 
 unsafe fn at(
