@@ -290,6 +290,15 @@ pub(crate) fn is_empty(path: *const c_char) -> bool {
     !path.is_null() && unsafe { *path } == 0
 }
 
+/// umask(2): what is made on a server is masked by us.
+pub(crate) unsafe fn umask(mask: mode_t) -> mode_t {
+    let old = privns_host::Kernel.set_umask(mask);
+    if PROCESS.guest().is_none() {
+        PROCESS.remotes.set_mask(mask);
+    }
+    old
+}
+
 pub(crate) unsafe fn mkdir(path: *const c_char, mode: mode_t) -> c_int {
     at!(Named::no_follow(CWD, path, Does::Make), libc::SYS_mkdirat, mode).ret()
 }

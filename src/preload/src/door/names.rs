@@ -36,14 +36,10 @@ impl Call<'_> {
     /// a name.
     fn named(&self, flags: usize) -> Result<()> {
         let itself = flags as c_int & libc::AT_EMPTY_PATH != 0;
-        if self.place.path.is_empty() && !itself && self.args[1] != 0 && self.is_relative() {
-            return Err(Errno::ENOENT);
+        if itself || !crate::names::is_empty(self.args[1] as *const c_char) {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    fn is_relative(&self) -> bool {
-        self.place.dir.is_some() || !self.place.base.is_empty()
+        Err(Errno::ENOENT)
     }
 }
 
