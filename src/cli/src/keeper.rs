@@ -21,6 +21,28 @@ pub struct Leaving {
     fd: i32,
 }
 
+/// Forks such that the child is nobody's: in a session of its own, and not seen
+/// by whoever waits for the children of this process.
+///
+/// # Errors
+/// fork(2)'s.
+pub(crate) fn fork_away() -> Result<Fork> {
+    // See `leave`.
+    let twice = !Kernel.is_reaper();
+    match Kernel.fork(0)? {
+        Fork::Parent(middle) if twice => Kernel.wait(middle).map(|_| Fork::Parent(middle)),
+        Fork::Parent(pid) => Ok(Fork::Parent(pid)),
+        Fork::Child => {
+            let _ = Kernel.setsid();
+            match if twice { Kernel.fork(0) } else { Ok(Fork::Child) } {
+                Ok(Fork::Child) => Ok(Fork::Child),
+                Ok(Fork::Parent(_)) => Kernel.exit(0),
+                Err(_) => Kernel.exit(1),
+            }
+        }
+    }
+}
+
 /// Leaves a keeper behind, which runs `then` after the last member is gone.
 /// `keep` are the only descriptors that it keeps.
 ///
@@ -80,14 +102,19 @@ fn keep_watch(family: &Family, own: i32, keep: &[i32]) {
     Kernel.set_name(c"ns-keeper");
     let _ = rustix::process::chdir("/");
     close_all_but(keep.iter().copied().chain([own]).collect());
-    // Whatever is opened now must not land where messages go.
-    for _ in 0..3 {
-        let _ = Kernel.openat(libc::AT_FDCWD, c"/dev/null", libc::O_RDWR, 0);
-    }
+    stand_in();
     let _ = family.outlive(own);
 }
 
-fn close_all_but(mut kept: Vec<i32>) {
+/// Fills the three standard descriptors, which are closed: whatever is opened
+/// next must not land where messages go.
+pub(crate) fn stand_in() {
+    for _ in 0..3 {
+        let _ = Kernel.openat(libc::AT_FDCWD, c"/dev/null", libc::O_RDWR, 0);
+    }
+}
+
+pub(crate) fn close_all_but(mut kept: Vec<i32>) {
     kept.sort_unstable();
     let mut from = 0u32;
     let mut done = Ok(());

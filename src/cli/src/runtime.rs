@@ -267,8 +267,9 @@ pub fn is_lived_in(name: &[u8]) -> bool {
         Ok(family) => {
             // A keeper that has only just been forked still has what its family
             // has, which may have ended by now.
-            let keeper = family.keeper() as i32;
-            family.has_members().unwrap_or(true) && members(id).any(|(pid, _)| pid != keeper)
+            let known = [family.keeper() as i32, Kernel.getpid()];
+            family.has_members().unwrap_or(true)
+                && members(id).any(|(pid, _)| !known.contains(&pid))
         }
         Err(_) => runtime.entry(id).is_ok_and(|e| tree::read_link(&e, b"table").is_err()),
     })
@@ -330,7 +331,7 @@ fn inherited(environ: &[u8]) -> Option<u64> {
     privns_namespace::family::Inherited::parse(value).map(|i| i.id)
 }
 
-fn open_table(path: &[u8]) -> Result<Family> {
+pub(crate) fn open_table(path: &[u8]) -> Result<Family> {
     let open = |flags| rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty());
     let fd = open(OFlags::RDWR).or_else(|_| open(OFlags::RDONLY)).map_err(errno)?;
     let family = Family::attach(fd.into_raw_fd())?;
@@ -376,8 +377,16 @@ pub fn members(id: u64) -> impl Iterator<Item = (i32, i32)> {
                 same
             }),
         };
-        Some((pid, tables.iter().find(|t| is(t))?.0))
+        let of_ours = tables.iter().filter(|t| is(t)).map(|t| t.0);
+        Some((pid, { of_ours }.find(|&fd| is_member(pid, fd))?))
     })
+}
+
+/// Whether a process has a table open as a member has it: on the description
+/// that holds the lock. A keeper and attendants only wait for that.
+fn is_member(pid: i32, fd: i32) -> bool {
+    let told = tree::read_file(format!("/proc/{pid}/fdinfo/{fd}").as_bytes(), 4096);
+    told.map_or(true, |told| told.split(|&b| b == b'\n').any(|line| line.starts_with(b"lock:")))
 }
 
 /// Where a runtime directory may be, best first.

@@ -4,7 +4,6 @@ use super::*;
 use crate::build::tests::{Made, TREE, World, built, listing};
 use crate::file::parse;
 use crate::file::tests::Fixed;
-use crate::table::Kind;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use std::string::{String, ToString};

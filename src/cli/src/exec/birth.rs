@@ -7,6 +7,7 @@ use super::request::{Dump, Request};
 use super::zero;
 use crate::failure::{Failure, shown};
 use crate::runtime::{self, Entry, Runtime};
+use crate::servers::Reach;
 use crate::{instance, keeper};
 use privns_abi::Errno;
 use privns_host::Kernel;
@@ -15,6 +16,7 @@ use privns_namespace::family::{self, Flag, Inherited};
 use privns_namespace::{Family, Index, Source, Table, Verb, index, print};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// A family that is being made.
@@ -22,6 +24,7 @@ pub struct Birth {
     entry: Entry,
     id: u64,
     name: Vec<u8>,
+    reach: Rc<Reach>,
 }
 
 impl Birth {
@@ -43,7 +46,8 @@ impl Birth {
                 Err(e) => return Err(no_place(name, e)),
             }
         };
-        Ok(Birth { entry, id, name: name.to_vec() })
+        let reach = Reach::for_family(&entry.skeleton());
+        Ok(Birth { entry, id, name: name.to_vec(), reach })
     }
 
     /// Builds the namespace.
@@ -51,7 +55,8 @@ impl Birth {
     /// # Errors
     /// The first line that fails.
     pub fn build(&self, request: &Request) -> Result<Built, Failure> {
-        build(request, &mut places::Host::new(self.id, self.entry.skeleton()))
+        let skeleton = self.entry.skeleton();
+        build(request, &mut places::Host::new(self.id, skeleton, self.reach.clone()))
     }
 
     /// Makes the table, with us as its first member.
@@ -62,6 +67,7 @@ impl Birth {
         let failure = |e| Failure::new("the family's table", e);
         let family = Family::create_as(self.id, &self.name, table).map_err(failure)?;
         family.enter().map_err(failure)?;
+        self.reach.leave(&family, table)?;
         let outer = outer_family().is_some_and(|outer| outer.has(Flag::Strict));
         if request.strict || table.cleared || outer {
             family.set(Flag::Strict);
@@ -158,7 +164,8 @@ pub fn dump(request: &Request, how: Dump) -> Result<(), Failure> {
     let birth = Birth::begin(b"")?;
     let mut places = places::Host::dry(birth.id, birth.entry.skeleton());
     let text = build(request, &mut places).and_then(|built| {
-        dumps::write(&print::print(&Kernel, &built.table, built.start.as_deref()), how)
+        let lines = print::print(&Kernel, &built.table, built.start.as_deref());
+        dumps::write(&lines, how)
     });
     birth.entry.remove();
     crate::print(&text?)
@@ -169,7 +176,9 @@ fn build(request: &Request, places: &mut places::Host) -> Result<Built, Failure>
     lines.extend(request.lines.iter().cloned());
     let base = if request.restore.is_some() { Table::new() } else { base(places)? };
     let cwd = super::environment::here().unwrap_or_default();
-    let mut builder = Builder::new(&Kernel, places, &base, &cwd);
+    let reach = places.reach();
+    reach.know(&base);
+    let mut builder = Builder::new(&*reach, places, &base, &cwd);
     builder.skip_missing = request.skip_missing;
     if request.given || request.restore.is_some() || request.dump.is_some() {
         return builder.run(&lines).map_err(|failure| match &origin {

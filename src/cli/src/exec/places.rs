@@ -1,11 +1,13 @@
 //! What a namespace needs on the host: the skeleton and instances.
 
 use crate::failure::{Failure, shown};
+use crate::servers::Reach;
 use crate::tree::{self, errno};
 use privns_namespace::build::Places;
 use privns_namespace::{Server, Table};
 use rustix::fs::{AtFlags, Mode};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 /// Makes things on the host, for one family.
 pub struct Host {
@@ -15,21 +17,29 @@ pub struct Host {
     dry: bool,
     instances: u32,
     made: Vec<Vec<u8>>,
+    reach: Rc<Reach>,
 }
 
 impl Host {
     /// Places for the family of this number, with its skeleton in a directory
     /// that is there.
     #[must_use]
-    pub fn new(family: u64, skeleton: Vec<u8>) -> Host {
-        Host { skeleton, family, dry: false, instances: 0, made: Vec::new() }
+    pub fn new(family: u64, skeleton: Vec<u8>, reach: Rc<Reach>) -> Host {
+        Host { skeleton, family, dry: false, instances: 0, made: Vec::new(), reach }
     }
 
     /// The same for a namespace that is printed and not used: nothing is made
     /// beside the skeleton.
     #[must_use]
     pub fn dry(family: u64, skeleton: Vec<u8>) -> Host {
-        Host { dry: true, ..Host::new(family, skeleton) }
+        let reach = Reach::to_print(&skeleton);
+        Host { dry: true, ..Host::new(family, skeleton, reach) }
+    }
+
+    /// The servers that are mounted, and names on them.
+    #[must_use]
+    pub fn reach(&self) -> Rc<Reach> {
+        self.reach.clone()
     }
 
     /// Gives a copied table a skeleton of its own.
@@ -91,7 +101,7 @@ impl Places for Host {
     }
 
     fn server(&mut self, _at: &[u8], server: &mut Server) -> Result<(), Failure> {
-        crate::servers::reach(server)
+        self.reach.server(server)
     }
 }
 
