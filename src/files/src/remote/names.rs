@@ -115,6 +115,9 @@ impl View<'_> {
                 Err(error) => error,
             });
         }
+        if has(libc::O_CREAT) && place.is_open() && !has(libc::O_EXCL) {
+            return self.remote_open(place, flags & !libc::O_CREAT, mode, first);
+        }
         if has(libc::O_CREAT) {
             if has(libc::O_DIRECTORY) {
                 return Err(Errno::EINVAL);

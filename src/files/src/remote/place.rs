@@ -66,9 +66,18 @@ impl<'a> Place<'a> {
         Ok(names)
     }
 
+    /// Whether it is an open file itself, of whatever kind.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.dir.is_some() && self.path.is_empty()
+    }
+
     /// How the name ends.
     #[must_use]
     pub fn end(&self) -> End {
+        if self.is_open() {
+            return End::Plain;
+        }
         match self.path.rsplit(|&b| b == b'/').find(|part| !part.is_empty()) {
             None | Some(b".") => End::Dot,
             Some(_) if self.path.ends_with(b"/") => End::Slash,

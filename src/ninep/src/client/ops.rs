@@ -4,6 +4,7 @@
 use super::at::{checked, walk_of};
 use super::{Client, Fid, Late, Monitor, Pending, State, Transport};
 use crate::attr::{Attr, Entry, Qid, SetAttr, entries, valid};
+use crate::frame::READ_HEADER;
 use crate::message::{
     Body, Rgetattr, Rgetlock, Rlcreate, Rlock, Rlopen, Rmkdir, Rmknod, Rread, Rreaddir, Rreadlink,
     Rstatfs, Rsymlink, Rwalk, Rwrite, Rxattrwalk, Tclunk, Tfsync, Tgetattr, Tgetlock, Tlcreate,
@@ -70,10 +71,10 @@ pub enum LockStatus {
 }
 
 /// Twrite without its payload, which is sent from where it lies.
-struct WriteHead {
-    fid: u32,
-    offset: u64,
-    count: u32,
+pub(super) struct WriteHead {
+    pub(super) fid: u32,
+    pub(super) offset: u64,
+    pub(super) count: u32,
 }
 
 impl<'a> Field<'a> for WriteHead {
@@ -100,7 +101,7 @@ const fn is_missing(e: Errno) -> bool {
 const XATTR_MAX: u64 = 65_536;
 
 impl<T: Transport, M: Monitor<State>> Client<T, M> {
-    fn linux(&self) -> bool {
+    pub(super) fn linux(&self) -> bool {
         self.agreed.dialect == Dialect::Linux
     }
 
@@ -223,11 +224,11 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         names.iter().try_for_each(|name| Name::new(name).component().map(|_| ()))?;
         let fid = self.new_fid()?;
         let count = self.payload(0).min(first.len() as u32);
-        let walk = self.post(&walk_of(from.0, fid, names), &[], Late::Clunk(fid))?;
-        let open = self.post(&Tlopen { fid, flags }, &[], Late::Nothing);
-        let attr = self.post(&Tgetattr { fid, mask: valid::BASIC }, &[], Late::Nothing);
-        let read =
-            (count > 0).then(|| self.post(&Tread { fid, offset: 0, count }, &[], Late::Nothing));
+        let walk = self.queue(&walk_of(from.0, fid, names), Late::Clunk(fid))?;
+        let open = self.queue(&Tlopen { fid, flags }, Late::Nothing);
+        let attr = self.queue(&Tgetattr { fid, mask: valid::BASIC }, Late::Nothing);
+        let read = (count > 0).then(|| self.queue(&Tread { fid, offset: 0, count }, Late::Nothing));
+        self.push();
 
         let walked =
             self.finish(walk).and_then(|f| self.walked(&f, fid, names.len(), Late::Clunk(fid)));
@@ -307,15 +308,33 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         self.post(&Tread { fid: file.fid.0, offset, count }, &[], Late::Nothing)
     }
 
-    /// Bytes read; 0: the end. `buf` is at least as long as what was asked.
+    /// Bytes read; 0: the end. `buf` is at least as long as what was asked; a
+    /// large payload that comes in while it is us who wait goes straight into
+    /// it.
     ///
     /// # Errors
     /// The server's; EIO when it sent more than was asked.
     pub fn end_read(&self, pending: Pending, buf: &mut [u8]) -> Result<usize> {
-        let mut frame = self.finish(pending)?;
+        let mut frame = match self.finish_into(pending, buf)? {
+            Ok(n) => return Ok(n),
+            Err(frame) => frame,
+        };
         let filled = self.fill(&frame, buf);
         self.with(|s| s.spare = core::mem::take(&mut frame));
         filled
+    }
+
+    /// As [`Client::end_read`], of a read of at most `asked` bytes for which
+    /// there is no place yet: what was read, in memory of its own, and where
+    /// in that it begins.
+    pub(super) fn end_read_aside(
+        &self,
+        pending: Pending,
+        asked: usize,
+    ) -> Result<(Vec<u8>, usize)> {
+        let frame = self.finish(pending)?;
+        let n = self.reply::<Rread<'_>>(&frame)?.data.0.len();
+        if n > asked { self.distrust() } else { Ok((frame, READ_HEADER)) }
     }
 
     fn fill(&self, frame: &[u8], buf: &mut [u8]) -> Result<usize> {
@@ -667,15 +686,6 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     /// Forgets a fid, for whoever is dropping what held it.
     pub fn release(&self, fid: &Fid) {
         self.drop_fid(fid.0);
-    }
-
-    /// Forgets a fid and waits for it, so that a server which finishes its
-    /// work at the last moment can report an error.
-    ///
-    /// # Errors
-    /// The server's.
-    pub fn close(&self, fid: Fid) -> Result<()> {
-        self.done(&Tclunk { fid: fid.0 }, Late::Release(fid.0))
     }
 
     /// A token for the very same open file, for another connection to attach
