@@ -113,6 +113,7 @@ impl View<'_> {
         let start = chunk.find(position).ok_or(Errno::EIO)?;
         let (records, next) = chunk.some(start, room).ok_or(Errno::EINVAL)?;
         take(records);
+        self.listed(file, position == 0, records);
         let given = records.len();
         Kernel.lseek(fd, next as i64, libc::SEEK_SET)?;
         self.keep_chunk(chunk, next, start + given);

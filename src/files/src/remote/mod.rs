@@ -5,6 +5,7 @@
 //! - [`conn`]: the connections, one for each server and process.
 //! - [`router`]: what namespace work asks of either kernel.
 //! - [`dirs`]: directories as they are listed.
+//! - `listed`: attributes of what has just been listed.
 //! - [`names`]: the calls that take a name.
 //! - [`attrs`]: attributes as those calls tell them.
 //! - [`file`]: an open file.
@@ -27,11 +28,13 @@ pub mod file;
 pub mod files;
 pub mod io;
 pub mod kept;
+mod listed;
 pub mod names;
 pub mod place;
 pub mod router;
 
 use crate::process::View;
+use alloc::vec::Vec;
 use conn::{Conn, Servers, Settings};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use files::Files;
@@ -49,6 +52,7 @@ pub struct Remotes {
     /// The open files.
     pub files: Files,
     chunks: dirs::Chunks,
+    listed: listed::Listed,
     /// What this process has done that files may differ after.
     changes: AtomicU64,
 }
@@ -63,6 +67,7 @@ impl Remotes {
             servers: Servers::new(),
             files: Files::new(),
             chunks: dirs::Chunks::new(),
+            listed: listed::Listed::new(),
             changes: AtomicU64::new(0),
         }
     }
@@ -86,6 +91,7 @@ impl Remotes {
             privns_host::signals::forked();
             self.servers.forked();
             self.files.forked();
+            self.listed.forked();
         }
     }
 
@@ -126,6 +132,8 @@ impl View<'_> {
     /// Does something about a place. A connection that turns out to be dead is
     /// made again, once: what is done must be what can be done twice.
     fn on<R>(self, place: &Place<'_>, act: impl Fn(&Way<'_>) -> Result<R>) -> Result<R> {
+        let path = by_path(place)?;
+        let place = &path.as_ref().map_or(*place, |path| place.on_path(path));
         for again in [true, false] {
             let way = Way::new(self, place)?;
             match act(&way) {
@@ -139,11 +147,15 @@ impl View<'_> {
     /// The same for what may be done once only: a connection is looked at
     /// before it is used.
     fn once<R>(self, place: &Place<'_>, act: impl Fn(&Way<'_>) -> Result<R>) -> Result<R> {
+        let path = by_path(place)?;
+        let place = &path.as_ref().map_or(*place, |path| place.on_path(path));
         let mut way = Way::new(self, place)?;
         if way.conn().client.is_gone() {
             way = Way::new(self, place)?;
         }
-        act(&way)
+        let done = act(&way);
+        self.process.remotes.change();
+        done
     }
 
     /// The file mode creation mask.
@@ -163,4 +175,12 @@ impl View<'_> {
         }
         mask
     }
+}
+
+/// The name of the open directory that a place is relative to, where its server
+/// lets nobody walk from what is open (walk(5)): only ours are known to.
+fn by_path(place: &Place<'_>) -> Result<Option<Vec<u8>>> {
+    let Some(dir) = place.dir.filter(|_| !place.is_open()) else { return Ok(None) };
+    let walks = dir.known().is_some_and(|open| open.conn.client.agreed().ours);
+    if walks || dir.kind() == file::Kind::Path { Ok(None) } else { dir.path().map(Some) }
 }

@@ -46,9 +46,12 @@ impl View<'_> {
     /// # Errors
     /// ELOOP for a link on the way; ENOENT, ENOTDIR, EACCES, EIO.
     pub fn remote_stat(self, place: &Place<'_>) -> Result<Meta> {
-        let meta = self.on(place, |way| {
-            way.client().getattr_at(way.route()).map(|attr| Meta::new(way.conn(), attr))
-        })?;
+        let meta = match self.from_listing(place)? {
+            Some(meta) => meta,
+            None => self.on(place, |way| {
+                way.client().getattr_at(way.route()).map(|attr| Meta::new(way.conn(), attr))
+            })?,
+        };
         if place.end() == End::Plain || meta.is_dir() {
             return Ok(meta);
         }

@@ -49,6 +49,15 @@ impl<'a> Place<'a> {
         Place { id: dir.server(), dir: Some(dir), base: b"", path }
     }
 
+    /// The same place, by the name of the directory that it is relative to.
+    #[must_use]
+    pub fn on_path<'p>(&self, path: &'p [u8]) -> Place<'p>
+    where
+        'a: 'p,
+    {
+        Place { id: self.id, dir: None, base: path, path: self.path }
+    }
+
     /// All components from where a walk begins.
     ///
     /// # Errors
