@@ -144,7 +144,8 @@ impl Fds {
     }
 
     /// Whether what `fd` stands for may not be changed, when it is remote.
-    pub(crate) fn is_read_only(&self, fd: i32) -> bool {
+    #[must_use]
+    pub fn is_read_only(&self, fd: i32) -> bool {
         self.value(fd) & (VIRTUAL | READ_ONLY) == VIRTUAL | READ_ONLY
     }
 

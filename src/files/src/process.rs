@@ -180,6 +180,7 @@ impl Process {
 
     /// The calling thread is about to make a child that shares our memory.
     pub fn invite(&self) {
+        self.share_files();
         self.fds.guests.invite(self.cwd());
     }
 

@@ -144,8 +144,8 @@ pub(crate) unsafe fn pread_chk(
 pub(crate) unsafe fn posix_fallocate(fd: c_int, offset: off_t, len: off_t) -> c_int {
     let real = crate::real::real!(posix_fallocate(c_int, off_t, off_t) -> c_int);
     let args = raw::pad([fd as usize, 0, offset as usize, len as usize]);
-    // SAFETY: the program's own arguments.
     let ours = match PROCESS.remotes.met() {
+        // SAFETY: the program's own arguments.
         true => unsafe { door::ours(libc::SYS_fallocate, args) },
         false => None,
     };

@@ -107,7 +107,7 @@ unsafe extern "C" fn start(argc: c_int, argv: *const *const c_char, env: *const 
     }
     say_hello(patched, symbols);
     // SAFETY: the handlers are ours and stay loaded.
-    unsafe { libc::pthread_atfork(None, None, Some(forked)) };
+    unsafe { libc::pthread_atfork(Some(forking), None, Some(forked)) };
 }
 
 fn say_hello(patched: bool, symbols: bool) {
@@ -166,6 +166,10 @@ fn join(inherited: &Inherited<'_>, env: &Environment) -> Result<()> {
         crate::handover::take(view, inherited)?;
     }
     Ok(())
+}
+
+unsafe extern "C" fn forking() {
+    PROCESS.share_files();
 }
 
 unsafe extern "C" fn forked() {

@@ -54,10 +54,6 @@ pub struct File {
     pub(super) ahead: Slot<super::io::Ahead>,
     /// Where a sequential reader will go on.
     pub(super) next: AtomicU64,
-    /// Owner of its flock(2): the same in every process that has the file.
-    pub(super) owner: u64,
-    /// It holds locks of its own, not of the process.
-    pub(super) locked: AtomicBool,
 }
 
 /// Where reading and writing go on. A private one is a number here; one that
@@ -88,8 +84,6 @@ impl File {
             offset: Offset { shared: AtomicBool::new(false), at: AtomicU64::new(0) },
             ahead: Slot::new(),
             next: AtomicU64::new(0),
-            owner: 0,
-            locked: AtomicBool::new(false),
         };
         // The position in a listing is the placeholder's from the beginning.
         *file.offset.shared.get_mut() = kind == Kind::Directory;
@@ -224,6 +218,17 @@ impl File {
             return Err(Errno::ESTALE);
         }
         Ok(opened)
+    }
+
+    /// From now on other processes may share the offset: it is where they find
+    /// it. `fd` is any descriptor of the file.
+    pub(super) fn share_offset(&self, fd: i32) {
+        if !self.offset.shared.load(Ordering::Acquire) {
+            let at = self.offset.at.load(Ordering::Acquire);
+            if Kernel.lseek(fd, at as i64, libc::SEEK_SET).is_ok() {
+                self.offset.shared.store(true, Ordering::Release);
+            }
+        }
     }
 
     /// May be read or written through descriptors of this access mode.

@@ -62,7 +62,7 @@ impl View<'_> {
         if at > LIMIT {
             return Err(Errno::EINVAL);
         }
-        let (served, ended) = self.from_ahead(file, buf, at);
+        let (served, ended) = self.read_ahead_of(file, buf, at);
         if served == buf.len() || ended {
             return Ok(served);
         }
@@ -268,17 +268,6 @@ impl View<'_> {
         self.move_to(fd, file, size)
     }
 
-    /// From now on other processes may share the offset: it is where they find
-    /// it. `fd` is any descriptor of the file.
-    pub(super) fn share_offset(self, fd: i32, file: &File) {
-        if !file.offset.shared.load(Ordering::Acquire) {
-            let at = file.offset.at.load(Ordering::Acquire);
-            if Kernel.lseek(fd, at as i64, libc::SEEK_SET).is_ok() {
-                file.offset.shared.store(true, Ordering::Release);
-            }
-        }
-    }
-
     /// How long the file is.
     ///
     /// # Errors
@@ -379,7 +368,7 @@ impl View<'_> {
     /// Serves what is there: bytes, and whether the file is known to end
     /// behind them. That nothing is there is said once: whoever asks again
     /// waits for more.
-    fn from_ahead(self, file: &File, buf: &mut [u8], at: u64) -> (usize, bool) {
+    fn read_ahead_of(self, file: &File, buf: &mut [u8], at: u64) -> (usize, bool) {
         let Some(mut ahead) = file.ahead.take() else { return (0, false) };
         if !self.holds(&ahead) {
             return (0, false);
@@ -421,7 +410,7 @@ impl View<'_> {
     /// read from one end to the other.
     fn beyond(self, file: &File, buf: &mut [u8], at: u64) -> Result<usize> {
         let sequential = at > 0 && file.next.load(Ordering::Relaxed) == at;
-        let want = (buf.len() * 4).max(32 << 10).min(AHEAD_MAX);
+        let want = (buf.len() * 4).clamp(32 << 10, AHEAD_MAX);
         if !sequential || buf.len() * 2 > AHEAD_MAX || !self.has_length(file) {
             let n = self.fetch(file, buf, at)?;
             file.next.store(at + n as u64, Ordering::Relaxed);

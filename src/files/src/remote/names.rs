@@ -231,49 +231,8 @@ impl View<'_> {
             let (dir, name) = way.parent().ok_or(busy)?;
             way.client().unlink_at(dir, name, is_dir)
         })?;
-        self.removed(place);
+        self.process.remotes.files.removed(place.id, &place.from_root()?);
         Ok(())
-    }
-
-    /// The open files of this process learn that their name is gone.
-    fn removed(self, place: &Place<'_>) {
-        let Ok(path) = place.from_root() else { return };
-        for file in self.process.remotes.files.all() {
-            if file.server() == place.id && file.last_path() == path {
-                file.remove();
-            }
-        }
-    }
-
-    /// They learn that it, or a directory above it, has become another. What
-    /// had the new name before has none any more.
-    fn moved(self, old: &Place<'_>, new: &Place<'_>) {
-        let (Ok(old_path), Ok(new_path)) = (old.from_root(), new.from_root()) else { return };
-        if old_path == new_path {
-            return;
-        }
-        self.removed(new);
-        let moved = |path: &[u8]| {
-            let rest = path.strip_prefix(&old_path[..])?;
-            let below = rest.is_empty() || rest.first() == Some(&b'/');
-            below.then(|| [&new_path, rest].concat())
-        };
-        for file in self.process.remotes.files.all().filter(|file| file.server() == old.id) {
-            if let Some(path) = moved(&file.last_path()).filter(|_| !file.is_removed()) {
-                file.renamed(path);
-            }
-        }
-        let Some(cwd) = self.process.remote_cwd() else { return };
-        let Some(place) = Place::of(cwd.as_bytes()).filter(|cwd| cwd.id == old.id) else { return };
-        let path = place.from_root().ok().and_then(|path| moved(&path));
-        let host = path.and_then(|path| {
-            let mut host = Name::from(&remote::name(old.id)).ok()?;
-            host.join(&path).ok()?;
-            Some(host)
-        });
-        if let Some(host) = host {
-            let _ = self.process.set_remote_cwd(host);
-        }
     }
 
     /// renameat2(2). No dialect has its flags.
@@ -307,8 +266,26 @@ impl View<'_> {
             same_connection(from, &to)?;
             from.client().rename_at(olddir, oldname, newdir, newname)
         })?;
-        self.moved(old, new);
-        Ok(())
+        let (from, to) = (old.from_root()?, new.from_root()?);
+        self.process.remotes.files.renamed(old.id, &from, &to);
+        self.cwd_renamed(old.id, &from, &to)
+    }
+
+    /// The working directory follows its name.
+    fn cwd_renamed(self, server: u32, from: &[u8], to: &[u8]) -> Result<()> {
+        let Some(cwd) = self.process.remote_cwd() else { return Ok(()) };
+        let Some(place) = Place::of(cwd.as_bytes()).filter(|cwd| cwd.id == server) else {
+            return Ok(());
+        };
+        let path = place.from_root()?;
+        let Some(rest) = path.strip_prefix(from).filter(|rest| matches!(rest, [] | [b'/', ..]))
+        else {
+            return Ok(());
+        };
+        let mut host = Name::from(&remote::name(server))?;
+        host.join(to)?;
+        host.push(rest)?;
+        self.process.set_remote_cwd(host)
     }
 
     /// linkat(2), not following.
