@@ -167,7 +167,7 @@ impl View<'_> {
 
     /// The attributes of a place, when it is an entry of a directory that was
     /// just listed. `None`: it is to be asked for by itself.
-    pub(super) fn from_listing(self, place: &Place<'_>) -> Result<Option<Meta>> {
+    pub(super) fn listing_says(self, place: &Place<'_>) -> Result<Option<Meta>> {
         let whole = match place.dir {
             Some(_) if place.is_open() => return Ok(None),
             _ => place.from_root()?,

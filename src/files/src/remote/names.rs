@@ -46,7 +46,7 @@ impl View<'_> {
     /// # Errors
     /// ELOOP for a link on the way; ENOENT, ENOTDIR, EACCES, EIO.
     pub fn remote_stat(self, place: &Place<'_>) -> Result<Meta> {
-        let meta = match self.from_listing(place)? {
+        let meta = match self.listing_says(place)? {
             Some(meta) => meta,
             None => self.on(place, |way| {
                 way.client().getattr_at(way.route()).map(|attr| Meta::new(way.conn(), attr))
