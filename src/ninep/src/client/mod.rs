@@ -37,17 +37,20 @@
 mod at;
 mod behind;
 mod io;
+mod locks;
 mod many;
 mod old;
 mod ops;
 mod start;
 mod state;
 pub mod window;
+mod xattrs;
 
 pub use at::Route;
 pub use io::Pending;
+pub use locks::{Lock, LockStatus};
 pub use old::flags;
-pub use ops::{DirEntry, HANDOFF_ANAME, HANDOFF_XATTR, Lock, LockStatus, Opened};
+pub use ops::{DirEntry, HANDOFF_ANAME, HANDOFF_XATTR, Opened};
 pub use state::State;
 
 use crate::dialect::Agreed;
