@@ -21,10 +21,9 @@ pub struct Open {
 
 impl Drop for File {
     fn drop(&mut self) {
-        if let (Some(mut reader), Some(open)) = (self.reader.take(), self.known()) {
-            if !open.conn.is_dead() {
-                reader.forget(&open);
-            }
+        let open = self.known().filter(|open| !open.conn.is_dead());
+        if let (Some(mut reader), Some(open)) = (self.reader.take(), open) {
+            reader.forget(&open);
         }
     }
 }
