@@ -196,7 +196,7 @@ impl View<'_> {
     }
 
     fn fetch_listed(self, names: &mut Names, n: usize, now: u64) -> Result<Option<Meta>> {
-        let changes = self.process.remotes.changes();
+        let changes = self.process.remotes.all_changes();
         let known = names.take(n, changes, now);
         names.next = n + 1;
         if known.is_some() {
