@@ -5,7 +5,11 @@
 //! - [`conn`]: the connections, one for each server and process.
 //! - [`names`]: the calls that take a name.
 //! - [`attrs`]: attributes as those calls tell them.
+//! - [`file`]: an open file.
 //! - [`files`]: open files, by their descriptors.
+//! - [`handed`]: open files on their way into children and next programs.
+//! - [`io`]: reading and writing them.
+//! - [`kept`]: descriptors that are ours and not the program's.
 //!
 //! A remote file has a host name that no host can have
 //! ([`privns_namespace::remote`]), so that all that stands above this (the
@@ -17,20 +21,24 @@
 
 pub mod attrs;
 pub mod conn;
+pub mod file;
 pub mod files;
+pub mod handed;
+pub mod io;
+pub mod kept;
 pub mod names;
 pub mod place;
 
 use crate::process::View;
+use alloc::vec::Vec;
 use conn::{Conn, Servers, Settings};
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use files::Files;
 use place::{Place, Way};
 use privns_abi::{Errno, Result};
-use privns_host::Kernel;
+use privns_host::{Kernel, Slot};
 
 /// What a process has of remote files.
-#[derive(Default)]
 pub struct Remotes {
     met: AtomicBool,
     /// The mask of umask(2) plus one; 0: not looked at yet.
@@ -38,7 +46,16 @@ pub struct Remotes {
     servers: Servers,
     /// The open files.
     pub files: Files,
+    /// What the child of the fork under way is to have.
+    handed: Slot<Vec<handed::Handed>>,
+    /// Writes of this process, counted by file, several to a count.
+    changes: [AtomicU64; COUNTS],
+    /// Children made, any of which may write.
+    children: AtomicU64,
 }
+
+/// Counts of writes.
+const COUNTS: usize = 64;
 
 impl Remotes {
     /// None yet.
@@ -49,6 +66,9 @@ impl Remotes {
             mask: AtomicU32::new(0),
             servers: Servers::new(),
             files: Files::new(),
+            handed: Slot::new(),
+            changes: [const { AtomicU64::new(0) }; COUNTS],
+            children: AtomicU64::new(0),
         }
     }
 
@@ -70,13 +90,42 @@ impl Remotes {
         if self.met() {
             privns_host::signals::forked();
             self.servers.forked();
+            self.files.forked();
         }
+    }
+
+    /// A child was made: any file may differ from what was read ahead of it.
+    #[inline]
+    pub fn change(&self) {
+        self.children.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn count_of(&self, file: &file::File) -> &AtomicU64 {
+        let mixed = file.identity().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        &self.changes[(mixed >> 32) as usize % COUNTS]
+    }
+
+    /// The file was written: it differs from what was read ahead of it.
+    fn changed(&self, file: &file::File) {
+        self.count_of(file).fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Another number when the file may have changed since.
+    fn changes(&self, file: &file::File) -> u64 {
+        let written = self.count_of(file).load(Ordering::Acquire);
+        written.wrapping_add(self.children.load(Ordering::Acquire))
     }
 
     /// The process has set its file mode creation mask. A child that shares
     /// our memory has one of its own.
     pub fn set_mask(&self, mask: u32) {
         self.mask.store((mask & 0o777) + 1, Ordering::Relaxed);
+    }
+}
+
+impl Default for Remotes {
+    fn default() -> Self {
+        Remotes::new()
     }
 }
 
@@ -102,7 +151,7 @@ impl View<'_> {
         for again in [true, false] {
             let way = Way::new(self, place)?;
             match act(&way) {
-                Err(Errno::EIO) if again && way.conn().client.is_dead() => {}
+                Err(Errno::EIO) if again && way.conn().is_dead() => {}
                 done => return done,
             }
         }
