@@ -212,6 +212,14 @@ impl Kernel {
         Ok(fd)
     }
 
+    /// Whether a descriptor is one of those, opened anew or not.
+    #[must_use]
+    pub fn is_placeholder(self, fd: i32) -> bool {
+        let wanted = libc::F_SEAL_WRITE | libc::F_SEAL_GROW;
+        let sealed = self.seals(fd).is_ok_and(|seals| seals & wanted == wanted);
+        sealed && self.extent(fd).is_ok_and(|extent| extent.size == 0)
+    }
+
     /// Status flags and access mode of an open file (F_GETFL).
     ///
     /// # Errors
