@@ -276,7 +276,8 @@ fn p10_rules_for_jobs_that_run() {
     let site = with("/tmp $T/i/ family\n/dev/shm $T/i/shm. family\n");
     let script =
         "until test -e /tmp/fixed; do sleep .05; done; cat /tmp/fixed; stat -c %a /dev/shm";
-    let member = site.inside(&["--dir", "/new"], &format!("touch $T/ready; {script} >$T/said"));
+    let member =
+        site.inside(&["--dir", "/new"], &format!("touch $T/ready; {{ {script}; }} >$T/said"));
     let member = start(&site, member, "ready");
     let before = site.ns().args(["--family", site.family()]).run().ok();
     let generation = || {
