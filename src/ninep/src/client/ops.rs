@@ -556,6 +556,11 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         self.drop_fid(fid.0);
     }
 
+    /// Forgets a fid, for whoever is dropping what held it.
+    pub fn release(&self, fid: &Fid) {
+        self.drop_fid(fid.0);
+    }
+
     /// A token for the very same open file, for another connection to attach
     /// to with [`HANDOFF_ANAME`] before it. Only servers of ours have them.
     ///
