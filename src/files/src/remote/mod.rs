@@ -9,6 +9,8 @@
 //! - [`files`]: open files, by their descriptors.
 //! - [`handed`]: open files on their way into children and next programs.
 //! - [`io`]: reading and writing them.
+//! - [`locks`]: locking them.
+//! - [`maps`]: mapping them.
 //! - [`kept`]: descriptors that are ours and not the program's.
 //!
 //! A remote file has a host name that no host can have
@@ -26,6 +28,8 @@ pub mod files;
 pub mod handed;
 pub mod io;
 pub mod kept;
+pub mod locks;
+pub mod maps;
 pub mod names;
 pub mod place;
 
@@ -46,6 +50,9 @@ pub struct Remotes {
     servers: Servers,
     /// The open files.
     pub files: Files,
+    /// Those of them that are mapped and shared.
+    pub maps: maps::Maps,
+    locks: locks::Locks,
     /// What the child of the fork under way is to have.
     handed: Slot<Vec<handed::Handed>>,
     /// Writes of this process, counted by file, several to a count.
@@ -66,6 +73,8 @@ impl Remotes {
             mask: AtomicU32::new(0),
             servers: Servers::new(),
             files: Files::new(),
+            maps: maps::Maps::new(),
+            locks: locks::Locks::new(),
             handed: Slot::new(),
             changes: [const { AtomicU64::new(0) }; COUNTS],
             children: AtomicU64::new(0),
@@ -91,6 +100,7 @@ impl Remotes {
             privns_host::signals::forked();
             self.servers.forked();
             self.files.forked();
+            self.locks.forked();
         }
     }
 
