@@ -202,11 +202,11 @@ impl View<'_> {
         } else {
             Kernel.flock(fd, libc::LOCK_SH)?;
         }
-        Kernel.record_lock(fd, libc::F_WRLCK.into(), Owner::Description)?;
+        Kernel.record_lock(fd, libc::F_WRLCK, Owner::Description)?;
         let size = self.size(file)?;
         let there = Kernel.extent(fd)?.size;
         let filled = self.fill(file, fd, there, size, 0);
-        Kernel.record_lock(fd, libc::F_UNLCK.into(), Owner::Description)?;
+        Kernel.record_lock(fd, libc::F_UNLCK, Owner::Description)?;
         Kernel.flock(fd, libc::LOCK_SH)?;
         filled
     }

@@ -3,6 +3,9 @@
 //!
 //! - [`place`]: where a remote file is.
 //! - [`conn`]: the connections, one for each server and process.
+//! - [`router`]: what namespace work asks of either kernel.
+//! - [`dirs`]: directories as they are listed.
+//! - `listed`: attributes of what has just been listed.
 //! - [`names`]: the calls that take a name.
 //! - [`attrs`]: attributes as those calls tell them.
 //! - [`file`]: an open file.
@@ -23,15 +26,18 @@
 
 pub mod attrs;
 pub mod conn;
+pub mod dirs;
 pub mod file;
 pub mod files;
 pub mod handed;
 pub mod io;
 pub mod kept;
+mod listed;
 pub mod locks;
 pub mod maps;
 pub mod names;
 pub mod place;
+pub mod router;
 
 use crate::process::View;
 use alloc::vec::Vec;
@@ -53,12 +59,16 @@ pub struct Remotes {
     /// Those of them that are mapped and shared.
     pub maps: maps::Maps,
     locks: locks::Locks,
+    chunks: dirs::Chunks,
+    listed: listed::Listed,
     /// What the child of the fork under way is to have.
     handed: Slot<Vec<handed::Handed>>,
     /// Writes of this process, counted by file, several to a count.
     changes: [AtomicU64; COUNTS],
     /// Children made, any of which may write.
     children: AtomicU64,
+    /// Changes of names and attributes.
+    names: AtomicU64,
 }
 
 /// Counts of writes.
@@ -75,9 +85,12 @@ impl Remotes {
             files: Files::new(),
             maps: maps::Maps::new(),
             locks: locks::Locks::new(),
+            chunks: dirs::Chunks::new(),
+            listed: listed::Listed::new(),
             handed: Slot::new(),
             changes: [const { AtomicU64::new(0) }; COUNTS],
             children: AtomicU64::new(0),
+            names: AtomicU64::new(0),
         }
     }
 
@@ -101,6 +114,7 @@ impl Remotes {
             self.servers.forked();
             self.files.forked();
             self.locks.forked();
+            self.listed.forked();
         }
     }
 
@@ -124,6 +138,13 @@ impl Remotes {
     fn changes(&self, file: &file::File) -> u64 {
         let written = self.count_of(file).load(Ordering::Acquire);
         written.wrapping_add(self.children.load(Ordering::Acquire))
+    }
+
+    /// Another number when anything may have changed since: names, attributes
+    /// or contents.
+    fn all_changes(&self) -> u64 {
+        let counts = self.changes.iter().chain([&self.children, &self.names]);
+        counts.fold(0, |sum, count| sum.wrapping_add(count.load(Ordering::Acquire)))
     }
 
     /// The process has set its file mode creation mask. A child that shares
@@ -158,6 +179,8 @@ impl View<'_> {
     /// Does something about a place. A connection that turns out to be dead is
     /// made again, once: what is done must be what can be done twice.
     fn on<R>(self, place: &Place<'_>, act: impl Fn(&Way<'_>) -> Result<R>) -> Result<R> {
+        let path = by_path(place)?;
+        let place = &path.as_ref().map_or(*place, |path| place.on_path(path));
         for again in [true, false] {
             let way = Way::new(self, place)?;
             match act(&way) {
@@ -171,11 +194,15 @@ impl View<'_> {
     /// The same for what may be done once only: a connection is looked at
     /// before it is used.
     fn once<R>(self, place: &Place<'_>, act: impl Fn(&Way<'_>) -> Result<R>) -> Result<R> {
+        let path = by_path(place)?;
+        let place = &path.as_ref().map_or(*place, |path| place.on_path(path));
         let mut way = Way::new(self, place)?;
         if way.conn().client.is_gone() {
             way = Way::new(self, place)?;
         }
-        act(&way)
+        let done = act(&way);
+        self.process.remotes.names.fetch_add(1, Ordering::AcqRel);
+        done
     }
 
     /// The file mode creation mask.
@@ -195,4 +222,12 @@ impl View<'_> {
         }
         mask
     }
+}
+
+/// The name of the open directory that a place is relative to, where its server
+/// lets nobody walk from what is open (walk(5)): only ours are known to.
+fn by_path(place: &Place<'_>) -> Result<Option<Vec<u8>>> {
+    let Some(dir) = place.dir.filter(|_| !place.is_open()) else { return Ok(None) };
+    let walks = dir.known().is_some_and(|open| open.conn.client.agreed().ours);
+    if walks || dir.kind() == file::Kind::Path { Ok(None) } else { dir.path().map(Some) }
 }
