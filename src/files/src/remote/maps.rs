@@ -2,7 +2,7 @@
 //!
 //! A private mapping is one of a file in memory that was filled with what the
 //! program maps, no more. A shared one must be the same memory in every
-//! process of the family: it is a file in the family's directory, one for each
+//! process of the family: it is a file of the family's in /dev/shm, one for each
 //! remote file, that all of them map. Whoever finds it unused fills it; what
 //! differs from what was last known is written back by each process that has
 //! it mapped for writing, at msync, munmap, close, fork, exec and exit.
@@ -47,6 +47,8 @@ pub struct Mapping {
     memory: i32,
     /// What was last known to be the server's.
     known: Vec<u8>,
+    /// A child may have it too.
+    forked: bool,
 }
 
 impl Drop for Mapping {
@@ -115,7 +117,7 @@ impl View<'_> {
     ///
     /// # Errors
     /// EACCES, EBADF, ENODEV as mmap(2); ENODEV too for a shared mapping where
-    /// the family has no directory for it.
+    /// there is no /dev/shm for it.
     pub fn mappable(
         self,
         file: &File,
@@ -174,33 +176,65 @@ impl View<'_> {
 
     /// The family's memory for a file, held as being in use.
     fn shared_memory(self, file: &File) -> Result<i32> {
-        let dir = self.family.read_table()?.skeleton;
-        if dir.is_empty() {
-            return Err(Errno::ENODEV);
-        }
-        let mut name = Name::from(&dir)?;
-        // Beside the directories that names lead to: those are numbers.
-        name.push(format!("/map-{}-{:x}", file.server(), file.identity()).as_bytes())?;
-        let flags = libc::O_RDWR | libc::O_CREAT | libc::O_CLOEXEC | libc::O_NOFOLLOW;
-        let open = |name: &mut Name| Kernel.openat(libc::AT_FDCWD, name.as_cstr()?, flags, 0o600);
-        let fd = open(&mut name).or_else(|error| {
-            // Nothing was needed of the directory before.
-            Kernel.mkdir(Name::from(&dir)?.as_cstr()?, 0o700).map_err(|_| error)?;
-            open(&mut name)
-        });
-        let fd = fd.map_err(|_| Errno::ENODEV)?;
-        self.hold(file, fd).inspect_err(|_| {
-            let _ = Kernel.close(fd);
-        })?;
-        Ok(fd)
+        let dir = self.maps_dir().map_err(|_| Errno::ENODEV)?;
+        let made = self.memory_in(dir, file);
+        let _ = Kernel.close(dir);
+        made
     }
 
-    fn hold(self, file: &File, fd: i32) -> Result<()> {
+    fn memory_in(self, dir: i32, file: &File) -> Result<i32> {
+        let mut name = self.memory_name(file)?;
+        let flags = libc::O_RDWR | libc::O_CREAT | libc::O_CLOEXEC | libc::O_NOFOLLOW;
+        loop {
+            let fd = Kernel.openat(dir, name.as_cstr()?, flags, 0o600);
+            let fd = fd.map_err(|_| Errno::ENODEV)?;
+            // Whoever used it last may have removed it while we waited.
+            match self.hold(file, fd) {
+                Ok(true) => return Ok(fd),
+                Ok(false) => {
+                    let _ = Kernel.close(fd);
+                }
+                Err(error) => {
+                    let _ = Kernel.close(fd);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn memory_name(self, file: &File) -> Result<Name> {
+        let (family, server, identity) = (self.family.id(), file.server(), file.identity());
+        Name::from(format!("map-{family:016x}-{server}-{identity:x}").as_bytes())
+    }
+
+    /// The directory for that: the user's own, in memory.
+    fn maps_dir(self) -> Result<i32> {
+        let uid = Kernel.geteuid();
+        let mut name = Name::from(format!("/dev/shm/privns-{uid}").as_bytes())?;
+        let name = name.as_cstr()?;
+        let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+        let open = || Kernel.openat(libc::AT_FDCWD, name, flags, 0);
+        let dir = open().or_else(|_| {
+            let _ = Kernel.mkdir(name, 0o711);
+            open()
+        })?;
+        if Kernel.fstat(dir)?.uid == uid {
+            return Ok(dir);
+        }
+        let _ = Kernel.close(dir);
+        Err(Errno::EPERM)
+    }
+
+    /// False: the file has lost its name.
+    fn hold(self, file: &File, fd: i32) -> Result<bool> {
         if Kernel.flock(fd, libc::LOCK_EX | libc::LOCK_NB).is_ok() {
             // Nobody has it mapped: what is in it is of yesterday.
             Kernel.ftruncate(fd, 0)?;
         } else {
             Kernel.flock(fd, libc::LOCK_SH)?;
+        }
+        if Kernel.fstat(fd)?.links == 0 {
+            return Ok(false);
         }
         Kernel.record_lock(fd, libc::F_WRLCK, Owner::Description)?;
         let size = self.size(file)?;
@@ -208,7 +242,19 @@ impl View<'_> {
         let filled = self.fill(file, fd, there, size, 0);
         Kernel.record_lock(fd, libc::F_UNLCK, Owner::Description)?;
         Kernel.flock(fd, libc::LOCK_SH)?;
-        filled
+        filled.map(|()| true)
+    }
+
+    /// A mapping is over. Whoever was the last that used its memory removes it;
+    /// a process that has forked does not know.
+    fn unused(self, mapping: &Mapping) {
+        let last =
+            !mapping.forked && Kernel.flock(mapping.memory, libc::LOCK_EX | libc::LOCK_NB).is_ok();
+        let Some(dir) = last.then(|| self.maps_dir().ok()).flatten() else { return };
+        if let Ok(mut name) = self.memory_name(&mapping.file) {
+            let _ = name.as_cstr().and_then(|name| Kernel.unlinkat(dir, name));
+        }
+        let _ = Kernel.close(dir);
     }
 
     /// Notes a shared mapping, which the kernel has made.
@@ -221,7 +267,8 @@ impl View<'_> {
         maps.used.fetch_add(1, Ordering::Relaxed);
         let fd = privns_host::net::raised(memory.fd);
         super::kept::KEPT.add(fd);
-        maps.put(Box::new(Mapping { at, len, offset: memory.offset, file, memory: fd, known }))
+        let (offset, forked) = (memory.offset, false);
+        maps.put(Box::new(Mapping { at, len, offset, file, memory: fd, known, forked }))
     }
 
     /// What the family's memory has there, as far as the file goes.
@@ -287,7 +334,11 @@ impl View<'_> {
             }
             // One that is unmapped in part is written back from its memory as
             // before, all of it.
-            !(at <= mapping.at && mapping.at + mapping.len <= at.saturating_add(len))
+            let over = at <= mapping.at && mapping.at + mapping.len <= at.saturating_add(len);
+            if over {
+                self.unused(mapping);
+            }
+            !over
         });
     }
 
@@ -343,12 +394,23 @@ impl Mapping {
 }
 
 impl Process {
-    /// Writes back all that is mapped: before fork, exec and exit.
+    /// Writes back all that is mapped: before fork and exec.
     pub fn flush_maps(&self) {
         let Some(view) = self.view().filter(|_| self.remotes.maps.any()) else { return };
         self.remotes.maps.each(|mapping| {
             let _ = view.write_back(mapping);
+            mapping.forked = true;
             true
+        });
+    }
+
+    /// The same at exit.
+    pub fn end_maps(&self) {
+        let Some(view) = self.view().filter(|_| self.remotes.maps.any()) else { return };
+        self.remotes.maps.each(|mapping| {
+            let _ = view.write_back(mapping);
+            view.unused(mapping);
+            false
         });
     }
 }
