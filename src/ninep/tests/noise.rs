@@ -82,7 +82,7 @@ fn say(numbers: &mut Numbers, dialect: Dialect, out: &mut Vec<u8>) {
             frame.extend((len as u32 + 7).to_le_bytes());
             frame.push(TYPES[numbers.next() as usize % TYPES.len()]);
             frame.extend(tag.to_le_bytes());
-            let count = if numbers.next() % 3 == 0 {
+            let count = if numbers.next().is_multiple_of(3) {
                 numbers.next() as u32
             } else {
                 len as u32 - 4.min(len as u32)
@@ -92,7 +92,7 @@ fn say(numbers: &mut Numbers, dialect: Dialect, out: &mut Vec<u8>) {
             frame.truncate(len + 7);
         }
     }
-    if numbers.next() % 16 == 0 {
+    if numbers.next().is_multiple_of(16) {
         let at = numbers.next() as usize % frame.len();
         frame[at] ^= 1 << (numbers.next() % 8);
     }
