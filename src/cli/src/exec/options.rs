@@ -284,6 +284,11 @@ static OPTIONS: &[Opt<Request>] = &[
         r.argv0 = v.into_iter().next();
         Ok(())
     }),
+    option("inside", &[DIR, FILE], "", "", |r, v| {
+        let [dir, file] = two(v);
+        r.inside = Some((dir, file));
+        Ok(())
+    }),
     option("by-hand", &[], "", "", |r, _| {
         r.by_hand = true;
         Ok(())
