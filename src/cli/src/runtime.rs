@@ -267,8 +267,9 @@ pub fn is_lived_in(name: &[u8]) -> bool {
         Ok(family) => {
             // A keeper that has only just been forked still has what its family
             // has, which may have ended by now.
-            let keeper = family.keeper() as i32;
-            family.has_members().unwrap_or(true) && members(id).any(|(pid, _)| pid != keeper)
+            let known = [family.keeper() as i32, Kernel.getpid()];
+            family.has_members().unwrap_or(true)
+                && members(id).any(|(pid, _)| !known.contains(&pid))
         }
         Err(_) => runtime.entry(id).is_ok_and(|e| tree::read_link(&e, b"table").is_err()),
     })
