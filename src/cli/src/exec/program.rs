@@ -98,14 +98,14 @@ impl View<'_> {
         arguments[0] = argv0.unwrap_or(program).to_vec();
         let here = self.locate(b".").map(|here| remote::is_remote(here.host.as_bytes()));
         if here == Ok(true) {
-            return self.from_inside(found, arguments, self.cwd);
+            return self.run_inside(found, arguments, self.cwd);
         }
         let own = found.clone();
         let shell = self.shell(&found.name, &argv[1..])?;
         let script = path::file_name(&found.name).to_vec();
         let followed = self.follow(program, found, arguments.clone())?;
         if remote::is_remote(&followed.file.host) {
-            return self.from_inside(own, arguments, b"");
+            return self.run_inside(own, arguments, b"");
         }
         if let (true, Some(why)) = (strict, followed.unserved) {
             let failure = Failure::new(shown(program), format!("{} ({why})", Errno::EACCES));
@@ -126,7 +126,7 @@ impl View<'_> {
 
     /// A program, or a working directory, that the kernel does not have: it is
     /// run from inside, where the library has it.
-    fn from_inside(
+    fn run_inside(
         &self,
         file: File,
         arguments: Vec<Vec<u8>>,
