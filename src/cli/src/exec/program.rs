@@ -126,12 +126,7 @@ impl View<'_> {
 
     /// A program, or a working directory, that the kernel does not have: it is
     /// run from inside, where the library has it.
-    fn run_inside(
-        &self,
-        file: File,
-        arguments: Vec<Vec<u8>>,
-        cwd: &[u8],
-    ) -> Result<Command, Stop> {
+    fn run_inside(&self, file: File, arguments: Vec<Vec<u8>>, cwd: &[u8]) -> Result<Command, Stop> {
         let words = [&b"ns-exec"[..], b"--inside", cwd, &file.name];
         let argv = words.into_iter().map(<[u8]>::to_vec).chain(arguments).collect();
         let (path, argv) = (c"/proc/self/exe".to_owned(), cstrings(argv)?);
