@@ -176,6 +176,9 @@ impl Process {
         self.counts.clear();
         self.remotes.forked();
         self.dirs.clear(&self.marks);
+        if self.remotes.met() {
+            self.claim_handed();
+        }
     }
 
     /// The calling thread is about to make a child that shares our memory.

@@ -234,10 +234,13 @@ unsafe fn old(number: c_long, args: [usize; 6]) -> c_long {
 
 /// A child with a memory of its own, which runs no handler of pthread_atfork.
 unsafe fn forks(number: c_long, args: [usize; 6]) -> c_long {
+    PROCESS.forking();
     // SAFETY: the program's own call.
     let done = unsafe { raw::syscall(number, args) };
     if done == Ok(0) {
         PROCESS.forked();
+    } else {
+        PROCESS.fork_ended();
     }
     done.size() as c_long
 }

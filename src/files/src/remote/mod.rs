@@ -7,6 +7,7 @@
 //! - [`attrs`]: attributes as those calls tell them.
 //! - [`file`]: an open file.
 //! - [`files`]: open files, by their descriptors.
+//! - [`handed`]: open files on their way into children and next programs.
 //! - [`io`]: reading and writing them.
 //! - [`kept`]: descriptors that are ours and not the program's.
 //!
@@ -22,21 +23,22 @@ pub mod attrs;
 pub mod conn;
 pub mod file;
 pub mod files;
+pub mod handed;
 pub mod io;
 pub mod kept;
 pub mod names;
 pub mod place;
 
 use crate::process::View;
+use alloc::vec::Vec;
 use conn::{Conn, Servers, Settings};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use files::Files;
 use place::{Place, Way};
 use privns_abi::{Errno, Result};
-use privns_host::Kernel;
+use privns_host::{Kernel, Slot};
 
 /// What a process has of remote files.
-#[derive(Default)]
 pub struct Remotes {
     met: AtomicBool,
     /// The mask of umask(2) plus one; 0: not looked at yet.
@@ -44,9 +46,16 @@ pub struct Remotes {
     servers: Servers,
     /// The open files.
     pub files: Files,
-    /// What this process has done that files may differ after.
-    changes: AtomicU64,
+    /// What the child of the fork under way is to have.
+    handed: Slot<Vec<handed::Handed>>,
+    /// Writes of this process, counted by file, several to a count.
+    changes: [AtomicU64; COUNTS],
+    /// Children made, any of which may write.
+    children: AtomicU64,
 }
+
+/// Counts of writes.
+const COUNTS: usize = 64;
 
 impl Remotes {
     /// None yet.
@@ -57,7 +66,9 @@ impl Remotes {
             mask: AtomicU32::new(0),
             servers: Servers::new(),
             files: Files::new(),
-            changes: AtomicU64::new(0),
+            handed: Slot::new(),
+            changes: [const { AtomicU64::new(0) }; COUNTS],
+            children: AtomicU64::new(0),
         }
     }
 
@@ -83,21 +94,38 @@ impl Remotes {
         }
     }
 
-    /// Files may differ from what was read ahead of them: something was
-    /// written, or a child was made that may write.
+    /// A child was made: any file may differ from what was read ahead of it.
     #[inline]
     pub fn change(&self) {
-        self.changes.fetch_add(1, Ordering::AcqRel);
+        self.children.fetch_add(1, Ordering::AcqRel);
     }
 
-    fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Acquire)
+    fn count_of(&self, file: &file::File) -> &AtomicU64 {
+        let mixed = file.identity().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        &self.changes[(mixed >> 32) as usize % COUNTS]
+    }
+
+    /// The file was written: it differs from what was read ahead of it.
+    fn changed(&self, file: &file::File) {
+        self.count_of(file).fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Another number when the file may have changed since.
+    fn changes(&self, file: &file::File) -> u64 {
+        let written = self.count_of(file).load(Ordering::Acquire);
+        written.wrapping_add(self.children.load(Ordering::Acquire))
     }
 
     /// The process has set its file mode creation mask. A child that shares
     /// our memory has one of its own.
     pub fn set_mask(&self, mask: u32) {
         self.mask.store((mask & 0o777) + 1, Ordering::Relaxed);
+    }
+}
+
+impl Default for Remotes {
+    fn default() -> Self {
+        Remotes::new()
     }
 }
 

@@ -36,6 +36,7 @@
 
 mod at;
 mod behind;
+mod handoff;
 mod io;
 mod locks;
 mod many;
