@@ -78,6 +78,7 @@ crate::row::rows! {
     // Making and removing names.
     Entry mkdir: names::mkdir(path: *const c_char, mode: mode_t) -> c_int;
     Entry mkdirat: names::mkdirat(dirfd: c_int, path: *const c_char, mode: mode_t) -> c_int;
+    Symbol umask: names::umask(mask: mode_t) -> mode_t;
     Symbol mknod: names::mknod(path: *const c_char, mode: mode_t, dev: dev_t) -> c_int;
     Entry mknodat: names::mknodat(dirfd: c_int, path: *const c_char, mode: mode_t, dev: dev_t) -> c_int;
     Symbol mkfifo: names::mkfifo(path: *const c_char, mode: mode_t) -> c_int;

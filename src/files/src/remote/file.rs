@@ -161,7 +161,8 @@ impl File {
     }
 
     /// The name that it was last known by.
-    pub(super) fn last_path(&self) -> Vec<u8> {
+    #[must_use]
+    pub fn last_path(&self) -> Vec<u8> {
         self.path.read().map(|path| path.clone()).unwrap_or_default()
     }
 
