@@ -261,6 +261,26 @@ impl Kernel {
         Ok(done)
     }
 
+    /// Writes all of `data` at an offset (pwrite(2)).
+    ///
+    /// # Errors
+    /// The kernel's; EIO when it writes nothing.
+    pub fn pwrite(self, fd: i32, mut data: &[u8], mut at: u64) -> Result<()> {
+        while !data.is_empty() {
+            // SAFETY: the kernel reads at most the buffer's length.
+            match unsafe { sys!(libc::SYS_pwrite64, fd, data.as_ptr(), data.len(), at) } {
+                Ok(0) => return Err(Errno::EIO),
+                Ok(n) => {
+                    data = data.get(n..).unwrap_or_default();
+                    at += n as u64;
+                }
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Soft limit on descriptor numbers (getrlimit(2), `RLIMIT_NOFILE`).
     ///
     /// # Errors

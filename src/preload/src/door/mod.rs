@@ -117,6 +117,7 @@ pub(crate) unsafe fn enter(nr: c_long, args: [usize; 6]) -> Result<usize> {
         // SAFETY: the caller's promise.
         return unsafe { raw::syscall(nr, args) };
     };
+    crate::jumps::ensure();
     // SAFETY: the caller's promise.
     match unsafe { files::serve(view, nr, args).or_else(|| serve(view, nr, args)) } {
         Some(done) => done,
