@@ -263,7 +263,15 @@ impl View<'_> {
             let (olddir, oldname) = from.parent().ok_or(Errno::EBUSY)?;
             let (newdir, newname) = to.parent().ok_or(Errno::EBUSY)?;
             same_connection(from, &to)?;
-            from.client().rename_at(olddir, oldname, newdir, newname)
+            match from.client().rename_at(olddir, oldname, newdir, newname) {
+                // What is wrong with the old name is said before the new one's.
+                Err(Errno::ENOENT)
+                    if from.client().getattr_at(olddir).is_ok_and(|dir| !dir.qid.is_dir()) =>
+                {
+                    Err(Errno::ENOTDIR)
+                }
+                done => done,
+            }
         })?;
         let (from, to) = (old.from_root()?, new.from_root()?);
         self.process.remotes.files.renamed(old.id, &from, &to);

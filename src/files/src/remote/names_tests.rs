@@ -7,6 +7,7 @@ use crate::process::Process;
 use privns_namespace::Table;
 use privns_namespace::family::Family;
 use privns_ninep::Dialect;
+use privns_ninep::client::window::Window;
 use privns_servers::auth::Auth;
 use privns_servers::dir::Dir;
 use privns_servers::serve::Listener;
@@ -64,8 +65,9 @@ impl World {
             dialect,
             timeout: Duration::from_secs(20),
             owner_me: false,
+            window: Window::new(0),
         };
-        process.remotes.servers.dial(&settings).unwrap();
+        process.remotes.servers.dial(&settings, || None).unwrap();
         World { root, process, server, _stop: stop }
     }
 
