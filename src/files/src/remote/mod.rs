@@ -175,7 +175,7 @@ impl View<'_> {
         }
         let table = self.table()?;
         let settings = Settings::of(table.index(), server).ok_or(Errno::ENODEV)?;
-        servers.dial(&settings)
+        servers.dial(&settings, || self.family.tally(server))
     }
 
     /// Does something about a place. A connection that turns out to be dead is
