@@ -254,7 +254,7 @@ impl Exec<'_> {
     /// The file behind the descriptor that we were called with.
     fn open_at_fd(&mut self) -> Result<Found> {
         if let Some(file) = self.view.process.file(self.named.dirfd) {
-            return self.copied(self.view.program(&file)?).and_then(|fd| look(fd));
+            return self.copied(self.view.program(&file)?).and_then(look);
         }
         self.to.as_given = true;
         self.to.seq = self.view.process.fds.seq(self.named.dirfd);
