@@ -151,7 +151,7 @@ impl View<'_> {
 
     /// Copies the file from `from` to `end` into a file of the host's, in which
     /// what stands at `base` comes first.
-    fn fill(self, file: &File, fd: i32, from: u64, end: u64, base: u64) -> Result<()> {
+    pub(super) fn fill(self, file: &File, fd: i32, from: u64, end: u64, base: u64) -> Result<()> {
         if from >= end {
             return Ok(());
         }

@@ -268,7 +268,7 @@ fn follows(nr: c_long, args: &[usize; 6]) -> bool {
 /// Runs `act` with the place that a name stands for, if that is remote. No name
 /// at all stands for the descriptor, and one of `/proc`'s links to an open file
 /// for that, when links are followed.
-unsafe fn with_place<R>(
+pub(crate) unsafe fn with_place<R>(
     view: View<'_>,
     dirfd: c_int,
     name: *const c_char,
