@@ -124,7 +124,8 @@ fn streams_by_entries_and_by_tables() {
     symbols.prints("to the file\nfrom a child\nagain\nthrough a pipe\ndone");
     // The first server comes to a process that lives.
     let line = format!("mount 'unix!{}' /late", server.socket.display());
-    let script = format!("ns {}; \"$TOOLS/stdio\" /late 2>&1; echo x >/late/x; cat /late/x", quoted(&line));
+    let script =
+        format!("ns {}; \"$TOOLS/stdio\" /late 2>&1; echo x >/late/x; cat /late/x", quoted(&line));
     let late = site.inside(&["--bind", "/etc", "/mnt"], &script).env("TOOLS", tools()).run();
     late.prints("to the file\nfrom a child\nagain\nthrough a pipe\ndone\nx");
 }
