@@ -77,6 +77,8 @@ pub struct File {
     pub(super) offset: Offset,
     /// What was read beyond what was asked for.
     pub(super) ahead: Slot<super::io::Ahead>,
+    /// Its attributes, told with the open.
+    pub(super) told: Slot<super::names::Told>,
     /// What reads ahead of a reader that goes from one end to the other.
     pub(super) reader: Slot<super::io::Reader>,
     /// What its description is called as an owner of locks: the same in every
@@ -142,6 +144,7 @@ impl File {
             open: Rcu::new(),
             offset: Offset { shared, at: AtomicU64::new(0) },
             ahead: Slot::new(),
+            told: Slot::new(),
             reader: Slot::new(),
             owner: 0,
             locked: AtomicBool::new(false),
