@@ -1,0 +1,68 @@
+//! Large reads. Their bytes go from the file to the socket, or through one
+//! piece of memory that is used again, and never through the buffer in which
+//! small replies are collected.
+
+use super::{Answer, OpenFile, Session};
+use crate::tree::Tree;
+use privns_abi::Result;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+/// Reads from this size on, bytes: below, two more calls cost more than a copy.
+pub(super) const LARGE: usize = 64 << 10;
+
+/// The bytes that follow an Rread.
+pub(crate) enum Payload<T: Tree> {
+    /// So many of this file, from an offset on.
+    File(Arc<OpenFile<T>>, u64, usize),
+    /// So many of the session's memory.
+    Memory(usize),
+}
+
+impl<T: Tree> OpenFile<T> {
+    /// What sendfile(2) can take the contents from.
+    pub(crate) fn descriptor<'f>(&'f self, tree: &'f T) -> Option<BorrowedFd<'f>> {
+        tree.descriptor(&self.file)
+    }
+}
+
+impl<T: Tree> Session<T> {
+    pub(super) fn read_much(
+        &mut self,
+        open: &Arc<OpenFile<T>>,
+        offset: u64,
+        want: usize,
+        a: &mut Answer<'_>,
+    ) -> Result<()> {
+        let tree = &self.common.tree;
+        let there =
+            tree.descriptor(&open.file).and_then(|_| tree.certain(&open.file, offset, want));
+        if let Some(n) = there.filter(|n| *n >= LARGE) {
+            a.announce(n);
+            self.payload = Some(Payload::File(open.clone(), offset, n));
+            return Ok(());
+        }
+        if self.scratch.len() < want {
+            self.scratch.resize(want, 0);
+        }
+        let n = tree.read(&open.file, offset, &mut self.scratch[..want])?.min(want);
+        a.announce(n);
+        self.payload = Some(Payload::Memory(n));
+        Ok(())
+    }
+
+    /// What has to be sent behind the reply that was made last, before the
+    /// next request is answered.
+    pub(crate) fn take_payload(&mut self) -> Option<Payload<T>> {
+        self.payload.take()
+    }
+
+    /// The memory of [`Payload::Memory`].
+    pub(crate) fn memory(&mut self) -> &mut Vec<u8> {
+        &mut self.scratch
+    }
+
+    pub(crate) fn tree(&self) -> &T {
+        &self.common.tree
+    }
+}
