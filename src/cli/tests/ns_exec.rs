@@ -54,8 +54,6 @@ fn what_is_not_built_says_so() {
         &["--mount-after", "unix!/s", "/x"],
         &["--tmpfs", "/x"],
         &["--poly", "/etc/passwd"],
-        &["--on", "ssh!h"],
-        &["--export"],
         &["--instance-fd", "3"],
     ] {
         refused(&place, args, &[args[0]]);

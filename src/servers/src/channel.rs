@@ -76,6 +76,9 @@ impl Channel<'_> {
                 None => [&out[sent..], more],
             };
             let done = match self {
+                Channel::Plain(_, output) if more.is_empty() => {
+                    rustix::io::write(*output, parts[0]).map_err(io::Error::from)
+                }
                 Channel::Plain(_, output) => {
                     let parts = parts.map(IoSlice::new);
                     rustix::io::writev(*output, &parts).map_err(io::Error::from)

@@ -2,7 +2,7 @@
 //! piece of memory that is used again, and never through the buffer in which
 //! small replies are collected.
 
-use super::{Answer, OpenFile, Session};
+use super::{Answer, Fid, OpenFile, Session, Use};
 use crate::tree::Tree;
 use privns_abi::Result;
 use std::os::fd::BorrowedFd;
@@ -10,6 +10,9 @@ use std::sync::Arc;
 
 /// Reads from this size on, bytes: below, two more calls cost more than a copy.
 pub(super) const LARGE: usize = 64 << 10;
+
+/// Fids that are looked at for a writer; with more, a copy costs less.
+const LOOKED_AT: usize = 256;
 
 /// The bytes that follow an Rread.
 pub(crate) enum Payload<T: Tree> {
@@ -45,10 +48,22 @@ impl<T: Tree> Session<T> {
         if self.scratch.len() < want {
             self.scratch.resize(want, 0);
         }
-        let n = tree.read(&open.file, offset, &mut self.scratch[..want])?.min(want);
+        let n = self.common.tree.read(&open.file, offset, &mut self.scratch[..want])?.min(want);
         a.announce(n);
         self.payload = Some(Payload::Memory(n));
         Ok(())
+    }
+
+    /// Pages of a file that sendfile(2) has taken show what is written to them
+    /// until they have been received. Somebody who writes to the file on this
+    /// connection would find later writes in earlier reads.
+    fn may_lend(&self, open: &OpenFile<T>) -> bool {
+        let writes = |fid: &Fid<T>| match &fid.use_ {
+            Use::Open(other) => other.how.writes() && other.qid.path == open.qid.path,
+            _ => false,
+        };
+        let few = self.fids.len() <= LOOKED_AT;
+        few && open.descriptor(&self.common.tree).is_some() && !self.fids.values().any(writes)
     }
 
     /// What has to be sent behind the reply that was made last, before the
