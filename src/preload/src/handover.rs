@@ -108,8 +108,9 @@ unsafe extern "C" fn look(
     1
 }
 
-/// What `PRIVNS` may hold; only a very long root does not fit.
-const LONGEST: usize = 1024;
+/// What `PRIVNS` may hold; only a very long root does not fit, and a remote
+/// working directory as long as any name beside another long name.
+const LONGEST: usize = 5120;
 
 /// A short text on the stack.
 struct Short {
@@ -160,6 +161,11 @@ fn ours(view: View<'_>, wanted: &Wanted<'_>, generation: u64) -> Result<Short> {
         let _ = write!(text, "{separator}d{cwd}");
         separator = ";";
     }
+    if let Some(name) = view.process.remote_cwd() {
+        let _ = write!(text, "{separator}w{}=", name.as_bytes().len());
+        text.push(name.as_bytes());
+        separator = ";";
+    }
     if wanted.exe != 0 {
         let _ = write!(text, "{separator}x{}", wanted.exe);
         separator = ";";
@@ -206,7 +212,7 @@ pub(crate) fn take(view: View<'_>, inherited: &Inherited<'_>) -> Result<()> {
     while let Some((kind, text)) = rest.split_first() {
         let end = match kind {
             b'n' => None,
-            b'r' | b'e' => counted_end(text),
+            b'r' | b'e' | b'w' => counted_end(text),
             _ => text.iter().position(|b| *b == b';'),
         };
         let (item, left) = text.split_at(end.unwrap_or(text.len()));
@@ -220,6 +226,10 @@ pub(crate) fn take(view: View<'_>, inherited: &Inherited<'_>) -> Result<()> {
                 if let (Some(fd), Some(seq)) = (fd, seq) {
                     view.process.fds.set_seq(fd as c_int, seq);
                 }
+            }
+            b'w' => {
+                view.process.remotes.meet();
+                view.process.set_remote_cwd(Name::from(counted(item))?)?;
             }
             b'r' => view.process.set_root(counted(item))?,
             b'e' => {

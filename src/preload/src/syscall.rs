@@ -142,6 +142,7 @@ unsafe extern "C" fn route(
             libc::SYS_chdir => to!(reveal::chdir(text(a))),
             libc::SYS_fchdir => to!(reveal::fchdir(a)),
             libc::SYS_getdents64 => to!(dirs::getdents64(a, b, c)),
+            libc::SYS_umask => names::umask(a as mode_t) as c_long,
             libc::SYS_mkdirat => to!(names::mkdirat(a, text(b), c)),
             libc::SYS_mknodat => to!(names::mknodat(a, text(b), c, d)),
             libc::SYS_unlinkat => to!(names::unlinkat(a, text(b), c)),

@@ -3,12 +3,18 @@
 //!
 //! - [`place`]: where a remote file is.
 //! - [`conn`]: the connections, one for each server and process.
+//! - [`router`]: what namespace work asks of either kernel.
+//! - [`dirs`]: directories as they are listed.
+//! - `listed`: attributes of what has just been listed.
 //! - [`names`]: the calls that take a name.
 //! - [`attrs`]: attributes as those calls tell them.
 //! - [`file`]: an open file.
 //! - [`files`]: open files, by their descriptors.
 //! - [`handed`]: open files on their way into children and next programs.
 //! - [`io`]: reading and writing them.
+//! - [`locks`]: locking them.
+//! - [`maps`]: mapping them.
+//! - [`copies`]: running them.
 //! - [`kept`]: descriptors that are ours and not the program's.
 //!
 //! A remote file has a host name that no host can have
@@ -21,13 +27,19 @@
 
 pub mod attrs;
 pub mod conn;
+pub mod copies;
+pub mod dirs;
 pub mod file;
 pub mod files;
 pub mod handed;
 pub mod io;
 pub mod kept;
+mod listed;
+pub mod locks;
+pub mod maps;
 pub mod names;
 pub mod place;
+pub mod router;
 
 use crate::process::View;
 use alloc::vec::Vec;
@@ -46,12 +58,19 @@ pub struct Remotes {
     servers: Servers,
     /// The open files.
     pub files: Files,
+    /// Those of them that are mapped and shared.
+    pub maps: maps::Maps,
+    locks: locks::Locks,
+    chunks: dirs::Chunks,
+    listed: listed::Listed,
     /// What the child of the fork under way is to have.
     handed: Slot<Vec<handed::Handed>>,
     /// Writes of this process, counted by file, several to a count.
     changes: [AtomicU64; COUNTS],
     /// Children made, any of which may write.
     children: AtomicU64,
+    /// Changes of names and attributes.
+    names: AtomicU64,
 }
 
 /// Counts of writes.
@@ -66,9 +85,14 @@ impl Remotes {
             mask: AtomicU32::new(0),
             servers: Servers::new(),
             files: Files::new(),
+            maps: maps::Maps::new(),
+            locks: locks::Locks::new(),
+            chunks: dirs::Chunks::new(),
+            listed: listed::Listed::new(),
             handed: Slot::new(),
             changes: [const { AtomicU64::new(0) }; COUNTS],
             children: AtomicU64::new(0),
+            names: AtomicU64::new(0),
         }
     }
 
@@ -91,6 +115,8 @@ impl Remotes {
             privns_host::signals::forked();
             self.servers.forked();
             self.files.forked();
+            self.locks.forked();
+            self.listed.forked();
         }
     }
 
@@ -114,6 +140,13 @@ impl Remotes {
     fn changes(&self, file: &file::File) -> u64 {
         let written = self.count_of(file).load(Ordering::Acquire);
         written.wrapping_add(self.children.load(Ordering::Acquire))
+    }
+
+    /// Another number when anything may have changed since: names, attributes
+    /// or contents.
+    fn all_changes(&self) -> u64 {
+        let counts = self.changes.iter().chain([&self.children, &self.names]);
+        counts.fold(0, |sum, count| sum.wrapping_add(count.load(Ordering::Acquire)))
     }
 
     /// The process has set its file mode creation mask. A child that shares
@@ -142,12 +175,14 @@ impl View<'_> {
         }
         let table = self.table()?;
         let settings = Settings::of(table.index(), server).ok_or(Errno::ENODEV)?;
-        servers.dial(&settings)
+        servers.dial(&settings, || self.family.tally(server))
     }
 
     /// Does something about a place. A connection that turns out to be dead is
     /// made again, once: what is done must be what can be done twice.
     fn on<R>(self, place: &Place<'_>, act: impl Fn(&Way<'_>) -> Result<R>) -> Result<R> {
+        let path = by_path(place)?;
+        let place = &path.as_ref().map_or(*place, |path| place.on_path(path));
         for again in [true, false] {
             let way = Way::new(self, place)?;
             match act(&way) {
@@ -161,11 +196,15 @@ impl View<'_> {
     /// The same for what may be done once only: a connection is looked at
     /// before it is used.
     fn once<R>(self, place: &Place<'_>, act: impl Fn(&Way<'_>) -> Result<R>) -> Result<R> {
+        let path = by_path(place)?;
+        let place = &path.as_ref().map_or(*place, |path| place.on_path(path));
         let mut way = Way::new(self, place)?;
         if way.conn().client.is_gone() {
             way = Way::new(self, place)?;
         }
-        act(&way)
+        let done = act(&way);
+        self.process.remotes.names.fetch_add(1, Ordering::AcqRel);
+        done
     }
 
     /// The file mode creation mask.
@@ -185,4 +224,12 @@ impl View<'_> {
         }
         mask
     }
+}
+
+/// The name of the open directory that a place is relative to, where its server
+/// lets nobody walk from what is open (walk(5)): only ours are known to.
+fn by_path(place: &Place<'_>) -> Result<Option<Vec<u8>>> {
+    let Some(dir) = place.dir.filter(|_| !place.is_open()) else { return Ok(None) };
+    let walks = dir.known().is_some_and(|open| open.conn.client.agreed().ours);
+    if walks || dir.kind() == file::Kind::Path { Ok(None) } else { dir.path().map(Some) }
 }

@@ -82,6 +82,16 @@ pub trait Transport {
     /// As [`Transport::send`].
     fn recv(&self, buf: &mut [u8]) -> Result<usize>;
 
+    /// As [`Transport::recv`], but waits for something to come. A transport
+    /// may do both in one step.
+    ///
+    /// # Errors
+    /// As [`Transport::recv`] and [`Transport::wait`].
+    fn recv_waiting(&self, buf: &mut [u8], timeout: Duration) -> Result<usize> {
+        self.wait(Ready { read: true, write: false }, timeout)?;
+        self.recv(buf)
+    }
+
     /// As [`Transport::recv`], into `first` and then into `more`. A transport
     /// that cannot do so in one step leaves `more` as it is.
     ///
@@ -245,9 +255,19 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         &self.transport
     }
 
+    /// What the callers sleep in.
+    pub const fn monitor(&self) -> &M {
+        &self.monitor
+    }
+
     /// What was agreed on with the server.
     pub const fn agreed(&self) -> Agreed {
         self.agreed
+    }
+
+    /// Largest payload of one read or write, bytes; that of a file may be less.
+    pub const fn largest_payload(&self) -> u32 {
+        self.largest
     }
 
     /// Why the connection is of no use any more, if it is not: EIO, or

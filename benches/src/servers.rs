@@ -395,8 +395,12 @@ fn crowd(site: &Site) -> Outcome<()> {
 }
 
 fn run() -> Outcome<()> {
-    let own = std::env::current_exe()?;
-    let site = Site::new(own.parent().ok_or("no directory")?)?;
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
+    let bin = match &args[..] {
+        [option, dir] if option == "--bin-dir" => PathBuf::from(dir),
+        _ => return Err("usage: privns-bench-servers --bin-dir DIR".into()),
+    };
+    let site = Site::new(&bin)?;
     println!("| ns-serve dir | bare | ratio | to reach | reached |");
     println!("|---|---:|---:|---:|---:|");
     throughput(&site, Kind::Unix, "sequential read, unix")?;
