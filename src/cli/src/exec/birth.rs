@@ -15,6 +15,7 @@ use privns_abi::Errno;
 use privns_host::Kernel;
 use privns_namespace::build::{Builder, Built};
 use privns_namespace::family::{self, Flag, Inherited};
+use privns_namespace::file::Line;
 use privns_namespace::{Family, Index, Table, index, print};
 use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;

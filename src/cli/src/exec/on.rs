@@ -10,7 +10,7 @@
 
 use super::request::{Edit, Naming, Request};
 use super::{Stop, birth, dumps};
-use crate::failure::{Failure, shown};
+use crate::failure::Failure;
 use crate::world::of_io;
 use privns_host::startup;
 use privns_namespace::file::{Action, Line, MountOptions};

@@ -37,9 +37,10 @@ impl<T: Tree> Session<T> {
         want: usize,
         a: &mut Answer<'_>,
     ) -> Result<()> {
-        let tree = &self.common.tree;
-        let there =
-            tree.descriptor(&open.file).and_then(|_| tree.certain(&open.file, offset, want));
+        let there = match self.may_lend(open) {
+            true => self.common.tree.certain(&open.file, offset, want),
+            false => None,
+        };
         if let Some(n) = there.filter(|n| *n >= LARGE) {
             a.announce(n);
             self.payload = Some(Payload::File(open.clone(), offset, n));
