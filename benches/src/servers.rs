@@ -101,7 +101,9 @@ impl Site {
         let listen = ["tcp!127.0.0.1!0", "tls!127.0.0.1!0", &unix];
         let mut command = Command::new(bin.join("ns-serve"));
         command.arg("dir").arg(&place).env("XDG_CONFIG_HOME", &place);
-        listen.iter().for_each(|at| drop(command.args(["--listen", at])));
+        for at in listen {
+            command.args(["--listen", at]);
+        }
         let mut server = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let mut lines = BufReader::new(server.stdout.take().ok_or("no output")?).lines();
         let mut port = || -> Outcome<u16> {
@@ -362,7 +364,7 @@ fn crowd(site: &Site) -> Outcome<()> {
     let span = Duration::from_secs(3);
     // What the server can do with as many clients as there are processors.
     let busy: Vec<_> = (0..2)
-        .map(|_| Ok(Raw::open(site.dial(Kind::Unix)?)?))
+        .map(|_| Raw::open(site.dial(Kind::Unix)?))
         .collect::<Outcome<Vec<Raw>>>()?
         .into_iter()
         .map(|mut raw| std::thread::spawn(move || raw.random(20_000).map_err(|e| e.to_string())))
