@@ -605,7 +605,7 @@ fn open_path(way: &Way<'_>, flags: i32) -> Result<Open> {
         return Err(error);
     }
     let opened = Opened { fid, qid, iounit: 0, attr: Some(attr), first: None };
-    Ok(Open { conn: way.conn().clone(), opened })
+    Ok(Open::new(way.conn().clone(), opened))
 }
 
 fn open(way: &Way<'_>, flags: i32, first: &mut [u8]) -> Result<Open> {
@@ -644,7 +644,7 @@ fn check(way: &Way<'_>, opened: Opened, flags: i32) -> Result<Open> {
         way.client().clunk(opened.fid);
         return Err(error);
     }
-    Ok(Open { conn: way.conn().clone(), opened })
+    Ok(Open::new(way.conn().clone(), opened))
 }
 
 /// A file is meant by a name that ends in a slash only if it is a directory.
