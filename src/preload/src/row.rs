@@ -1,36 +1,26 @@
 //! What a row of the table becomes.
 
-/// An entry of libc's own to be patched, so that libc's inner callers arrive
-/// too. Rows of the other way, `Symbol`, leave nothing behind but the exported
-/// symbol: each pointer in a table is one that the loader relocates at every
-/// exec.
-pub(crate) struct Row {
-    /// The name to look up, and behind NULs the entries that libc keeps to
-    /// itself (GLIBC_PRIVATE) with the same body.
-    pub(crate) names: &'static str,
-    /// Our function.
-    pub(crate) address: fn() -> usize,
-}
-
-impl Row {
-    /// The entries that share the body.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.names.split('\0')
-    }
-}
-
-/// The row of a call whose entry is patched; nothing for one that is exported
-/// only.
-macro_rules! entry {
+/// How many of libc's entries a row patches: of an `Entry` row its first name
+/// and those that libc keeps to itself (GLIBC_PRIVATE) with the same body.
+macro_rules! patches {
     (Entry $first:ident $($private:ident)*) => {
-        Some($crate::row::Row {
-            names: concat!(stringify!($first), $("\0", stringify!($private)),*),
-            address: || exports::$first::$first::$first as *const () as usize,
-        })
+        1 $(+ { let _ = stringify!($private); 1 })*
     };
     (Symbol $first:ident $($private:ident)*) => {
-        None
+        0
     };
+}
+
+/// Calls `each` with every entry that a row patches, and where it is to lead.
+/// Code and not a table: each pointer in a table is one that the loader
+/// relocates at every exec.
+macro_rules! entry {
+    ($each:ident Entry $first:ident $($private:ident)*) => {
+        let to = exports::$first::$first::$first as *const () as usize;
+        $each(stringify!($first), to);
+        $($each(stringify!($private), to);)*
+    };
+    ($each:ident Symbol $first:ident $($private:ident)*) => {};
 }
 
 /// Exports one name: redhook's symbol, whose body is the row's function.
@@ -67,10 +57,15 @@ macro_rules! rows {
             )*
         }
 
-        /// Every entry to be patched.
-        pub(crate) static ROWS: &[Option<$crate::row::Row>] =
-            &[$($crate::row::entry!($way $first $($($private)+)?),)*];
+        /// How many of libc's entries are patched.
+        pub(crate) const ENTRIES: usize = 0 $(+ $crate::row::patches!($way $first $($($private)+)?))*;
+
+        /// Calls `each` with the name of each of them, always in the same
+        /// order, and with the address of our function.
+        pub(crate) fn entries(each: &mut dyn FnMut(&'static str, usize)) {
+            $($crate::row::entry!(each $way $first $($($private)+)?);)*
+        }
     };
 }
 
-pub(crate) use {entry, export, rows};
+pub(crate) use {entry, export, patches, rows};
