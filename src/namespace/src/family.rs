@@ -35,7 +35,7 @@ pub use crate::memory_file::new_id;
 use crate::memory_file::{anonymous_file, handed_down, move_high};
 
 const MAGIC: u64 = u64::from_ne_bytes(*b"privnsT\n");
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 // Byte offsets. What is read at every lookup, what is counted at every call
 // and what is raised by renames lie on cache lines of their own.
@@ -663,8 +663,10 @@ fn write_slot(shared: &Shared, generation: u64, image: &[u8], index: &[u8]) -> R
     shared.write(slot + SLOT_HEADER + image.len().next_multiple_of(8), index)
 }
 
+/// The first generation, the only one of most families, lies next to the
+/// header: one page fault brings both.
 fn slot_at(generation: u64) -> usize {
-    AT_SLOTS + (generation & 1) as usize * SLOT
+    AT_SLOTS + (!generation & 1) as usize * SLOT
 }
 
 fn fits(image: usize, index: usize) -> bool {

@@ -41,6 +41,7 @@ mod names;
 mod open;
 mod pairs;
 mod patch;
+mod rare;
 mod real;
 mod reveal;
 mod row;
