@@ -48,9 +48,13 @@ const AT_KEEPER: usize = 28;
 const AT_NAME_LEN: usize = 32;
 const AT_FLAGS: usize = 36;
 const AT_NAME: usize = 40;
+/// Not 0 once there has been a 9P server in the table.
+const AT_SERVERS: usize = 244;
 const AT_GENERATION: usize = 256;
 /// Raised with every epoch: unmoved, no epoch has moved either.
 const AT_RAISES: usize = 264;
+/// The generation whose instances the keeper holds.
+const AT_HELD: usize = 272;
 const AT_COUNTERS: usize = 320;
 const COUNTER_STRIDE: usize = 64;
 /// What members have worked out once for all: a key, a length, 32-bit words.
@@ -180,6 +184,7 @@ impl Family {
         s.u64(AT_ID)?.store(id, Ordering::Relaxed);
         s.u32(AT_NAME_LEN)?.store(name.len() as u32, Ordering::Relaxed);
         s.write(AT_NAME, name)?;
+        note_servers(&s, table)?;
         write_slot(&s, 1, &image::encode(table)?, &index::encode(table))?;
         s.u64(AT_GENERATION)?.store(1, Ordering::Release);
         s.u64(AT_MAGIC)?.store(MAGIC, Ordering::Release);
@@ -271,6 +276,13 @@ impl Family {
         self.shared.u64(AT_GENERATION).map_or(0, |g| g.load(Ordering::Acquire))
     }
 
+    /// Whether there has ever been a 9P server in the table: known without
+    /// reading it.
+    #[must_use]
+    pub fn had_servers(&self) -> bool {
+        self.shared.u32(AT_SERVERS).is_ok_and(|had| had.load(Ordering::Relaxed) != 0)
+    }
+
     /// Replaces `out` with the index and gives the generation that it is of.
     ///
     /// # Errors
@@ -354,6 +366,7 @@ impl Family {
             // took this slot out of use: see `read`.
             fence(Ordering::Release);
             let next = generation + 1;
+            note_servers(shared, &edited)?;
             write_slot(shared, next, &after, &index::encode(&edited))?;
             shared.u64(AT_GENERATION)?.store(next, Ordering::Release);
         }
@@ -507,9 +520,9 @@ impl Family {
     /// keeper. `own` is a description of its own, by [`Family::own_description`].
     ///
     /// # Errors
-    /// flock(2)'s.
+    /// flock(2)'s: EINTR for a signal that the keeper lets through.
     pub fn outlive(&self, own: i32) -> Result<()> {
-        Kernel.flock(own, libc::LOCK_EX)?;
+        Kernel.flock_once(own, libc::LOCK_EX)?;
         let shared = self.changing().ok_or(Errno::EROFS)?;
         shared.u32(AT_CLOSED)?.store(1, Ordering::Release);
         Ok(())
@@ -552,6 +565,19 @@ impl Family {
     pub fn set_keeper(&self, pid: u32) {
         if let Some(Ok(keeper)) = self.changing().map(|shared| shared.u32(AT_KEEPER)) {
             keeper.store(pid, Ordering::Release);
+        }
+    }
+
+    /// The generation whose instances the keeper is known to hold.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.shared.u64(AT_HELD).map_or(0, |h| h.load(Ordering::Acquire))
+    }
+
+    /// Says what the keeper holds.
+    pub fn set_held(&self, generation: u64) {
+        if let Some(Ok(held)) = self.changing().map(|shared| shared.u64(AT_HELD)) {
+            held.store(generation, Ordering::Release);
         }
     }
 
@@ -650,6 +676,13 @@ fn remap(fd: i32) -> Result<Shared> {
 
 fn epoch_at(slot: usize) -> usize {
     AT_EPOCHS + slot % EPOCHS * 4
+}
+
+fn note_servers(shared: &Shared, table: &Table) -> Result<()> {
+    if !table.servers().is_empty() {
+        shared.u32(AT_SERVERS)?.store(1, Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 fn write_slot(shared: &Shared, generation: u64, image: &[u8], index: &[u8]) -> Result<()> {

@@ -14,18 +14,21 @@ use crate::build::{Builder, Places};
 use crate::failure::Failure;
 use crate::file::{Action, Line};
 use crate::instance;
+use crate::poly;
 use crate::remote::{self, Server};
-use crate::table::{Member, Mount, Order, Source, Table, Verb};
+use crate::table::{Kind, Member, Mount, Order, Source, Table, Verb};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::cell::Cell;
-use privns_abi::{Errno, path};
-use privns_host::Host;
+use core::ffi::CStr;
+use privns_abi::{self as abi, Errno, Stat, path};
+use privns_host::{Host, Name};
 
 /// The lines that build `table`, and start in `start` when that is given (a
 /// canonical name). Each line has the origin of the member that it makes.
 #[must_use]
 pub fn print(host: &dyn Host, table: &Table, start: Option<&[u8]>) -> Vec<Line> {
+    let host = &Unasked { host, table };
     let mut first = BTreeSet::new();
     let mut lines = loop {
         match attempt(host, table, &first) {
@@ -68,6 +71,55 @@ pub fn to_text(lines: &[Line]) -> Vec<u8> {
     lines.iter().flat_map(|line| [line.to_text(), b"\n".to_vec()].concat()).collect()
 }
 
+/// The host, with all names that a server could have: none is asked, for it may
+/// be gone, or elsewhere. What is bound is what it is in the table, and the rest
+/// are directories; a name that the server lacks is an implied directory of the
+/// table, which is not printed either.
+struct Unasked<'a> {
+    host: &'a dyn Host,
+    table: &'a Table,
+}
+
+impl Unasked<'_> {
+    fn remote(&self, path: &CStr) -> Option<Stat> {
+        let name = path.to_bytes();
+        if !remote::is_remote(name) {
+            return None;
+        }
+        let shows = |mount: &&Mount| {
+            mount.members.iter().any(|Member { source: Source::Host(host), .. }| host == name)
+        };
+        let shown = self.table.mounts().iter().find(shows);
+        let file = shown.is_some_and(|mount| mount.kind == Kind::File);
+        let kind = if file { libc::S_IFREG } else { libc::S_IFDIR };
+        Some(Stat { dev: 0, ino: 0, mode: kind | 0o755, uid: 0, gid: 0, links: 1 })
+    }
+}
+
+impl Host for Unasked<'_> {
+    fn lstat(&self, path: &CStr) -> abi::Result<Stat> {
+        self.remote(path).map_or_else(|| self.host.lstat(path), Ok)
+    }
+    fn stat(&self, path: &CStr) -> abi::Result<Stat> {
+        self.remote(path).map_or_else(|| self.host.stat(path), Ok)
+    }
+    fn readlink(&self, path: &CStr, out: &mut Name) -> abi::Result<()> {
+        match self.remote(path) {
+            None => self.host.readlink(path, out),
+            Some(_) => Err(Errno::EINVAL),
+        }
+    }
+    fn check_plain_dir(&self, path: &CStr) -> abi::Result<()> {
+        match self.remote(path) {
+            None => self.host.check_plain_dir(path),
+            Some(_) => Err(Errno::ENOSYS),
+        }
+    }
+    fn now_ms(&self) -> u64 {
+        self.host.now_ms()
+    }
+}
+
 /// Makes nothing: gives what the table to be printed has.
 struct Recorded<'a> {
     table: &'a Table,
@@ -103,6 +155,14 @@ impl Places for Recorded<'_> {
     }
     fn instance(&mut self, at: &[u8], _original: &[u8]) -> Result<Vec<u8>, Failure> {
         self.find(at, |m| m.rule.verb == Verb::Private)
+    }
+    fn by_rule(
+        &mut self,
+        at: &[u8],
+        _original: Option<&[u8]>,
+        rule: &poly::Rule,
+    ) -> Result<Vec<u8>, Failure> {
+        self.find(at, |m| m.rule.verb == Verb::Instance(rule.to_text()))
     }
     fn server(&mut self, _at: &[u8], server: &mut Server) -> Result<(), Failure> {
         let known = self.table.server(self.server.get());
@@ -334,6 +394,7 @@ impl Printer<'_> {
                 self.show_original(mount, member);
                 Action::Private(dst)
             }
+            Verb::Instance(rule) if alone => Action::Instance { rule: rule.clone(), dir: dst },
             Verb::Symlink(target) => Action::Symlink { target: target.clone(), dst },
             _ if in_skeleton(self.want, member) => {
                 if alone && self.built.is_free(&mount.path) {

@@ -14,7 +14,8 @@ use privns_namespace::family::Family;
 
 const PAGE: usize = 4096;
 
-/// Patches every entry that the table names.
+/// Patches every entry that the table names; those of `Remote` rows too, if the
+/// family has a server.
 ///
 /// # Errors
 /// ENOENT when libc cannot be found or has no symbol table; what the kernel
@@ -22,7 +23,7 @@ const PAGE: usize = 4096;
 ///
 /// # Safety
 /// The process has one thread, and it is not inside one of the functions.
-pub(crate) unsafe fn patch(family: &Family) -> Result<()> {
+pub(crate) unsafe fn patch(family: &Family, remote: bool) -> Result<()> {
     let libc = Object::of_libc().ok_or(Errno::ENOENT)?;
     let mut offsets = [0u32; ENTRIES];
     // Looking fifty names up in a cold symbol table costs more than patching:
@@ -31,6 +32,14 @@ pub(crate) unsafe fn patch(family: &Family) -> Result<()> {
     if !family.recall(key, &mut offsets) {
         libc.look_up(&mut offsets);
         family.keep(key, &offsets);
+    }
+    if !remote {
+        let mut all = offsets.iter_mut();
+        entries(&mut |_, _, only_remote| {
+            if let (Some(offset), true) = (all.next(), only_remote) {
+                *offset = 0;
+            }
+        });
     }
     // SAFETY: passed on.
     unsafe {
@@ -42,7 +51,7 @@ pub(crate) unsafe fn patch(family: &Family) -> Result<()> {
 /// next.
 fn sites(base: usize, offsets: &[u32; ENTRIES], each: &mut dyn FnMut(Site)) {
     let mut left = offsets.iter();
-    entries(&mut |_, to| {
+    entries(&mut |_, to, _| {
         if let Some(&offset) = left.next().filter(|offset| **offset != 0) {
             each(Site { at: base + offset as usize, to });
         }
@@ -261,7 +270,7 @@ impl Object {
     /// that another row has already, or that is too short for the longest jump.
     fn look_up(&self, offsets: &mut [u32; ENTRIES]) {
         let mut n = 0;
-        entries(&mut |name, _| {
+        entries(&mut |name, _, _| {
             let found = self.function(name.as_bytes());
             let found = found.filter(|(at, size)| *size >= ROOM && !offsets.contains(at));
             if let (Some((at, _)), Some(place)) = (found, offsets.get_mut(n)) {

@@ -1,26 +1,34 @@
 //! What a row of the table becomes.
 
-/// How many of libc's entries a row patches: of an `Entry` row its first name
-/// and those that libc keeps to itself (GLIBC_PRIVATE) with the same body.
+/// How many of libc's entries a row patches: of an `Entry` or a `Remote` row
+/// its first name and those that libc keeps to itself (GLIBC_PRIVATE) with the
+/// same body.
 macro_rules! patches {
-    (Entry $first:ident $($private:ident)*) => {
-        1 $(+ { let _ = stringify!($private); 1 })*
-    };
-    (Symbol $first:ident $($private:ident)*) => {
+    (Symbol $($name:ident)+) => {
         0
+    };
+    ($way:ident $($name:ident)+) => {
+        0 $(+ { let _ = stringify!($name); 1 })+
     };
 }
 
-/// Calls `each` with every entry that a row patches, and where it is to lead.
-/// Code and not a table: each pointer in a table is one that the loader
-/// relocates at every exec.
+/// Calls `each` with every entry that a row patches, where it is to lead, and
+/// whether only a program whose family has a server needs it. Code and not a
+/// table: each pointer in a table is one that the loader relocates at every
+/// exec.
 macro_rules! entry {
-    ($each:ident Entry $first:ident $($private:ident)*) => {
-        let to = exports::$first::$first::$first as *const () as usize;
-        $each(stringify!($first), to);
-        $($each(stringify!($private), to);)*
+    ($each:ident Symbol $($name:ident)+) => {};
+    ($each:ident Entry $($name:ident)+) => {
+        $crate::row::entry!(@each $each false, $($name)+);
     };
-    ($each:ident Symbol $first:ident $($private:ident)*) => {};
+    ($each:ident Remote $($name:ident)+) => {
+        $crate::row::entry!(@each $each true, $($name)+);
+    };
+    (@each $each:ident $remote:literal, $first:ident $($private:ident)*) => {
+        let to = exports::$first::$first::$first as *const () as usize;
+        $each(stringify!($first), to, $remote);
+        $($each(stringify!($private), to, $remote);)*
+    };
 }
 
 /// Exports one name: redhook's symbol, whose body is the row's function.
@@ -61,8 +69,9 @@ macro_rules! rows {
         pub(crate) const ENTRIES: usize = 0 $(+ $crate::row::patches!($way $first $($($private)+)?))*;
 
         /// Calls `each` with the name of each of them, always in the same
-        /// order, and with the address of our function.
-        pub(crate) fn entries(each: &mut dyn FnMut(&'static str, usize)) {
+        /// order, the address of our function, and whether only a program
+        /// whose family has a server needs it.
+        pub(crate) fn entries(each: &mut dyn FnMut(&'static str, usize, bool)) {
             $($crate::row::entry!(each $way $first $($($private)+)?);)*
         }
     };

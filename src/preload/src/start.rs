@@ -8,6 +8,7 @@ use crate::PROCESS;
 use core::ffi::{c_char, c_int, CStr};
 use core::sync::atomic::Ordering;
 use privns_abi::{Errno, Result};
+use privns_files::process::View;
 use privns_host::{sys, Kernel, Name};
 use privns_namespace::family::{Family, Inherited};
 
@@ -93,16 +94,23 @@ unsafe extern "C" fn start(argc: c_int, argv: *const *const c_char, env: *const 
         PROCESS.exact.store(true, Ordering::Relaxed);
     }
     let symbols = env.get(b"PRIVNS_INTERCEPT").is_some_and(|v| v.to_bytes() == b"symbols");
+    // Reading the table tells whether there is a server in it; most have none.
+    let served = |view: View<'_>| view.family.had_servers() && view.table().is_ok();
+    let remote = PROCESS.view().is_some_and(served) && PROCESS.remotes.met();
     let patched = PROCESS.view().filter(|_| !symbols).is_some_and(|view| {
         // SAFETY: one thread, and it is in our constructor.
-        unsafe { crate::patch::patch(view.family) }.is_ok()
+        unsafe { crate::patch::patch(view.family, remote) }.is_ok()
     });
     if !patched {
         crate::real::set_alone();
     }
+    if let Some(view) = PROCESS.view() {
+        // SAFETY: our environment, before any other library's constructor.
+        unsafe { handover::take_files(view, env.0) };
+    }
     say_hello(patched, symbols);
     // SAFETY: the handlers are ours and stay loaded.
-    unsafe { libc::pthread_atfork(None, None, Some(forked)) };
+    unsafe { libc::pthread_atfork(Some(forking), Some(fork_ended), Some(forked)) };
 }
 
 fn say_hello(patched: bool, symbols: bool) {
@@ -161,6 +169,14 @@ fn join(inherited: &Inherited<'_>, env: &Environment) -> Result<()> {
         crate::handover::take(view, inherited)?;
     }
     Ok(())
+}
+
+unsafe extern "C" fn forking() {
+    PROCESS.forking();
+}
+
+unsafe extern "C" fn fork_ended() {
+    PROCESS.fork_ended();
 }
 
 unsafe extern "C" fn forked() {

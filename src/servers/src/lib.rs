@@ -17,13 +17,17 @@
 #![forbid(unsafe_code)]
 
 pub mod auth;
+mod channel;
 pub mod dir;
 pub mod handoff;
 pub mod locks;
 pub mod mem;
+pub mod munge;
+pub mod registry;
 pub mod relay;
 pub mod serve;
 pub mod session;
+pub mod tls;
 pub mod tree;
 pub mod wire;
 

@@ -1,11 +1,16 @@
 //! What a namespace needs on the host: the skeleton and instances.
 
+use super::init::Init;
 use crate::failure::{Failure, shown};
+use crate::instance::Made;
+use crate::servers::Reach;
 use crate::tree::{self, errno};
 use privns_namespace::build::Places;
+use privns_namespace::poly::Rule;
 use privns_namespace::{Server, Table};
 use rustix::fs::{AtFlags, Mode};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 /// Makes things on the host, for one family.
 pub struct Host {
@@ -15,21 +20,34 @@ pub struct Host {
     dry: bool,
     instances: u32,
     made: Vec<Vec<u8>>,
+    /// Those by rules, with the locks on them.
+    ruled: Vec<Made>,
+    /// What is to be run when the namespace is there.
+    pub inits: Vec<Init>,
+    reach: Rc<Reach>,
 }
 
 impl Host {
     /// Places for the family of this number, with its skeleton in a directory
     /// that is there.
     #[must_use]
-    pub fn new(family: u64, skeleton: Vec<u8>) -> Host {
-        Host { skeleton, family, dry: false, instances: 0, made: Vec::new() }
+    pub fn new(family: u64, skeleton: Vec<u8>, reach: Rc<Reach>) -> Host {
+        let (made, ruled, inits) = (Vec::new(), Vec::new(), Vec::new());
+        Host { skeleton, family, dry: false, instances: 0, made, ruled, inits, reach }
     }
 
     /// The same for a namespace that is printed and not used: nothing is made
     /// beside the skeleton.
     #[must_use]
     pub fn dry(family: u64, skeleton: Vec<u8>) -> Host {
-        Host { dry: true, ..Host::new(family, skeleton) }
+        let reach = Reach::to_print(&skeleton);
+        Host { dry: true, ..Host::new(family, skeleton, reach) }
+    }
+
+    /// The servers that are mounted, and names on them.
+    #[must_use]
+    pub fn reach(&self) -> Rc<Reach> {
+        self.reach.clone()
     }
 
     /// Gives a copied table a skeleton of its own.
@@ -50,8 +68,22 @@ impl Host {
 
     /// Takes back the instances that a change made which then failed. What it
     /// put into the skeleton does no harm and is used again.
-    pub fn undo(&self) {
+    pub fn undo(self) {
         crate::instance::remove_all(self.family, &self.made);
+        for made in self.ruled {
+            crate::instance::undo(self.family, made);
+        }
+    }
+
+    /// The instances that were made, and their locks.
+    pub fn take(&mut self) -> Vec<Made> {
+        std::mem::take(&mut self.ruled)
+    }
+
+    /// Whether the table shows instances that it did not show before.
+    #[must_use]
+    pub fn has_made(&self) -> bool {
+        !self.made.is_empty() || !self.ruled.is_empty()
     }
 
     fn skeleton(&self) -> Result<OwnedFd, Failure> {
@@ -90,8 +122,27 @@ impl Places for Host {
         Ok(made)
     }
 
+    fn by_rule(
+        &mut self,
+        at: &[u8],
+        original: Option<&[u8]>,
+        rule: &Rule,
+    ) -> Result<Vec<u8>, Failure> {
+        if self.dry {
+            self.instances += 1;
+            return self.dir(at, u32::MAX - self.instances);
+        }
+        let made = crate::instance::by_rule(self.family, at, original, rule)?;
+        let path = made.path.clone();
+        let login = crate::world::User::own().map(|user| user.name).unwrap_or_default();
+        let init = Init::of(rule, at, &made, &login);
+        self.ruled.push(made);
+        self.inits.extend(init?);
+        Ok(path)
+    }
+
     fn server(&mut self, _at: &[u8], server: &mut Server) -> Result<(), Failure> {
-        crate::servers::reach(server)
+        self.reach.server(server)
     }
 }
 

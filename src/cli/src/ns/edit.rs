@@ -3,13 +3,16 @@
 use crate::exec::environment::here;
 use crate::exec::places;
 use crate::failure::{Failure, shown};
+use crate::keeper;
 use crate::runtime::Runtime;
+use crate::servers::Reach;
 use crate::world::Process;
 use privns_abi::Errno;
-use privns_host::Kernel;
-use privns_namespace::Family;
-use privns_namespace::build::Builder;
-use privns_namespace::file::{self, Environment, Line};
+use privns_namespace::build::{Builder, Places};
+use privns_namespace::file::{self, Action, Environment, Line};
+use privns_namespace::poly::Rule;
+use privns_namespace::{Family, Server};
+use std::rc::Rc;
 
 /// Runs a namespace file.
 ///
@@ -26,11 +29,19 @@ pub(crate) fn file(family: &Family, name: &[u8]) -> Result<(), Failure> {
 /// # Errors
 /// The first line that fails.
 pub(crate) fn run(family: &Family, lines: &[Line]) -> Result<(), Failure> {
-    let mut places = places::Host::new(family.id(), skeleton(family)?);
+    let skeleton = skeleton(family)?;
     let cwd = here().unwrap_or_default();
+    let reach = Reach::for_family(&skeleton);
+    if lines.iter().any(|line| matches!(line.action, Action::Mount { .. })) {
+        rehearse(family, &reach, lines, &cwd)?;
+    }
+    let mut places = places::Host::new(family.id(), skeleton, reach.clone());
     let mut failed = None;
-    let done =
-        family.update(|table| match Builder::new(&Kernel, &mut places, table, &cwd).run(lines) {
+    let done = family.update(|table| {
+        reach.again(table);
+        let built = Builder::new(&*reach, &mut places, table, &cwd).run(lines);
+        let left = built.and_then(|built| reach.leave(family, &built.table).map(|()| built));
+        match left {
             Ok(built) => {
                 *table = built.table;
                 Ok(built.skipped)
@@ -40,18 +51,68 @@ pub(crate) fn run(family: &Family, lines: &[Line]) -> Result<(), Failure> {
                 failed = Some(failure);
                 Err(errno)
             }
-        });
+        }
+    });
     match done {
         Ok(skipped) => {
+            if places.has_made() {
+                keeper::tell(family);
+            }
+            let done = crate::exec::set_up(family, &places.inits);
             for failure in skipped {
                 crate::complain("ns", &failure);
             }
-            Ok(())
+            done
         }
         Err(errno) => {
             places.undo();
             Err(failed.unwrap_or_else(|| Failure::new("changing the family's table", errno)))
         }
+    }
+}
+
+/// Acts on lines for nothing but to reach the servers that they mount: under the
+/// table's lock nobody is waited for.
+fn rehearse(family: &Family, reach: &Rc<Reach>, lines: &[Line], cwd: &[u8]) -> Result<(), Failure> {
+    let table = family.read_table().map_err(|e| Failure::new("the family's table", e))?;
+    reach.again(&table);
+    let mut places = Rehearsed { skeleton: table.skeleton.clone(), reach: reach.clone() };
+    Builder::new(&**reach, &mut places, &table, cwd).run(lines).map(drop)
+}
+
+/// Makes nothing.
+struct Rehearsed {
+    skeleton: Vec<u8>,
+    reach: Rc<Reach>,
+}
+
+impl Rehearsed {
+    fn made(&self, number: u32) -> Vec<u8> {
+        let number = number.to_string();
+        [&self.skeleton[..], b"/", number.as_bytes()].concat()
+    }
+}
+
+impl Places for Rehearsed {
+    fn dir(&mut self, _at: &[u8], number: u32) -> Result<Vec<u8>, Failure> {
+        Ok(self.made(number))
+    }
+    fn symlink(&mut self, _at: &[u8], number: u32, _to: &[u8]) -> Result<Vec<u8>, Failure> {
+        Ok(self.made(number))
+    }
+    fn instance(&mut self, _at: &[u8], original: &[u8]) -> Result<Vec<u8>, Failure> {
+        Ok(original.to_vec())
+    }
+    fn by_rule(
+        &mut self,
+        _at: &[u8],
+        original: Option<&[u8]>,
+        _rule: &Rule,
+    ) -> Result<Vec<u8>, Failure> {
+        Ok(original.unwrap_or(&self.skeleton).to_vec())
+    }
+    fn server(&mut self, _at: &[u8], server: &mut Server) -> Result<(), Failure> {
+        self.reach.server(server)
     }
 }
 

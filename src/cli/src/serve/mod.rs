@@ -2,8 +2,10 @@
 //!
 //! - this file: from arguments to a server, and what signals do to it
 //! - `options`: what is accepted
+//! - `announce`: being found in directories of servers
 //! - `listen`: addresses to listen on
 
+mod announce;
 mod listen;
 mod options;
 
@@ -16,6 +18,7 @@ use options::{Request, What};
 use privns_servers::dir::Dir;
 use privns_servers::mem::Mem;
 use privns_servers::session::Peer;
+use privns_servers::tls::{keys, make};
 use privns_servers::{Limits, Server, Tree};
 use rustix::process::{Resource, Rlimit};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
@@ -26,6 +29,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 /// Bad usage.
 const USAGE: i32 = 2;
@@ -34,11 +38,13 @@ const USAGE: i32 = 2;
 #[must_use]
 pub fn main(args: Vec<OsString>) -> i32 {
     let mut request = Request::default();
-    let parsed = options::check_built(&args)
-        .and_then(|()| PROGRAM.parse(options::options_first(args), &mut request, |_, _| ()));
+    let parsed = PROGRAM.parse(options::options_first(args), &mut request, |_, _| ());
     let checked = parsed.and_then(|parsed| match parsed {
         Parsed::Print(text) => Ok(Some(text)),
-        Parsed::Run => request.check().map(|()| None),
+        Parsed::Run => {
+            request.settle();
+            request.check().map(|()| None)
+        }
     });
     let (done, status) = match checked {
         Ok(Some(text)) => (crate::print(text.as_bytes()), 1),
@@ -63,14 +69,32 @@ fn run(request: &Request) -> Result<(), Failure> {
             serve(request, tree)
         }
         Some(What::Mem) => serve(request, Mem::new(request.size.unwrap_or_else(half_of_memory))),
+        Some(What::Registry) => serve(request, Mem::new(REGISTRY)),
+        Some(What::Key(name)) => make_key(name, request.days.unwrap_or(365)),
         None => Ok(()),
     }
+}
+
+/// Bytes that the directory of servers may take: some 200,000 entries.
+const REGISTRY: u64 = 1 << 30;
+
+fn make_key(name: &[u8], days: u64) -> Result<(), Failure> {
+    let shown = String::from_utf8_lossy(name);
+    let life = Duration::from_secs(days * 86_400);
+    let made = keys::directory().and_then(|dir| make::make(&dir, &shown, life));
+    let [server, client] = made.map_err(|e| Failure::new("keygen", e.to_string()))?;
+    let text = format!(
+        "{}\n    stays here, for ns-serve --auth tls\n{}\n    goes to whoever is to reach the server, into the same directory there; then delete it here\n",
+        server.display(),
+        client.display()
+    );
+    crate::print(text.as_bytes())
 }
 
 /// Every fid of a served directory is a descriptor, and two when it is open, so
 /// the usual soft limit would be met soon. Nothing here uses select(2), for
 /// which it is kept low. One client gets a part of what there is.
-fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let all = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let raised = rustix::process::setrlimit(Resource::Nofile, all);
@@ -81,7 +105,7 @@ fn limits() -> Limits {
 }
 
 /// What tmpfs takes by default (tmpfs(5)).
-fn half_of_memory() -> u64 {
+pub(crate) fn half_of_memory() -> u64 {
     let info = rustix::system::sysinfo();
     (info.totalram as u64).saturating_mul(u64::from(info.mem_unit)) / 2
 }
@@ -133,6 +157,7 @@ fn serve<T: Tree>(request: &Request, tree: T) -> Result<(), Failure> {
     // Clients say what permissions a new file has, and they have applied their
     // own umask.
     rustix::process::umask(rustix::fs::Mode::empty());
+    announce::start(&request.announce, &bound, request.auth())?;
     for one in &bound {
         crate::print(format!("{}\n", one.address).as_bytes())?;
     }

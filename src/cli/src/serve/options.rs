@@ -2,7 +2,7 @@
 
 use crate::failure::{Failure, shown};
 use crate::spec::{Arg, Offer, Opt, Program, Verb};
-use privns_ninep::address::Address;
+use privns_ninep::address::{Address, DIRECTORY_PORT};
 use privns_servers::auth::Auth;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -13,6 +13,10 @@ pub(super) enum What {
     Dir(Vec<u8>),
     /// A memory tree.
     Mem,
+    /// The directory of servers.
+    Registry,
+    /// Nothing: a key of this name is made.
+    Key(Vec<u8>),
 }
 
 /// What the arguments ask for.
@@ -23,6 +27,8 @@ pub struct Request {
     pub(super) size: Option<u64>,
     pub(super) listen: Vec<Address>,
     pub(super) stdio: bool,
+    pub(super) announce: Vec<Address>,
+    pub(super) days: Option<u64>,
     auth: Option<Auth>,
 }
 
@@ -31,20 +37,28 @@ impl Request {
         self.auth.unwrap_or(Auth::Uid)
     }
 
+    /// Where the directory of servers listens when nothing is said.
+    pub(super) fn settle(&mut self) {
+        if matches!(self.what, Some(What::Registry)) && self.listen.is_empty() && !self.stdio {
+            let host = b"127.0.0.1".to_vec();
+            self.listen.push(Address::Tcp { host, port: DIRECTORY_PORT });
+        }
+    }
+
     /// What cannot be asked for together.
     pub(super) fn check(&self) -> Result<(), Failure> {
         let wrong = |what: &str, why: &str, fix: &str| Err(Failure::new(what, why).fix(fix));
         match &self.what {
-            None => return wrong("arguments", "nothing to serve", "say dir PATH or mem"),
-            Some(What::Mem) if self.read_only => {
+            None => return wrong("arguments", "nothing to serve", "say dir PATH, mem or registry"),
+            Some(What::Key(_)) => return self.check_key(),
+            _ if self.days.is_some() => {
+                return wrong("--days", "nothing lapses", "it is for keygen");
+            }
+            Some(What::Mem | What::Registry) if self.read_only => {
                 return wrong("--ro", "an empty tree of its own", "it is for dir");
             }
-            Some(What::Dir(_)) if self.size.is_some() => {
-                return wrong(
-                    "--size",
-                    "the directory's file system has its size",
-                    "it is for mem",
-                );
+            Some(What::Dir(_) | What::Registry) if self.size.is_some() => {
+                return wrong("--size", "it has a size of its own", "it is for mem");
             }
             _ => {}
         }
@@ -53,11 +67,25 @@ impl Request {
                 wrong("arguments", "nowhere to listen", "say --listen ADDR or --stdio")
             }
             (true, false) => wrong("--stdio", "it serves one connection", "leave --listen out"),
+            _ if self.stdio && !self.announce.is_empty() => {
+                wrong("--announce", "nobody else reaches it with --stdio", "say --listen ADDR")
+            }
             _ if self.stdio && self.auth.is_some() => {
                 wrong("--auth", "who started it is at the other end", "leave it out with --stdio")
             }
             _ => Ok(()),
         }
+    }
+
+    fn check_key(&self) -> Result<(), Failure> {
+        let serves = self.stdio || !self.listen.is_empty() || self.auth.is_some();
+        let more = self.read_only || self.size.is_some() || !self.announce.is_empty();
+        if serves || more {
+            return Err(
+                Failure::new("keygen", "it serves nothing").fix("say --days and no other option")
+            );
+        }
+        Ok(())
     }
 }
 
@@ -74,6 +102,8 @@ pub static PROGRAM: Program<Request> = Program {
     synopsis: &[
         "dir PATH [--ro] (--listen ADDR... | --stdio)",
         "mem [--size LIMIT] (--listen ADDR... | --stdio)",
+        "registry [--listen ADDR...]",
+        "keygen NAME [--days N]",
     ],
     description: DESCRIPTION,
     options: OPTIONS,
@@ -96,6 +126,16 @@ mem serves an empty tree in memory, shared by all who attach, that is gone when 
 server ends. Owners, permissions, links and removed open files are as on any local file \
 system, so it can stand in for /tmp.
 
+registry serves the directory of servers, on port 4349 of this host unless --listen says \
+otherwise: an empty tree in memory, in which each server that is to be found by name has a \
+file that holds its address and how one proves there who one is, as in \"tcp!HOST!PORT \
+munge\". It is looked at with ls and cat where it is mounted. A server puts itself in with \
+--announce, and goes out of it when it ends or its host does; what is written there by hand \
+stays. @HOST/NAME in place of an address looks NAME up there, and @HOST1,HOST2/NAME in the \
+first of several that has it.
+
+keygen makes a key for --auth tls and says what to do with its two files.
+
 Once it is ready, the address is printed on standard output, one line for each --listen.";
 
 const SECTIONS: &[(&str, &str)] = &[
@@ -110,7 +150,21 @@ error: connections, fids, open files, handoff tokens, requests and errors.",
         "With --auth uid the kernel says who is at the other end, by the credentials of a unix \
 socket or by its table of connections on loopback TCP. Only the server's own user gets in, and \
 root, who is asked as whom it attaches. With --auth none whoever can connect gets in, as whom it \
-says it is.",
+says it is. With --auth tls (TLS 1.3), TCP is for those who have a key, and both ends check the \
+other's certificate; whoever gets in does so as the server's own user. Unix sockets go by uid \
+then. With --auth munge, users prove who they are by MUNGE when they attach, as with diod; the \
+server's own user and root get in, on all hosts that have the same MUNGE key. It needs munge(1) \
+and unmunge(1), and hides nothing from the network. A TCP address beyond loopback has to be given with --auth. What a client cannot prove is an \
+error, and nothing weaker is tried.",
+    ),
+    (
+        "KEYS",
+        "ns-serve keygen NAME makes two files in $XDG_CONFIG_HOME/privns/tls (that is \
+~/.config/privns/tls): NAME.server, which stays with whoever serves, and NAME.client, which is \
+given, by some secret way, to whoever is to reach the server, and belongs in the same directory \
+there. They know each other and nobody else, since the key that signed them is thrown away: to \
+take a key back, make another. A server shows all its keys. A client that dials tls!HOST uses \
+HOST.client, or the only .client file that there is. Files that others can read are not used.",
     ),
     ("EXIT STATUS", "0 when a signal ended it; 1 when it failed; 2 for bad usage."),
 ];
@@ -120,6 +174,15 @@ const EXAMPLES: &[(&str, &str)] = &[
     (
         "ns-serve mem --size 2G --listen tcp!127.0.0.1!0",
         "Serves 2 GiB of memory on a port of the kernel's choice, and prints it.",
+    ),
+    (
+        "ns-serve mem --listen tcp!0.0.0.0!0 --auth munge --announce @head/scratch",
+        "Is mounted as @head/scratch, whichever port it got.",
+    ),
+    ("ns-serve keygen lab", "Makes lab.server and lab.client."),
+    (
+        "ns-serve dir /srv --listen tls!0.0.0.0!5640 --auth tls",
+        "Serves whoever has one of this user's keys, from any host.",
     ),
     ("ssh host ns-serve dir --stdio --ro /usr/share", "Serves one client on the other end."),
 ];
@@ -147,6 +210,28 @@ static VERBS: &[Verb<Request>] = &[
             false => Err(Failure::new("arguments", "it takes none")),
         },
     },
+    Verb {
+        name: "registry",
+        usage: "",
+        raw: false,
+        args: &[],
+        help: "The directory of servers.",
+        apply: |r, v| match v.is_empty() {
+            true => what(r, What::Registry),
+            false => Err(Failure::new("arguments", "it takes none")),
+        },
+    },
+    Verb {
+        name: "keygen",
+        usage: "NAME",
+        raw: false,
+        args: &[Arg("NAME", Offer::Text)],
+        help: "Makes the two halves of a key for TLS.",
+        apply: |r, v| match <[Vec<u8>; 1]>::try_from(v) {
+            Ok([name]) => what(r, What::Key(name)),
+            Err(_) => Err(Failure::new("arguments", "it takes one NAME")),
+        },
+    },
 ];
 
 static OPTIONS: &[Opt<Request>] = &[
@@ -168,7 +253,7 @@ static OPTIONS: &[Opt<Request>] = &[
         "listen",
         &[ADDR],
         REACHING,
-        "tcp!HOST[!PORT], port 564 when left out and 0 for any free one, or unix!PATH. Can be repeated.",
+        "tcp!HOST[!PORT], port 564 when left out and 0 for any free one, tls!HOST[!PORT], or unix!PATH. Can be repeated.",
         |r, v| {
             let address = Address::parse(&v[0]);
             r.listen.push(address.map_err(|_| Failure::new(shown(&v[0]), "no address"))?);
@@ -181,22 +266,48 @@ static OPTIONS: &[Opt<Request>] = &[
     }),
     option(
         "auth",
-        &[Arg("uid|none", Offer::Words(&["uid", "none"]))],
+        &[Arg("uid|tls|munge|none", Offer::Words(&["uid", "tls", "munge", "none"]))],
         REACHING,
         "How it is known who connects; uid when left out.",
         auth,
     ),
-    option("announce", &[Arg("@HOST/NAME", Offer::Text)], "", "", |_, _| {
-        Err(Failure::new("the directory of servers", "not built yet"))
-    }),
+    option(
+        "days",
+        &[Arg("N", Offer::Text)],
+        REACHING,
+        "How long a new key is good for; 365 days when left out. For keygen.",
+        |r, v| {
+            let days = std::str::from_utf8(&v[0]).ok().and_then(|d| d.parse().ok());
+            let days = days.filter(|d| (1..=36_500).contains(d));
+            r.days = Some(days.ok_or_else(|| Failure::new(shown(&v[0]), "no number of days"))?);
+            Ok(())
+        },
+    ),
+    option(
+        "announce",
+        &[Arg("@HOST/NAME", Offer::Text)],
+        REACHING,
+        "Is found as NAME in the directory of servers on HOST for as long as it runs. Can be repeated.",
+        |r, v| match Address::parse(&v[0]) {
+            Ok(address @ Address::Directory { .. }) => {
+                r.announce.push(address);
+                Ok(())
+            }
+            _ => Err(Failure::new(shown(&v[0]), "no name in a directory of servers")
+                .fix("@HOST[!PORT]/NAME")),
+        },
+    ),
 ];
 
 fn auth(request: &mut Request, values: Values) -> Result<(), Failure> {
     request.auth = Some(match &values[0][..] {
         b"uid" => Auth::Uid,
         b"none" => Auth::None,
-        b"tls" | b"munge" => return Err(Failure::new(shown(&values[0]), "not built yet")),
-        other => return Err(Failure::new(shown(other), "no such way").fix("uid or none")),
+        b"tls" => Auth::Tls,
+        b"munge" => Auth::Munge,
+        other => {
+            return Err(Failure::new(shown(other), "no such way").fix("uid, tls, munge or none"));
+        }
     });
     Ok(())
 }
@@ -254,12 +365,6 @@ pub(super) fn options_first(args: Vec<OsString>) -> Vec<OsString> {
     }
     options.append(&mut words);
     options
-}
-
-/// Servers that the manual of a later version has.
-pub(super) fn check_built(args: &[OsString]) -> Result<(), Failure> {
-    let later = args.first().filter(|word| *word == "registry" || *word == "keygen");
-    later.map_or(Ok(()), |word| Err(Failure::new(shown(word.as_bytes()), "not built yet")))
 }
 
 #[cfg(test)]

@@ -2,9 +2,11 @@
 //! numbers in the kernel's order, and what the server is asked.
 
 use super::attrs::{self, Meta};
-use super::files::Open;
+use super::file::{File, Open};
+use super::io::FIRST;
 use super::place::{End, Place, Way};
 use crate::process::View;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use privns_abi::{Errno, Result};
 use privns_host::{Kernel, Name};
@@ -44,9 +46,12 @@ impl View<'_> {
     /// # Errors
     /// ELOOP for a link on the way; ENOENT, ENOTDIR, EACCES, EIO.
     pub fn remote_stat(self, place: &Place<'_>) -> Result<Meta> {
-        let meta = self.on(place, |way| {
-            way.client().getattr_at(way.route()).map(|attr| Meta::new(way.conn(), attr))
-        })?;
+        let meta = match self.listing_says(place)? {
+            Some(meta) => meta,
+            None => self.on(place, |way| {
+                way.client().getattr_at(way.route()).map(|attr| Meta::new(way.conn(), attr))
+            })?,
+        };
         if place.end() == End::Plain || meta.is_dir() {
             return Ok(meta);
         }
@@ -112,6 +117,9 @@ impl View<'_> {
                 Ok(_) => Errno::ENOTDIR,
                 Err(error) => error,
             });
+        }
+        if has(libc::O_CREAT) && place.is_open() && !has(libc::O_EXCL) {
+            return self.remote_open(place, flags & !libc::O_CREAT, mode, first);
         }
         if has(libc::O_CREAT) {
             if has(libc::O_DIRECTORY) {
@@ -222,7 +230,9 @@ impl View<'_> {
             let busy = if is_dir { Errno::EBUSY } else { Errno::EISDIR };
             let (dir, name) = way.parent().ok_or(busy)?;
             way.client().unlink_at(dir, name, is_dir)
-        })
+        })?;
+        self.process.remotes.files.removed(place.id, &place.from_root()?);
+        Ok(())
     }
 
     /// renameat2(2). No dialect has its flags.
@@ -255,7 +265,27 @@ impl View<'_> {
             let (newdir, newname) = to.parent().ok_or(Errno::EBUSY)?;
             same_connection(from, &to)?;
             from.client().rename_at(olddir, oldname, newdir, newname)
-        })
+        })?;
+        let (from, to) = (old.from_root()?, new.from_root()?);
+        self.process.remotes.files.renamed(old.id, &from, &to);
+        self.cwd_renamed(old.id, &from, &to)
+    }
+
+    /// The working directory follows its name.
+    fn cwd_renamed(self, server: u32, from: &[u8], to: &[u8]) -> Result<()> {
+        let Some(cwd) = self.process.remote_cwd() else { return Ok(()) };
+        let Some(place) = Place::of(cwd.as_bytes()).filter(|cwd| cwd.id == server) else {
+            return Ok(());
+        };
+        let path = place.from_root()?;
+        let Some(rest) = path.strip_prefix(from).filter(|rest| matches!(rest, [] | [b'/', ..]))
+        else {
+            return Ok(());
+        };
+        let mut host = Name::from(&remote::name(server))?;
+        host.join(to)?;
+        host.push(rest)?;
+        self.process.set_remote_cwd(host)
     }
 
     /// linkat(2), not following.
@@ -363,8 +393,15 @@ impl View<'_> {
     /// # Errors
     /// Those of [`remote_open`](Self::remote_open); EMFILE.
     pub fn remote_openat(self, place: &Place<'_>, flags: i32, mode: u32) -> Result<i32> {
-        let Opening { open, path } = self.remote_open(place, flags, mode, &mut [])?;
-        self.process.remotes.files.install(place.id, open, path, flags)
+        let mut first = Vec::new();
+        if !writes(flags) && flags & (libc::O_DIRECTORY | libc::O_PATH) == 0 {
+            first.resize(FIRST, 0);
+        }
+        let Opening { open, path } = self.remote_open(place, flags, mode, &mut first)?;
+        let filled = open.opened.first.unwrap_or(0);
+        let file = Arc::new(File::new(place.id, open, path, flags));
+        self.read_at_open(&file, first, filled);
+        self.process.stand(file).map_err(|(_, error)| error)
     }
 
     /// chdir(2): the kernel's own working directory becomes one without a name,
@@ -382,6 +419,9 @@ impl View<'_> {
         let path = place.from_root()?;
         if !path.is_empty() {
             host.join(&path)?;
+        }
+        if self.process.remote_cwd().is_none() {
+            Kernel.leave_for_nowhere()?;
         }
         self.process.set_remote_cwd(host)
     }
@@ -452,7 +492,7 @@ fn change_time(
 
 /// The bits of open(2) as they go over the wire: those of most architectures,
 /// whatever this one's are.
-fn wire_flags(flags: i32) -> u32 {
+pub(super) fn wire_flags(flags: i32) -> u32 {
     let pairs = [
         (libc::O_TRUNC, wire::TRUNC),
         (libc::O_APPEND, wire::APPEND),
@@ -543,7 +583,6 @@ fn check_end(place: &Place<'_>, open: Open) -> Result<Open> {
     if place.end() == End::Plain || open.opened.qid.is_dir() {
         return Ok(open);
     }
-    open.conn.client.clunk(open.opened.fid);
     Err(Errno::ENOTDIR)
 }
 

@@ -1,7 +1,7 @@
 //! Where a remote file is: a server, and a way from its root.
 
 use super::conn::Conn;
-use super::files::{File, Open};
+use super::file::{File, Open};
 use crate::process::View;
 use crate::wire::Wire;
 use alloc::sync::Arc;
@@ -49,6 +49,15 @@ impl<'a> Place<'a> {
         Place { id: dir.server(), dir: Some(dir), base: b"", path }
     }
 
+    /// The same place, by the name of the directory that it is relative to.
+    #[must_use]
+    pub fn on_path<'p>(&self, path: &'p [u8]) -> Place<'p>
+    where
+        'a: 'p,
+    {
+        Place { id: self.id, dir: None, base: path, path: self.path }
+    }
+
     /// All components from where a walk begins.
     ///
     /// # Errors
@@ -66,9 +75,18 @@ impl<'a> Place<'a> {
         Ok(names)
     }
 
+    /// Whether it is an open file itself, of whatever kind.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.dir.is_some() && self.path.is_empty()
+    }
+
     /// How the name ends.
     #[must_use]
     pub fn end(&self) -> End {
+        if self.is_open() {
+            return End::Plain;
+        }
         match self.path.rsplit(|&b| b == b'/').find(|part| !part.is_empty()) {
             None | Some(b".") => End::Dot,
             Some(_) if self.path.ends_with(b"/") => End::Slash,
@@ -117,7 +135,7 @@ impl<'a> Way<'a> {
     /// As [`Place::names`] and [`View::conn`].
     pub fn new(view: View<'_>, place: &Place<'a>) -> Result<Way<'a>> {
         let from = match place.dir {
-            Some(dir) => From::Dir(dir.open()?),
+            Some(dir) => From::Dir(dir.open(view)?),
             None => From::Root(view.conn(place.id)?),
         };
         Ok(Way { from, names: place.names()? })

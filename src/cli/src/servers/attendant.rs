@@ -1,0 +1,209 @@
+//! An attendant: a process beside a family that serves it a memory tree, or
+//! relays to a server that programs cannot dial themselves.
+//!
+//! It listens on a unix socket beside the family's skeleton. It is started
+//! while the namespace is built, so that mistakes show before anything runs,
+//! and is handed the family's table through a socket when that has been made:
+//! if the socket ends before, the namespace came to nothing, and so does the
+//! attendant. From then on it waits for the lock that every member holds, as
+//! the keeper does, and so ends with the family even when the keeper has been
+//! killed. Like the keeper it is no child of the program, and keeps no
+//! descriptor and no directory of its.
+
+use super::dial;
+use crate::failure::{Failure, Why};
+use crate::world::of_io;
+use crate::{keeper, runtime, serve};
+use privns_abi::{Errno, Result};
+use privns_host::Kernel;
+use privns_host::process::Fork;
+use privns_namespace::{Family, Server};
+use privns_ninep::address::Address;
+use privns_servers::auth::Auth;
+use privns_servers::mem::Mem;
+use privns_servers::relay::{self, Route};
+use privns_servers::serve::Listener;
+use rustix::fs::Mode;
+use std::ffi::OsStr;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// What an attendant does.
+enum Task {
+    /// Serves a new memory tree.
+    Memory,
+    /// Relays to a server.
+    Relay(Route),
+}
+
+/// An attendant, which ends with us unless it is [left](Self::leave).
+pub(super) struct Attendant {
+    task: Task,
+    socket: Vec<u8>,
+    /// Our end of the socket that it waits on, once it runs.
+    control: Option<UnixStream>,
+}
+
+/// Bytes of an attendant's last words at most.
+const WORDS: u64 = 4096;
+
+/// Attendants that this process has made: each has a socket of its own.
+static MADE: AtomicU32 = AtomicU32::new(0);
+
+impl Attendant {
+    /// One for an address, with its socket in the directory `sockets`; it does
+    /// not run yet. `munge`: the server wants credentials.
+    pub(super) fn new(
+        sockets: &[u8],
+        address: Address,
+        server: &Server,
+        munge: bool,
+    ) -> std::result::Result<Attendant, Failure> {
+        let task = match address {
+            Address::Memory => Task::Memory,
+            address => Task::Relay(Route { munge, ..route(address, server) }),
+        };
+        if sockets.is_empty() {
+            let failure = Failure::new(dial::what(&server.address), Errno::EOPNOTSUPP);
+            return Err(failure.fix("nothing is started here"));
+        }
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("/9p-{}-{number}", std::process::id());
+        Ok(Attendant { task, socket: [sockets, name.as_bytes()].concat(), control: None })
+    }
+
+    /// The address that it is dialled by.
+    pub(super) fn address(&self) -> Address {
+        Address::Unix(self.socket.clone())
+    }
+
+    /// Starts it, and waits until it can be dialled.
+    ///
+    /// # Errors
+    /// What kept it from reaching its server.
+    pub(super) fn start(&mut self) -> std::result::Result<(), Why> {
+        let (mut ours, theirs) = UnixStream::pair().map_err(|e| of_io(&e))?;
+        if let Fork::Child = keeper::fork_away()? {
+            drop(ours);
+            let done = self.attend(theirs);
+            Kernel.exit(i32::from(done.is_err()));
+        }
+        drop(theirs);
+        let said = heard(&mut ours);
+        if said.is_err() {
+            // It may have said more than a number.
+            let mut words = String::new();
+            let _ = ours.take(WORDS).read_to_string(&mut words);
+            return said.map_err(|e| if words.is_empty() { e.into() } else { words.into() });
+        }
+        self.control = Some(ours);
+        Ok(())
+    }
+
+    /// Shows it the table of the family, which it ends with.
+    ///
+    /// # Errors
+    /// It cannot open the table.
+    pub(super) fn leave(&mut self, family: &Family) -> Result<()> {
+        let Some(mut control) = self.control.take() else { return Ok(()) };
+        let place = format!("/proc/{}/fd/{}", std::process::id(), family.fd());
+        control.write_all(place.as_bytes()).map_err(|e| of_io(&e))?;
+        heard(&mut control)
+    }
+
+    /// The attendant's life.
+    fn attend(&self, mut control: UnixStream) -> std::io::Result<()> {
+        Kernel.block_signals();
+        Kernel.set_name(c"ns-attendant");
+        keeper::close_all_but(vec![0, 1, 2, control.as_raw_fd()]);
+        let dialled = match &self.task {
+            Task::Memory => Ok(None),
+            Task::Relay(route) => route.dial().map(Some),
+        };
+        // Clients say what permissions a new file has, and have applied their
+        // own umask.
+        let before = rustix::process::umask(Mode::RWXG | Mode::RWXO);
+        let ready = dialled.and_then(|first| Ok((first, self.listen()?)));
+        rustix::process::umask(if let Task::Memory = self.task { Mode::empty() } else { before });
+        let said = ready.as_ref().map_or_else(|e| of_io(e).0, |_| 0);
+        control.write_all(&said.to_ne_bytes())?;
+        let (first, listener) = match ready {
+            Ok(ready) => ready,
+            Err(e) if e.raw_os_error().is_none() => {
+                return control.write_all(e.to_string().as_bytes());
+            }
+            Err(_) => return Ok(()),
+        };
+        // Whatever its command says later is for nobody to read.
+        for fd in 0..3 {
+            let _ = Kernel.close(fd);
+        }
+        keeper::stand_in();
+        let (stop, stopped) = UnixStream::pair()?;
+        std::thread::spawn(move || {
+            // Dropped when the family, or the attempt to make one, has ended.
+            let _stop = stop;
+            outlive(control);
+        });
+        let done = match &self.task {
+            Task::Memory => memory(listener, &stopped),
+            Task::Relay(route) => relay::serve(&listener, route, first, stopped.as_fd()),
+        };
+        let _ = std::fs::remove_file(OsStr::from_bytes(&self.socket));
+        done
+    }
+
+    fn listen(&self) -> std::io::Result<UnixListener> {
+        let listener = UnixListener::bind(OsStr::from_bytes(&self.socket))?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    }
+}
+
+fn route(address: Address, server: &Server) -> Route {
+    let options = &server.options;
+    let mut route = Route::to(address);
+    route.msize = options.msize.unwrap_or(route.msize);
+    route.dialect = options.dialect.map(dial::dialect);
+    route.timeout = options.timeout.map_or(route.timeout, |s| Duration::from_secs(s.into()));
+    route
+}
+
+/// Serves a memory tree until `stopped` ends.
+fn memory(listener: UnixListener, stopped: &UnixStream) -> std::io::Result<()> {
+    stopped.set_nonblocking(true)?;
+    let tree = Mem::new(serve::half_of_memory());
+    let server = privns_servers::Server::new(tree, false, serve::limits());
+    let listener = Listener::Unix(listener);
+    let ended = || rustix::io::read(stopped, &mut [0; 1]).is_ok();
+    let done = server.listen(&[&listener], Auth::Uid, stopped.as_fd(), ended);
+    server.shut();
+    done
+}
+
+/// Waits for the family's table, and then for the end of its last member.
+fn outlive(mut control: UnixStream) {
+    let mut place = [0; 64];
+    let Ok(len @ 1..) = control.read(&mut place) else { return };
+    let table = runtime::open_table(&place[..len]);
+    let said = table.as_ref().map_or_else(|e| e.0, |_| 0);
+    if control.write_all(&said.to_ne_bytes()).is_err() {
+        return;
+    }
+    let Ok(family) = table else { return };
+    while family.outlive(family.fd()) == Err(Errno::EINTR) {}
+}
+
+/// What the other end says has become of something.
+fn heard(control: &mut UnixStream) -> Result<()> {
+    let mut said = [0; 4];
+    control.read_exact(&mut said).map_err(|_| Errno::ECHILD)?;
+    match i32::from_ne_bytes(said) {
+        0 => Ok(()),
+        e => Err(Errno(e)),
+    }
+}

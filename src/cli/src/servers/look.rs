@@ -1,0 +1,87 @@
+//! Names on the host and on the servers alike.
+
+use super::Reach;
+use super::dial::Connection;
+use privns_abi::{Errno, Result, Stat, path};
+use privns_host::{Host, Kernel, Name};
+use privns_namespace::remote;
+use privns_ninep::attr::Attr;
+use privns_ninep::client::Fid;
+use std::ffi::CStr;
+
+impl Host for Reach {
+    fn lstat(&self, path: &CStr) -> Result<Stat> {
+        match remote::split(path.to_bytes()) {
+            None => Kernel.lstat(path),
+            Some((id, rest)) => self.on(id, rest, |c, fid| Ok(stat(id, &c.client.getattr(fid)?))),
+        }
+    }
+
+    fn stat(&self, path: &CStr) -> Result<Stat> {
+        if !remote::is_remote(path.to_bytes()) {
+            return Kernel.stat(path);
+        }
+        // Only what `/proc` leads to is asked for like this: a link of a
+        // server's leads anywhere in the namespace, which the walk finds.
+        let seen = self.lstat(path)?;
+        if seen.is_symlink() { Err(Errno::ELOOP) } else { Ok(seen) }
+    }
+
+    fn readlink(&self, path: &CStr, out: &mut Name) -> Result<()> {
+        let Some((id, rest)) = remote::split(path.to_bytes()) else {
+            return Kernel.readlink(path, out);
+        };
+        self.on(id, rest, |c, fid| {
+            if !stat(id, &c.client.getattr(fid)?).is_symlink() {
+                return Err(Errno::EINVAL);
+            }
+            out.set(&c.client.readlink(fid)?)
+        })
+    }
+
+    fn check_plain_dir(&self, path: &CStr) -> Result<()> {
+        if !remote::is_remote(path.to_bytes()) {
+            return Kernel.check_plain_dir(path);
+        }
+        // The walk of a server does not follow links, but neither does it say
+        // that it met one: walk here.
+        Err(Errno::ENOSYS)
+    }
+
+    fn now_ms(&self) -> u64 {
+        Kernel.now_ms()
+    }
+}
+
+impl Reach {
+    /// Does something with the file at `rest` on a server.
+    fn on<R>(
+        &self,
+        id: u32,
+        rest: &[u8],
+        act: impl FnOnce(&Connection, &Fid) -> Result<R>,
+    ) -> Result<R> {
+        let connection = self.connection(id).map_err(|f| f.errno().unwrap_or(Errno::EIO))?;
+        let parts: Vec<&[u8]> = path::components(rest).collect();
+        let (fid, qid) = connection.client.walk(&connection.root, &parts)?;
+        let insists = rest.ends_with(b"/") || rest.ends_with(b"/.");
+        let done = match qid {
+            Some(qid) if insists && !qid.is_dir() => Err(Errno::ENOTDIR),
+            _ => act(&connection, &fid),
+        };
+        connection.client.clunk(fid);
+        done
+    }
+}
+
+/// What a server says of a file, as far as names need it.
+fn stat(id: u32, attr: &Attr) -> Stat {
+    Stat {
+        dev: u64::from(id),
+        ino: attr.qid.path,
+        mode: attr.mode,
+        uid: attr.uid,
+        gid: attr.gid,
+        links: attr.nlink,
+    }
+}

@@ -1,0 +1,216 @@
+//! The 9P servers of a namespace, reached before anything is run in it: so that
+//! mistakes show at once, and names on them can be looked up while it is built.
+//!
+//! - [`dial`]: from an address to a connection, or to one line that says why
+//!   there is none.
+//! - [`look`]: a [`Host`](privns_host::Host) that has the files of the servers
+//!   too.
+//! - [`attendant`]: the processes that a family's servers and relays are.
+//!
+//! Programs dial unix sockets and numeric TCP addresses only. A memory tree of
+//! the family's own is served, and every other transport is relayed, by an
+//! attendant on a socket beside the family's skeleton.
+
+pub mod attendant;
+mod dial;
+mod look;
+
+use crate::failure::{Failure, Why};
+use attendant::Attendant;
+use dial::Connection;
+use privns_abi::{Errno, path};
+use privns_namespace::file::MountOptions;
+use privns_namespace::{Family, Server, Table};
+use privns_ninep::address::Address;
+use privns_servers::munge;
+use privns_servers::registry::{self, Kind};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// The servers that are known while a namespace is built, changed or printed.
+pub struct Reach {
+    /// Where attendants have their sockets; empty where none may be left.
+    sockets: Vec<u8>,
+    /// Whether a server is dialled as soon as it is mounted.
+    eager: bool,
+    /// Seconds that an answer is waited for at most.
+    patience: u32,
+    met: RefCell<Vec<Met>>,
+}
+
+/// A server, as far as it has been met.
+struct Met {
+    /// Its number in the table that is being built; 0: none yet.
+    id: u32,
+    /// As it was asked for.
+    asked: (Vec<u8>, MountOptions),
+    /// As it is in the table.
+    server: Server,
+    attendant: Option<Attendant>,
+    connection: Option<Result<Rc<Connection>, Failure>>,
+}
+
+/// Seconds that an answer is waited for while a namespace is only printed.
+const BRIEFLY: u32 = 2;
+/// The same while one is built, where no other time has been asked for.
+const USUALLY: u32 = 30;
+
+impl Reach {
+    /// For a family that is being made, with its skeleton there: servers are
+    /// dialled as they are mounted.
+    #[must_use]
+    pub fn for_family(skeleton: &[u8]) -> Rc<Reach> {
+        Reach::new(path::parent(skeleton), true, USUALLY)
+    }
+
+    /// For a namespace that nothing is run in: a server is dialled when a name
+    /// on it is looked up.
+    #[must_use]
+    pub fn to_print(skeleton: &[u8]) -> Rc<Reach> {
+        Reach::new(path::parent(skeleton), false, BRIEFLY)
+    }
+
+    /// For a table that is only looked at.
+    #[must_use]
+    pub fn of(table: &Table) -> Rc<Reach> {
+        let reach = Reach::new(b"", false, BRIEFLY);
+        reach.know(table);
+        reach
+    }
+
+    fn new(sockets: &[u8], eager: bool, patience: u32) -> Rc<Reach> {
+        Rc::new(Reach { sockets: sockets.to_vec(), eager, patience, met: RefCell::default() })
+    }
+
+    /// What a table has already.
+    pub fn know(&self, table: &Table) {
+        let mut met = self.met.borrow_mut();
+        for server in table.servers() {
+            let asked = (server.dial.clone(), server.options.clone());
+            let known = met.iter().any(|m| m.id == server.id);
+            if !known {
+                let server = server.clone();
+                let id = server.id;
+                met.push(Met { id, asked, server, attendant: None, connection: None });
+            }
+        }
+    }
+
+    /// The table is built once more, with what has been met so far.
+    pub fn again(&self, table: &Table) {
+        self.met.borrow_mut().iter_mut().for_each(|met| met.id = 0);
+        self.met.borrow_mut().retain(|met| met.attendant.is_some() || met.connection.is_some());
+        self.know(table);
+    }
+
+    /// Reaches a server that is to be mounted: fills in what programs dial, and
+    /// whom they attach as.
+    ///
+    /// # Errors
+    /// It cannot be reached, or does not let us in.
+    pub fn server(&self, server: &mut Server) -> Result<(), Failure> {
+        let asked = (server.dial.clone(), server.options.clone());
+        let mut met = self.met.borrow_mut();
+        let at = match met.iter().position(|met| met.id == 0 && met.asked == asked) {
+            Some(at) => at,
+            None => {
+                met.push(self.meet(server, asked)?);
+                met.len() - 1
+            }
+        };
+        let Some(found) = met.get_mut(at) else { return Ok(()) };
+        found.id = server.id;
+        found.server.id = server.id;
+        let mut connected = Ok(());
+        if self.eager {
+            connected = found.connect(self.patience).map(drop);
+            let refused = connected.as_ref().is_err_and(|e| e.errno() == Some(Errno::EPERM));
+            if refused && found.attendant.is_none() {
+                connected = self.prove(found).unwrap_or(connected);
+            }
+        }
+        *server = found.server.clone();
+        connected.inspect_err(|_| drop(met.remove(at)))
+    }
+
+    fn meet(&self, server: &Server, asked: (Vec<u8>, MountOptions)) -> Result<Met, Failure> {
+        let mut server = server.clone();
+        let failure = |e: Errno| Failure::new(dial::what(&server.address), e);
+        let (address, munge) = match Address::parse(&server.dial).map_err(failure)? {
+            named @ Address::Directory { .. } => {
+                let entry = registry::resolve(&named);
+                let entry =
+                    entry.map_err(|e| Failure::new(dial::what(&server.address), e.to_string()))?;
+                (entry.address, entry.kind == Kind::Munge)
+            }
+            address => (address, false),
+        };
+        let (dialled, attendant) = match address {
+            Address::Unix(_) if !munge => (address, None),
+            Address::Tcp { host, port } if !munge => {
+                (dial::numeric(&server.address, &host, port)?, None)
+            }
+            other => {
+                let attendant = Attendant::new(&self.sockets, other, &server, munge)?;
+                (attendant.address(), Some(attendant))
+            }
+        };
+        server.dial = dialled.to_bytes();
+        server.user = server.options.uname.clone().unwrap_or_else(dial::user);
+        Ok(Met { id: 0, asked, server, attendant, connection: None })
+    }
+
+    /// A server that lets nobody in without a proof may be content with a
+    /// credential of MUNGE, which a relay makes for each program that attaches.
+    /// `None`: there is nothing to be tried.
+    fn prove(&self, met: &mut Met) -> Option<Result<(), Failure>> {
+        munge::credential().ok()?;
+        let address = Address::parse(&met.server.dial).ok()?;
+        let attendant = Attendant::new(&self.sockets, address, &met.server, true).ok()?;
+        met.server.dial = attendant.address().to_bytes();
+        met.attendant = Some(attendant);
+        met.connection = None;
+        Some(met.connect(self.patience).map(drop))
+    }
+
+    /// Lets the attendants go on for the family that has been made; those of
+    /// servers that its table does not have end with us.
+    ///
+    /// # Errors
+    /// What handing them the family's table says.
+    pub fn leave(&self, family: &Family, table: &Table) -> Result<(), Failure> {
+        for met in self.met.borrow_mut().iter_mut().filter(|met| table.is_mounted(met.id)) {
+            if let Some(attendant) = &mut met.attendant {
+                attendant
+                    .leave(family)
+                    .map_err(|e| Failure::new(dial::what(&met.server.address), e))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The connection to a server.
+    fn connection(&self, id: u32) -> Result<Rc<Connection>, Failure> {
+        let mut met = self.met.borrow_mut();
+        let met = met.iter_mut().find(|met| met.id == id);
+        let unknown = || Failure::new(format!("server {id}"), Errno::ENODEV);
+        met.ok_or_else(unknown)?.connect(self.patience)
+    }
+}
+
+impl Met {
+    fn connect(&mut self, patience: u32) -> Result<Rc<Connection>, Failure> {
+        if let Some(known) = &self.connection {
+            return known.clone();
+        }
+        let started = self.attendant.as_mut().map_or(Ok(()), |attendant| {
+            attendant.start().map_err(|why| match why {
+                Why::Errno(e) => dial::unreached(&self.server, e),
+                text => Failure::new(dial::what(&self.server.address), text),
+            })
+        });
+        let made = started.and_then(|()| Connection::new(&self.server, patience)).map(Rc::new);
+        self.connection = Some(made.clone());
+        made
+    }
+}
