@@ -25,14 +25,15 @@ use once_cell::race::OnceBox;
 use privns_abi::{Errno, Result};
 use privns_host::{Kernel, Shared, fd::Owner};
 
+pub use crate::counter::{Counter, Flag};
 pub use crate::trail::EPOCHS;
 
 /// Longest name of a family, in bytes.
 pub const NAME_MAX: usize = 200;
 
 pub use crate::inherited::Inherited;
-pub use crate::memory_file::new_id;
 use crate::memory_file::{anonymous_file, handed_down, move_high};
+pub use crate::memory_file::{check_name, new_id};
 
 const MAGIC: u64 = u64::from_ne_bytes(*b"privnsT\n");
 const VERSION: u32 = 3;
@@ -69,6 +70,9 @@ const AT_SLOTS: usize = AT_TRAFFIC + traffic::SIZE;
 const SLOT: usize = image::LIMIT;
 const SLOT_HEADER: usize = 16;
 const SIZE: usize = AT_SLOTS + 2 * SLOT;
+/// What a member maps to begin with: the header, and as much of the first slot
+/// as most families use. All of it would take a page table of its own.
+const HEAD: usize = (AT_SLOTS + (32 << 10)).next_multiple_of(4096);
 
 /// How often a reader that a writer overtook tries again before it takes the
 /// writers' lock.
@@ -76,38 +80,6 @@ const OVERTAKEN: usize = 64;
 
 /// How often a member that finds the lock taken tries to enter.
 const ENTRIES: usize = 1000;
-
-/// Calls counted for `ns stat`, by what became of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counter {
-    /// A name that the table changed.
-    Translated,
-    /// Passed on to the kernel as it was.
-    Forwarded,
-    /// Answered without the kernel's file system.
-    Served,
-    /// Programs run that the library cannot serve.
-    Escaped,
-}
-
-impl Counter {
-    /// All of them, with the names that `ns stat` gives them.
-    pub const ALL: [(Counter, &'static str); 4] = [
-        (Counter::Translated, "translated"),
-        (Counter::Forwarded, "forwarded"),
-        (Counter::Served, "served"),
-        (Counter::Escaped, "escaped"),
-    ];
-}
-
-/// What holds for a family as long as it lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flag {
-    /// Programs that the library cannot serve are refused, not run outside.
-    Strict = 1,
-    /// The kernel confines every member too (Landlock).
-    Enforced = 2,
-}
 
 /// Counts go here for a table that may only be read.
 static UNCOUNTED: AtomicU64 = AtomicU64::new(0);
@@ -119,8 +91,10 @@ pub struct Family {
     shared: Shared,
     /// Ours to change.
     own: bool,
-    /// For changing it, where it was handed down for reading only: most
-    /// processes never change anything, and need not pay for a second mapping.
+    /// All of it, where `shared` is its [`HEAD`] and that does not do.
+    whole: OnceBox<Shared>,
+    /// For changing it, where it was handed down for reading only, or mapped in
+    /// part: most processes never change anything, and need not pay for that.
     changing: OnceBox<Shared>,
     /// Threads of this process in [`Family::update`], where `/proc` is missing
     /// and the lock is the process's.
@@ -156,6 +130,7 @@ impl Family {
                 fd,
                 shared,
                 own: true,
+                whole: OnceBox::new(),
                 changing: OnceBox::new(),
                 busy: AtomicBool::new(false),
             })
@@ -205,9 +180,9 @@ impl Family {
         if !own && extent.uid != 0 {
             return Err(Errno::EPERM);
         }
-        let shared = map(fd, own)?;
-        let family =
-            Family { fd, shared, own, changing: OnceBox::new(), busy: AtomicBool::new(false) };
+        let shared = map(fd, HEAD, own)?;
+        let (whole, changing) = (OnceBox::new(), OnceBox::new());
+        let family = Family { fd, shared, own, whole, changing, busy: AtomicBool::new(false) };
         match family.check(extent.uid) {
             Ok(()) => Ok(family),
             Err(e) => Err(e),
@@ -260,13 +235,34 @@ impl Family {
         self.own
     }
 
-    /// The table for changing it; `None` where it is another's, or cannot be
+    /// The header for changing it; `None` where it is another's, or cannot be
     /// opened anew.
     fn changing(&self) -> Option<&Shared> {
-        if !self.own || self.shared.is_writable() {
-            return self.own.then_some(&self.shared);
+        if self.own && self.shared.is_writable() {
+            return Some(&self.shared);
         }
-        self.changing.get_or_try_init(|| remap(self.fd).map(alloc::boxed::Box::new)).ok()
+        self.changing_all().ok()
+    }
+
+    /// The table for changing it.
+    fn changing_all(&self) -> Result<&Shared> {
+        if !self.own {
+            return Err(Errno::EROFS);
+        }
+        if self.shared.is_writable() && self.shared.len() == SIZE {
+            return Ok(&self.shared);
+        }
+        let map = || remap(self.fd).or_else(|_| Shared::map(self.fd, SIZE, true));
+        self.changing.get_or_try_init(|| map().map(alloc::boxed::Box::new))
+    }
+
+    /// A mapping that goes as far as `end`.
+    fn reaching(&self, end: usize) -> Result<&Shared> {
+        if end <= self.shared.len() {
+            return Ok(&self.shared);
+        }
+        let map = || Shared::map(self.fd, SIZE, false).map(alloc::boxed::Box::new);
+        self.whole.get_or_try_init(map)
     }
 
     /// The number of mount changes so far, plus one.
@@ -333,8 +329,9 @@ impl Family {
         part: fn(usize, usize) -> (usize, usize),
     ) -> Result<()> {
         let slot = slot_at(generation);
-        let image = self.shared.u64(slot)?.load(Ordering::Relaxed) as usize;
-        let index = self.shared.u64(slot + 8)?.load(Ordering::Relaxed) as usize;
+        let shared = self.reaching(slot + SLOT_HEADER)?;
+        let image = shared.u64(slot)?.load(Ordering::Relaxed) as usize;
+        let index = shared.u64(slot + 8)?.load(Ordering::Relaxed) as usize;
         if !fits(image, index) {
             return Err(Errno::EBADMSG);
         }
@@ -342,7 +339,9 @@ impl Family {
         out.clear();
         out.try_reserve(len).map_err(|_| Errno::ENOMEM)?;
         out.resize(len, 0);
-        self.shared.read(slot + at, out)
+        // Read by whole words.
+        let end = slot + at + len.next_multiple_of(8);
+        self.reaching(end)?.read(slot + at, out)
     }
 
     /// Changes the table: `f` sees it alone, and all that it did takes effect
@@ -353,7 +352,7 @@ impl Family {
     /// What `f` returns; EROFS for root's table in another's hands; ENOSPC for
     /// a table that no longer fits; EBADMSG for a damaged one.
     pub fn update<R>(&self, f: impl FnOnce(&mut Table) -> Result<R>) -> Result<R> {
-        let shared = self.changing().ok_or(Errno::EROFS)?;
+        let shared = self.changing_all().map_err(|_| Errno::EROFS)?;
         let _lock = self.lock()?;
         let generation = self.generation();
         let mut before = Vec::new();
@@ -646,22 +645,11 @@ impl Drop for Lock<'_> {
     }
 }
 
-/// Whether a family may have this name: it becomes a file's.
-///
-/// # Errors
-/// ENAMETOOLONG beyond [`NAME_MAX`]; EINVAL with a slash or a NUL in it.
-pub fn check_name(name: &[u8]) -> Result<()> {
-    if name.len() > NAME_MAX {
-        return Err(Errno::ENAMETOOLONG);
-    }
-    if name.iter().any(|b| matches!(b, b'/' | 0)) { Err(Errno::EINVAL) } else { Ok(()) }
-}
-
-/// Maps a table, for writing where it is our own.
-fn map(fd: i32, own: bool) -> Result<Shared> {
-    match Shared::map(fd, SIZE, own) {
+/// Maps the first `len` bytes of a table, for writing where it is our own.
+fn map(fd: i32, len: usize, own: bool) -> Result<Shared> {
+    match Shared::map(fd, len, own) {
         // Handed down for reading only, as root does.
-        Err(Errno::EACCES) => Shared::map(fd, SIZE, false),
+        Err(Errno::EACCES) => Shared::map(fd, len, false),
         mapped => mapped,
     }
 }

@@ -1,5 +1,6 @@
 //! The file in memory that a family's table lives in.
 
+use crate::family::NAME_MAX;
 use privns_abi::{Errno, Result};
 use privns_host::{Kernel, Name};
 
@@ -49,4 +50,15 @@ pub(crate) fn move_high(fd: i32) -> Result<i32> {
         }
     }
     moved
+}
+
+/// Whether a family may have this name: it becomes a file's.
+///
+/// # Errors
+/// ENAMETOOLONG beyond [`NAME_MAX`]; EINVAL with a slash or a NUL in it.
+pub fn check_name(name: &[u8]) -> Result<()> {
+    if name.len() > NAME_MAX {
+        return Err(Errno::ENAMETOOLONG);
+    }
+    if name.iter().any(|b| matches!(b, b'/' | 0)) { Err(Errno::EINVAL) } else { Ok(()) }
 }
