@@ -56,6 +56,23 @@ impl Kernel {
         Ok(fd as i32)
     }
 
+    /// The same for a file that can be run; close-on-exec.
+    ///
+    /// # Errors
+    /// The kernel's; EACCES where `vm.memfd_noexec` refuses it.
+    pub fn memfd_program(self, name: &CStr) -> Result<i32> {
+        const EXEC: u32 = 0x10;
+        let create = |flags: u32| {
+            // SAFETY: the name is valid for the call.
+            unsafe { sys!(libc::SYS_memfd_create, name.as_ptr(), flags) }
+        };
+        let fd = match create(libc::MFD_CLOEXEC | EXEC) {
+            Err(Errno::EINVAL) => create(libc::MFD_CLOEXEC),
+            made => made,
+        }?;
+        Ok(fd as i32)
+    }
+
     /// Adds `F_SEAL_*` seals (fcntl(2)).
     ///
     /// # Errors
@@ -259,6 +276,26 @@ impl Kernel {
             }
         }
         Ok(done)
+    }
+
+    /// Writes all of `data` at an offset (pwrite(2)).
+    ///
+    /// # Errors
+    /// The kernel's; EIO when it writes nothing.
+    pub fn pwrite(self, fd: i32, mut data: &[u8], mut at: u64) -> Result<()> {
+        while !data.is_empty() {
+            // SAFETY: the kernel reads at most the buffer's length.
+            match unsafe { sys!(libc::SYS_pwrite64, fd, data.as_ptr(), data.len(), at) } {
+                Ok(0) => return Err(Errno::EIO),
+                Ok(n) => {
+                    data = data.get(n..).unwrap_or_default();
+                    at += n as u64;
+                }
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Soft limit on descriptor numbers (getrlimit(2), `RLIMIT_NOFILE`).

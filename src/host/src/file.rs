@@ -83,6 +83,15 @@ impl Kernel {
         unsafe { sys!(libc::SYS_unlinkat, libc::AT_FDCWD, path.as_ptr(), 0) }.map(drop)
     }
 
+    /// unlinkat(2) of a file.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn unlinkat(self, dirfd: i32, path: &CStr) -> Result<()> {
+        // SAFETY: the path is valid for the call.
+        unsafe { sys!(libc::SYS_unlinkat, dirfd, path.as_ptr(), 0) }.map(drop)
+    }
+
     /// The name of this machine (uname(2)).
     ///
     /// # Errors

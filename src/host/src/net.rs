@@ -361,6 +361,22 @@ fn poll(fds: &mut [libc::pollfd], timeout: Duration) -> Result<bool> {
     }
 }
 
+/// Sleeps, unless a signal is due.
+///
+/// # Errors
+/// EINTR.
+pub fn sleep(time: Duration) -> Result<()> {
+    let end = now().saturating_add(time);
+    loop {
+        signals::check()?;
+        let left = end.saturating_sub(now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        poll(&mut [], left.min(SLICE))?;
+    }
+}
+
 /// Sleeps a little, unless `end` is reached.
 fn pause(time: Duration, end: Duration) -> Result<()> {
     if now() >= end {

@@ -96,7 +96,7 @@ static VERBS: &[Verb<Request>] = &[
         "mount",
         "[-bacrq] [-o KEY=VALUE,...] ADDR DST [ANAME]",
         &[Arg("ADDR", Offer::Text)],
-        "DST shows the tree of a 9P server. Not built yet."
+        "DST shows the tree of a 9P server."
     ),
     edits!(
         "unmount",
@@ -110,11 +110,18 @@ static VERBS: &[Verb<Request>] = &[
         &[Arg("DIR", Offer::Dir)],
         "DIR becomes a fresh directory of the family's own."
     ),
-    edits!(
+    line(
         "poly",
         "[-q] [-o ARG,...] FILE",
         &[Arg("FILE", Offer::File)],
-        "Private directories by the rules of namespace.conf(5)."
+        "Private directories by the rules of namespace.conf(5).",
+        |r, v| {
+            if v.is_empty() {
+                return Err(Failure::new("poly", "it takes a file"));
+            }
+            r.task = Task::Poly(v);
+            Ok(())
+        },
     ),
     edits!("dir", "[-q] DST", &[Arg("DST", Offer::File)], "An empty directory to mount on."),
     edits!("symlink", "[-q] TARGET DST", &[Arg("TARGET", Offer::File)], "A symbolic link."),

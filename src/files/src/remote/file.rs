@@ -63,6 +63,9 @@ pub struct File {
     pub(super) ahead: Slot<super::io::Ahead>,
     /// What reads ahead of a reader that goes from one end to the other.
     pub(super) reader: Slot<super::io::Reader>,
+    /// What its description is called as an owner of locks: the same in every
+    /// process that has it.
+    pub(super) owner: u64,
     /// Writes were under way on a connection that has died, and nobody was
     /// told.
     pub(super) lost: AtomicBool,
@@ -85,7 +88,8 @@ impl File {
             _ if open.opened.qid.is_dir() => Kind::Directory,
             _ => Kind::Regular,
         };
-        let file = File::unopened(server, kind, open.opened.qid.path, flags, path);
+        let mut file = File::unopened(server, kind, open.opened.qid.path, flags, path);
+        file.owner = unique();
         file.open.replace(Arc::new(open));
         file
     }
@@ -98,10 +102,12 @@ impl File {
         flags: i32,
         path: Vec<u8>,
         removed: bool,
+        owner: u64,
     ) -> File {
         let mut file = File::unopened(server, kind, identity, flags, path);
         *file.offset.shared.get_mut() = true;
         *file.removed.get_mut() = removed;
+        file.owner = owner;
         file
     }
 
@@ -119,6 +125,7 @@ impl File {
             offset: Offset { shared, at: AtomicU64::new(0) },
             ahead: Slot::new(),
             reader: Slot::new(),
+            owner: 0,
             lost: AtomicBool::new(false),
         };
         file.path.replace(path);
@@ -249,7 +256,11 @@ impl File {
     }
 
     /// A fid of its own for the same file.
-    pub(super) fn open_anew(&self, conn: &Conn) -> Result<Opened> {
+    fn open_anew(&self, conn: &Conn) -> Result<Opened> {
+        self.open_as(conn, self.flags())
+    }
+
+    fn open_as(&self, conn: &Conn, flags: i32) -> Result<Opened> {
         let path = self.path().map_err(|_| Errno::ESTALE)?;
         let names: Vec<&[u8]> = path::components(&path).collect();
         let stale = |error| match error {
@@ -263,7 +274,7 @@ impl File {
                 Opened { fid, qid, iounit: 0, attr: None, first: None }
             }
             _ => {
-                let flags = self.flags() & !(libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC);
+                let flags = flags & !(libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC);
                 conn.client
                     .open_at(conn.root(), &names, wire_flags(flags), &mut [])
                     .map_err(stale)?
@@ -287,6 +298,15 @@ impl File {
         }
     }
 
+    /// A fid to take locks by, of either kind if the server allows it.
+    pub(super) fn open_for_locks(&self, conn: &Conn) -> Result<Opened> {
+        let both = (self.flags() & !libc::O_ACCMODE) | libc::O_RDWR;
+        match self.open_as(conn, both & !libc::O_APPEND) {
+            Err(Errno::EACCES | Errno::EPERM | Errno::EROFS) => self.open_anew(conn),
+            opened => opened,
+        }
+    }
+
     /// May be read or written through descriptors of this access mode.
     pub(super) fn may(&self, write: bool) -> Result<()> {
         let access = self.flags() & libc::O_ACCMODE;
@@ -301,4 +321,17 @@ impl File {
     pub(super) fn appends(&self, fd: i32) -> bool {
         Kernel.status_flags(fd).unwrap_or(self.flags()) & libc::O_APPEND != 0
     }
+}
+
+/// A number that no other open file description has.
+fn unique() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    // The process, so that a child goes on with numbers of its own.
+    let process = (Kernel.getpid() as u64) << 32;
+    let last = LAST.load(Ordering::Relaxed);
+    if last == 0 {
+        let seed = Kernel.random().unwrap_or(0) | 1;
+        let _ = LAST.compare_exchange(0, seed, Ordering::Relaxed, Ordering::Relaxed);
+    }
+    LAST.fetch_add(1, Ordering::Relaxed) ^ process
 }

@@ -91,6 +91,7 @@ impl View<'_> {
         if !self.process.remotes.met() {
             return None;
         }
+        self.process.flush_maps();
         let slots = self.process.fds.slots();
         let slots: Vec<(i32, u32)> =
             slots.filter(|(fd, _)| Kernel.is_inherited(*fd).unwrap_or(false)).collect();
@@ -140,6 +141,7 @@ impl View<'_> {
 impl Process {
     /// A child is about to be made that has a memory of its own.
     pub fn forking(&self) {
+        self.flush_maps();
         self.share_files();
         let Some(view) = self.view().filter(|_| self.remotes.met()) else { return };
         let mut slots: Vec<u32> = self.fds.slots().map(|(_, slot)| slot).collect();
@@ -166,7 +168,7 @@ impl Process {
     }
 }
 
-/// `FD+FD:SERVER:KIND:FLAGS:IDENTITY:TOKEN:LENGTH=PATH;`
+/// `FD+FD:SERVER:KIND:FLAGS:IDENTITY:OWNER:TOKEN:LENGTH=PATH;`
 fn write(text: &mut Vec<u8>, fds: impl Iterator<Item = i32>, handed: &Handed) {
     let Handed { file, token } = handed;
     let kind = match file.kind() {
@@ -178,7 +180,8 @@ fn write(text: &mut Vec<u8>, fds: impl Iterator<Item = i32>, handed: &Handed) {
         text.extend_from_slice(format!("{}{fd}", if n > 0 { "+" } else { "" }).as_bytes());
     }
     let (path, gone) = (file.last_path(), if file.is_removed() { "!" } else { "" });
-    let head = format!(":{}:{kind}{gone}:{}:{:x}:", file.server(), file.flags(), file.identity());
+    let (identity, owner) = (file.identity(), file.owner);
+    let head = format!(":{}:{kind}{gone}:{}:{identity:x}:{owner:x}:", file.server(), file.flags());
     text.extend_from_slice(head.as_bytes());
     text.extend_from_slice(token.as_deref().unwrap_or_default());
     text.extend_from_slice(format!(":{}=", path.len()).as_bytes());
@@ -194,6 +197,7 @@ struct Item<'a> {
     removed: bool,
     flags: i32,
     identity: u64,
+    owner: u64,
     token: Option<&'a [u8]>,
     path: &'a [u8],
 }
@@ -201,7 +205,7 @@ struct Item<'a> {
 impl<'a> Item<'a> {
     /// The first item, and what comes behind it.
     fn parse(text: &'a [u8]) -> Option<(Item<'a>, &'a [u8])> {
-        let mut parts = text.splitn(7, |&b| b == b':');
+        let mut parts = text.splitn(8, |&b| b == b':');
         let mut part = || parts.next();
         let fds = part()?.split(|&b| b == b'+').map(number::<i32>).collect::<Option<_>>()?;
         let server = number(part()?)?;
@@ -217,8 +221,7 @@ impl<'a> Item<'a> {
             _ => return None,
         };
         let flags = number(part()?)?;
-        let identity = core::str::from_utf8(part()?).ok()?;
-        let identity = u64::from_str_radix(identity, 16).ok()?;
+        let (identity, owner) = (hexadecimal(part()?)?, hexadecimal(part()?)?);
         let token = Some(part()?).filter(|token| !token.is_empty());
         let rest = part()?;
         let digits = rest.iter().position(|&b| b == b'=')?;
@@ -226,17 +229,21 @@ impl<'a> Item<'a> {
         let end = digits.checked_add(1)?.checked_add(length)?;
         let path = rest.get(digits + 1..end)?;
         let behind = rest.get(end..)?.strip_prefix(b";")?;
-        Some((Item { fds, server, kind, removed, flags, identity, token, path }, behind))
+        Some((Item { fds, server, kind, removed, flags, identity, owner, token, path }, behind))
     }
 
     fn file(&self) -> File {
-        let Item { server, kind, identity, flags, path, removed, .. } = *self;
-        File::inherited(server, kind, identity, flags, path.to_vec(), removed)
+        let Item { server, kind, identity, flags, path, removed, owner, .. } = *self;
+        File::inherited(server, kind, identity, flags, path.to_vec(), removed, owner)
     }
 }
 
 fn number<N: core::str::FromStr>(text: &[u8]) -> Option<N> {
     core::str::from_utf8(text).ok()?.parse().ok()
+}
+
+fn hexadecimal(text: &[u8]) -> Option<u64> {
+    u64::from_str_radix(core::str::from_utf8(text).ok()?, 16).ok()
 }
 
 #[cfg(test)]
@@ -245,7 +252,7 @@ mod tests {
 
     #[test]
     fn what_is_handed_on_is_taken_over() {
-        let file = File::inherited(7, Kind::Regular, 0xabc, 2, b"a:;=b".to_vec(), true);
+        let file = File::inherited(7, Kind::Regular, 0xabc, 2, b"a:;=b".to_vec(), true, 5);
         let mut text = Vec::new();
         let handed = Handed { file: Arc::new(file), token: Some(b"00ff".to_vec()) };
         write(&mut text, [3, 11].into_iter(), &handed);
@@ -253,6 +260,7 @@ mod tests {
         let (item, rest) = Item::parse(&text).unwrap();
         assert_eq!((&item.fds[..], item.server, item.kind), (&[3, 11][..], 7, Kind::Regular));
         assert_eq!((item.flags, item.identity, item.removed), (2, 0xabc, true));
+        assert_eq!(item.owner, 5);
         assert_eq!((item.token, item.path), (Some(&b"00ff"[..]), &b"a:;=b"[..]));
         let (item, rest) = Item::parse(rest).unwrap();
         assert_eq!((item.token, rest), (None, &b""[..]));

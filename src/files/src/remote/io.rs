@@ -73,6 +73,9 @@ impl View<'_> {
         if at > LIMIT {
             return Err(Errno::EINVAL);
         }
+        if self.process.remotes.maps.any() {
+            self.flush_mapped(file);
+        }
         let (served, ended) = self.read_ahead_of(file, buf, at);
         if served == buf.len() || ended {
             return Ok(served);
@@ -178,9 +181,12 @@ impl View<'_> {
         written
     }
 
-    fn put(self, file: &File, data: &[u8], at: u64) -> Result<usize> {
+    pub(super) fn put(self, file: &File, data: &[u8], at: u64) -> Result<usize> {
         if at.saturating_add(data.len() as u64) > LIMIT {
             return Err(Errno::EFBIG);
+        }
+        if self.process.remotes.maps.any() {
+            self.show_mapped(file, data, at);
         }
         let mut done = 0;
         self.writing(file, data, |rest| {
@@ -222,7 +228,8 @@ impl View<'_> {
             match send(&data[done..]) {
                 Ok(0) => break,
                 Ok(n) => done += n,
-                Err(_) if done > 0 => break,
+                Err(Errno::EINTR) if done > 0 => break,
+                // It may be that of an earlier write, and is told only once.
                 Err(error) => return Err(error),
             }
         }
@@ -356,7 +363,11 @@ impl View<'_> {
         }
         self.process.remotes.changed(file);
         let change = SetAttr { valid: set::SIZE, size, ..SetAttr::default() };
-        self.remote_setattr(&Place::below(file, b""), &change)
+        self.remote_setattr(&Place::below(file, b""), &change)?;
+        if self.process.remotes.maps.any() {
+            self.resize_mapped(file, size);
+        }
+        Ok(())
     }
 
     /// fallocate(2): lengthens the file.
@@ -384,6 +395,9 @@ impl View<'_> {
     pub fn fsync(self, file: &File, data_only: bool) -> Result<()> {
         if file.kind() == Kind::Path {
             return Err(Errno::EBADF);
+        }
+        if self.process.remotes.maps.any() {
+            self.flush_mapped(file);
         }
         self.settle(file)?;
         let synced = self.with(file, |open| open.conn.client.fsync(&open.opened.fid, data_only));

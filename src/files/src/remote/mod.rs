@@ -12,6 +12,9 @@
 //! - [`files`]: open files, by their descriptors.
 //! - [`handed`]: open files on their way into children and next programs.
 //! - [`io`]: reading and writing them.
+//! - [`locks`]: locking them.
+//! - [`maps`]: mapping them.
+//! - [`copies`]: running them.
 //! - [`kept`]: descriptors that are ours and not the program's.
 //!
 //! A remote file has a host name that no host can have
@@ -24,6 +27,7 @@
 
 pub mod attrs;
 pub mod conn;
+pub mod copies;
 pub mod dirs;
 pub mod file;
 pub mod files;
@@ -31,6 +35,8 @@ pub mod handed;
 pub mod io;
 pub mod kept;
 mod listed;
+pub mod locks;
+pub mod maps;
 pub mod names;
 pub mod place;
 pub mod router;
@@ -52,6 +58,9 @@ pub struct Remotes {
     servers: Servers,
     /// The open files.
     pub files: Files,
+    /// Those of them that are mapped and shared.
+    pub maps: maps::Maps,
+    locks: locks::Locks,
     chunks: dirs::Chunks,
     listed: listed::Listed,
     /// What the child of the fork under way is to have.
@@ -76,6 +85,8 @@ impl Remotes {
             mask: AtomicU32::new(0),
             servers: Servers::new(),
             files: Files::new(),
+            maps: maps::Maps::new(),
+            locks: locks::Locks::new(),
             chunks: dirs::Chunks::new(),
             listed: listed::Listed::new(),
             handed: Slot::new(),
@@ -104,6 +115,7 @@ impl Remotes {
             privns_host::signals::forked();
             self.servers.forked();
             self.files.forked();
+            self.locks.forked();
             self.listed.forked();
         }
     }
@@ -163,7 +175,7 @@ impl View<'_> {
         }
         let table = self.table()?;
         let settings = Settings::of(table.index(), server).ok_or(Errno::ENODEV)?;
-        servers.dial(&settings)
+        servers.dial(&settings, || self.family.tally(server))
     }
 
     /// Does something about a place. A connection that turns out to be dead is
