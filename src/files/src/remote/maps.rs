@@ -407,8 +407,13 @@ impl Process {
         });
     }
 
-    /// The same at exit.
-    pub fn end_maps(&self) {
+    /// The process ends: the same, and the connections with it.
+    pub fn end_remotes(&self) {
+        self.end_maps();
+        self.remotes.drain();
+    }
+
+    fn end_maps(&self) {
         let Some(view) = self.view().filter(|_| self.remotes.maps.any()) else { return };
         let mut names = Vec::new();
         self.remotes.maps.each(|mapping| {
