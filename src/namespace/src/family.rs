@@ -32,7 +32,7 @@ pub use crate::trail::EPOCHS;
 pub const NAME_MAX: usize = 200;
 
 pub use crate::inherited::Inherited;
-use crate::memory_file::{anonymous_file, handed_down, move_high};
+use crate::memory_file::{anonymous_file, handed_down, map, move_high, remap};
 pub use crate::memory_file::{check_name, new_id};
 
 const MAGIC: u64 = u64::from_ne_bytes(*b"privnsT\n");
@@ -153,7 +153,7 @@ impl Family {
         }
         // Mapped by a description of its own: a mapping holds its description,
         // and a keeper that held the members' would wait for itself.
-        let s = remap(fd).or_else(|_| Shared::map(fd, SIZE, true))?;
+        let s = remap(fd, SIZE).or_else(|_| Shared::map(fd, SIZE, true))?;
         s.u32(AT_VERSION)?.store(VERSION, Ordering::Relaxed);
         s.u32(AT_UID)?.store(uid, Ordering::Relaxed);
         s.u64(AT_ID)?.store(id, Ordering::Relaxed);
@@ -252,7 +252,7 @@ impl Family {
         if self.shared.is_writable() && self.shared.len() == SIZE {
             return Ok(&self.shared);
         }
-        let map = || remap(self.fd).or_else(|_| Shared::map(self.fd, SIZE, true));
+        let map = || remap(self.fd, SIZE).or_else(|_| Shared::map(self.fd, SIZE, true));
         self.changing.get_or_try_init(|| map().map(alloc::boxed::Box::new))
     }
 
@@ -425,7 +425,7 @@ impl Family {
     /// the table may only be read.
     #[must_use]
     pub fn tally(&self, id: u32) -> Option<traffic::Tally> {
-        self.own.then(|| remap(self.fd).ok())?.map(|m| traffic::Tally::new(m, AT_TRAFFIC, id))
+        self.own.then(|| remap(self.fd, SIZE).ok())?.map(|m| traffic::Tally::new(m, AT_TRAFFIC, id))
     }
 
     /// What a counter of a 9P server says, where the table is read-only too.
@@ -650,23 +650,6 @@ impl Drop for Lock<'_> {
             Owner::Process => self.family.busy.store(false, Ordering::Release),
         }
     }
-}
-
-/// Maps the first `len` bytes of a table, for writing where it is our own.
-fn map(fd: i32, len: usize, own: bool) -> Result<Shared> {
-    match Shared::map(fd, len, own) {
-        // Handed down for reading only, as root does.
-        Err(Errno::EACCES) => Shared::map(fd, len, false),
-        mapped => mapped,
-    }
-}
-
-/// Maps for writing what was handed down for reading.
-fn remap(fd: i32) -> Result<Shared> {
-    let writable = Kernel.reopen(fd, libc::O_RDWR)?;
-    let mapped = Shared::map(writable, SIZE, true);
-    let _ = Kernel.close(writable);
-    mapped
 }
 
 fn epoch_at(slot: usize) -> usize {
