@@ -220,7 +220,8 @@ impl View<'_> {
         let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
         let open = || Kernel.openat(libc::AT_FDCWD, name, flags, 0);
         let dir = open().or_else(|_| {
-            let _ = Kernel.mkdir(name, 0o711);
+            // As the launcher makes it, which refuses one that lets others in.
+            let _ = Kernel.mkdir(name, if uid == 0 { 0o711 } else { 0o700 });
             open()
         })?;
         if Kernel.fstat(dir)?.uid == uid {
