@@ -3,7 +3,9 @@
 //! -l`, `find -ls`, tar): they are fetched together, more each time.
 //!
 //! What is fetched ahead serves once, for a second at most, and not at all once
-//! this process has changed anything on a server or made a child that may.
+//! this process has changed anything on a server or made a child that may. Nor
+//! does a listing from before such a change: another directory may have come to
+//! its name.
 
 use super::attrs::Meta;
 use super::file::{File, Open};
@@ -49,6 +51,8 @@ struct Names {
     window: usize,
     ahead: Ahead,
     listed: u64,
+    /// Changes of ours when it was listed.
+    changes: u64,
 }
 
 /// What has been fetched: the attributes of the names from `first` on.
@@ -156,6 +160,7 @@ impl View<'_> {
                 window: FIRST / 4,
                 ahead: Ahead::default(),
                 listed,
+                changes: self.process.remotes.all_changes(),
             }),
         };
         names.listed = listed;
@@ -180,6 +185,7 @@ impl View<'_> {
         let fresh = |names: &Names| {
             names.is_of(place.id, dir)
                 && now.saturating_sub(names.listed) <= JUST
+                && names.changes == self.process.remotes.all_changes()
                 && !names.open.conn.is_dead()
         };
         let Some(mut names) = slot.take() else { return Ok(None) };
@@ -215,7 +221,8 @@ impl View<'_> {
             Err(_) => {}
         };
         let client = &conn.client;
-        if client.agreed().ours {
+        // The open directory itself while it is sure to have its name still.
+        if client.agreed().ours && now.saturating_sub(names.listed) <= SERVES {
             client.getattrs(&names.open.opened.fid, &wanted, tell)?;
         } else {
             let way: Vec<&[u8]> = path::components(&names.dir).collect();
