@@ -7,7 +7,7 @@ use crate::call::{cancellable, Ret};
 use crate::PROCESS;
 use core::ffi::{c_int, c_void};
 use libc::{msghdr, sockaddr, socklen_t, ssize_t};
-use privns_abi::Result;
+use privns_abi::{Errno, Result};
 use privns_host::sys;
 
 /// Makes a call that is given an address.
