@@ -6,10 +6,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-const PROGRAMS: [(&str, &str); 3] = [
+const PROGRAMS: [(&str, &str); 4] = [
     ("ns-exec", env!("CARGO_BIN_EXE_ns-exec")),
     ("ns", env!("CARGO_BIN_EXE_ns")),
     ("ns-serve", env!("CARGO_BIN_EXE_ns-serve")),
+    ("ns-slurm-prolog", env!("CARGO_BIN_EXE_ns-slurm-prolog")),
 ];
 
 fn generated(program: &str, what: &str) -> String {

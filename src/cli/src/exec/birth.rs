@@ -161,6 +161,14 @@ pub fn instances(table: &Table) -> Vec<Vec<u8>> {
 /// # Errors
 /// As building it.
 pub fn dump(request: &Request, how: Dump) -> Result<(), Failure> {
+    crate::print(&dumped(request, how)?)
+}
+
+/// The namespace that would be built, as it is printed.
+///
+/// # Errors
+/// As building it.
+pub fn dumped(request: &Request, how: Dump) -> Result<Vec<u8>, Failure> {
     let birth = Birth::begin(b"")?;
     let mut places = places::Host::dry(birth.id, birth.entry.skeleton());
     let text = build(request, &mut places).and_then(|built| {
@@ -168,7 +176,7 @@ pub fn dump(request: &Request, how: Dump) -> Result<(), Failure> {
         dumps::write(&lines, how)
     });
     birth.entry.remove();
-    crate::print(&text?)
+    text
 }
 
 fn build(request: &Request, places: &mut places::Host) -> Result<Built, Failure> {
