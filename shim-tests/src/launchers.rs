@@ -30,8 +30,12 @@ impl<'a> Slurm<'a> {
         let dir = site.path("slurm");
         let slurm = Self { site, dir };
         let port = free_ports(3).to_string();
+        // Instances of jobs are told apart by the job's number, and other clusters on this
+        // machine count too.
+        let first = format!("FirstJobId={}", 1_000_000 + std::process::id() * 8);
         let command = script(site, "slurm-local").args(["start", "--port", &port, "--dir"]);
-        command.arg(&slurm.dir).args(options).limit(60).run().ok();
+        let command = command.arg(&slurm.dir).args(["--conf", &first]);
+        command.args(options).limit(60).run().ok();
         slurm
     }
 
