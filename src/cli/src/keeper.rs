@@ -9,11 +9,13 @@
 //! nothing busy and holds no pipe open. Signals wait: it ends when its family
 //! does, or by SIGKILL, after which `ns reap` does its work.
 
-use crate::tree;
+use crate::{runtime, tree};
 use privns_abi::{Errno, Result};
 use privns_host::Kernel;
 use privns_host::process::Fork;
 use privns_namespace::Family;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 /// A keeper that is on its way: see [`Leaving::done`].
 pub struct Leaving {
@@ -43,12 +45,22 @@ pub(crate) fn fork_away() -> Result<Fork> {
     }
 }
 
-/// Leaves a keeper behind, which runs `then` after the last member is gone.
-/// `keep` are the only descriptors that it keeps.
+/// What a keeper does.
+pub trait Work {
+    /// The table may show more than it did: see [`tell`].
+    fn look(&mut self, family: &Family);
+    /// The last member is gone.
+    fn clear_up(self, family: &Family);
+}
+
+/// What wakes a keeper up.
+const WAKE: i32 = libc::SIGUSR1;
+
+/// Leaves a keeper behind. `keep` are the only descriptors that it keeps.
 ///
 /// # Errors
 /// fork(2)'s.
-pub fn leave(family: &Family, keep: &[i32], then: impl FnOnce(&Family)) -> Result<Leaving> {
+pub fn leave(family: &Family, keep: &[i32], mut work: impl Work) -> Result<Leaving> {
     let fd = family.own_description()?;
     // Orphans of a reaper (process 1 of a container, say) become its children
     // again, and its program would wait for the keeper for ever. A direct
@@ -71,8 +83,8 @@ pub fn leave(family: &Family, keep: &[i32], then: impl FnOnce(&Family)) -> Resul
                 }
                 Err(_) => Kernel.exit(1),
             }
-            keep_watch(family, fd, keep);
-            then(family);
+            keep_watch(family, fd, keep, &mut work);
+            work.clear_up(family);
             Kernel.exit(0)
         }
     }
@@ -97,13 +109,56 @@ impl Leaving {
 }
 
 /// Waits for the end of the last member.
-fn keep_watch(family: &Family, own: i32, keep: &[i32]) {
-    Kernel.block_signals();
+fn keep_watch(family: &Family, own: i32, keep: &[i32], work: &mut impl Work) {
+    Kernel.wait_for_signal(WAKE);
     Kernel.set_name(c"ns-keeper");
     let _ = rustix::process::chdir("/");
     close_all_but(keep.iter().copied().chain([own]).collect());
     stand_in();
-    let _ = family.outlive(own);
+    while family.outlive(own) == Err(Errno::EINTR) {
+        work.look(family);
+    }
+}
+
+/// How long a keeper may take to look; one that was killed never does.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Has a family's keeper look at the table, which shows instances that it did
+/// not show before, and waits until it has.
+pub fn tell(family: &Family) {
+    let wanted = family.generation();
+    let end = Instant::now() + PATIENCE;
+    let Some(keeper) = open(family.keeper() as i32, family.id()) else { return };
+    while family.held() < wanted && Instant::now() < end {
+        // It may have been about to wait when the last one came.
+        if rustix::process::pidfd_send_signal(&keeper, rustix::process::Signal::USR1).is_err() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Ends a family's keeper, where it waits for processes that are no members:
+/// those of another user that were left with a descriptor.
+pub fn dismiss(id: u64) {
+    if let Some(keeper) = runtime::keeper_of(id).and_then(|pid| open(pid, id)) {
+        let _ = rustix::process::pidfd_send_signal(&keeper, rustix::process::Signal::KILL);
+        gone(&keeper);
+    }
+}
+
+/// Waits for the end of a process that has been killed.
+fn gone(pidfd: &OwnedFd) {
+    let mut fds = [rustix::event::PollFd::new(pidfd, rustix::event::PollFlags::IN)];
+    let limit = rustix::event::Timespec { tv_sec: 2, tv_nsec: 0 };
+    let _ = rustix::event::poll(&mut fds, Some(&limit));
+}
+
+/// A family's keeper, by a descriptor: its number may be another's by now.
+fn open(pid: i32, family: u64) -> Option<OwnedFd> {
+    let keeper = rustix::process::Pid::from_raw(pid)?;
+    let fd = rustix::process::pidfd_open(keeper, rustix::process::PidfdFlags::empty()).ok()?;
+    (runtime::keeper_of(family) == Some(pid)).then_some(fd)
 }
 
 /// Fills the three standard descriptors, which are closed: whatever is opened

@@ -16,6 +16,7 @@ use privns_abi::{Errno, Result};
 use privns_host::Kernel;
 use privns_namespace::Family;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
+use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
@@ -45,7 +46,7 @@ impl Runtime {
     pub fn make() -> std::result::Result<Runtime, Failure> {
         let mut tried = Vec::new();
         for path in candidates() {
-            match open(&path, true) {
+            match open(&path, Kernel.geteuid(), true) {
                 Ok(dir) => return Ok(Runtime { dir, path }),
                 Err(e) => tried.push(format!("{}: {e}", shown(&path))),
             }
@@ -57,7 +58,8 @@ impl Runtime {
     /// All that are there.
     #[must_use]
     pub fn all() -> Vec<Runtime> {
-        let open = |path: Vec<u8>| Some(Runtime { dir: open(&path, false).ok()?, path });
+        let open =
+            |path: Vec<u8>| Some(Runtime { dir: open(&path, Kernel.geteuid(), false).ok()?, path });
         candidates().into_iter().filter_map(open).collect()
     }
 
@@ -163,6 +165,7 @@ impl Runtime {
                 let _ = rustix::fs::unlinkat(&self.dir, &name[..], AtFlags::empty());
             }
         }
+        self.tidy();
     }
 
     /// Clears an entry away if nobody holds it and no member lives; true when
@@ -176,15 +179,21 @@ impl Runtime {
         if rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_err() {
             return false;
         }
-        if let Some((pid, fd)) = members(id).next() {
+        let member = |pid: i32| members(id).find(|(member, _)| *member == pid);
+        if let Some((pid, fd)) = Living::look().members(id).into_iter().find_map(member) {
             // The keeper was killed: another member's descriptor will do.
             let target = format!("/proc/{pid}/fd/{fd}");
             let _ = rustix::fs::unlinkat(&dir, "table", AtFlags::empty());
             let _ = rustix::fs::symlinkat(target, &dir, "table");
             return false;
         }
-        crate::instance::remove_recorded(&dir);
+        crate::instance::remove_recorded(id, &dir);
         tree::remove(&self.dir, key).is_ok()
+    }
+
+    /// Takes the directory away if no family is left in it.
+    pub fn tidy(&self) {
+        take_away(&self.path);
     }
 
     fn lock(&self, how: FlockOperation) -> Result<OwnedFd> {
@@ -193,6 +202,66 @@ impl Runtime {
         rustix::fs::flock(&dir, how).map_err(errno)?;
         Ok(dir)
     }
+}
+
+/// A user's directory in a place that outlasts sessions.
+pub struct Lasting {
+    /// The directory.
+    pub dir: OwnedFd,
+    path: Vec<u8>,
+}
+
+/// Where they are, best first.
+const LASTING: [&str; 2] = ["/dev/shm", "/tmp"];
+
+impl Lasting {
+    /// Our own, made where it is not there; `None` where none can be had.
+    #[must_use]
+    pub fn make() -> Option<Lasting> {
+        let uid = Kernel.geteuid();
+        Lasting::paths(uid)
+            .find_map(|path| Some(Lasting { dir: open(&path, uid, true).ok()?, path }))
+    }
+
+    /// Those of a user that are there.
+    pub fn of_user(uid: u32) -> impl Iterator<Item = Lasting> {
+        Lasting::paths(uid)
+            .filter_map(move |path| Some(Lasting { dir: open(&path, uid, false).ok()?, path }))
+    }
+
+    /// Our own or, for root, everybody's.
+    #[must_use]
+    pub fn all() -> Vec<Lasting> {
+        let own = Kernel.geteuid();
+        let mut users = vec![own];
+        if own == 0 {
+            for place in LASTING {
+                let names = tree::open_path(place.as_bytes()).and_then(tree::names);
+                let uid = |name: &Vec<u8>| {
+                    std::str::from_utf8(name.strip_prefix(b"privns-")?).ok()?.parse::<u32>().ok()
+                };
+                users.extend(names.unwrap_or_default().iter().filter_map(uid));
+            }
+            users.sort_unstable();
+            users.dedup();
+        }
+        users.into_iter().flat_map(Lasting::of_user).collect()
+    }
+
+    fn paths(uid: u32) -> impl Iterator<Item = Vec<u8>> {
+        LASTING.into_iter().map(move |place| format!("{place}/privns-{uid}").into_bytes())
+    }
+
+    /// Takes the directory away if nothing is in it: see [`Runtime::tidy`].
+    pub fn tidy(&self) {
+        take_away(&self.path);
+    }
+}
+
+/// Removes an empty directory. Somebody may be about to make something in it,
+/// and then finds that it is gone: ENOENT, and begins again.
+fn take_away(path: &[u8]) {
+    let _ = rustix::fs::unlinkat(CWD, path, AtFlags::REMOVEDIR);
 }
 
 impl Entry {
@@ -293,7 +362,11 @@ pub fn id_of(name: &[u8]) -> Option<u64> {
 /// The batch job that a family was begun in.
 #[must_use]
 pub fn job_of(id: u64) -> Option<Vec<u8>> {
-    let entry = Runtime::all().iter().find_map(|r| r.entry(id).ok())?;
+    let lasting = Lasting::all();
+    let entry = Runtime::all()
+        .iter()
+        .find_map(|r| r.entry(id).ok())
+        .or_else(|| lasting.iter().find_map(|l| tree::open_dir(&l.dir, &number(id)).ok()))?;
     tree::read_link(&entry, b"job").ok()
 }
 
@@ -362,31 +435,129 @@ fn tables_of(pid: i32) -> Result<Vec<(i32, Option<u64>)>> {
     Ok(tables)
 }
 
-/// The processes of this user that have a family's table open, with the
-/// descriptor's number.
+/// The members of a family among the processes of this user, with the number of
+/// the table's descriptor.
 pub fn members(id: u64) -> impl Iterator<Item = (i32, i32)> {
-    let all = tree::open_path(b"/proc").and_then(tree::names).unwrap_or_default();
-    let pids = all.into_iter().filter_map(|n| std::str::from_utf8(&n).ok()?.parse::<i32>().ok());
-    pids.filter_map(move |pid| {
-        let tables = tables_of(pid).ok()?;
-        let is = |(fd, known): &(i32, Option<u64>)| match known {
-            Some(known) => *known == id,
-            None => open_table(format!("/proc/{pid}/fd/{fd}").as_bytes()).is_ok_and(|f| {
-                let same = f.id() == id;
-                f.close();
-                same
-            }),
-        };
-        let of_ours = tables.iter().filter(|t| is(t)).map(|t| t.0);
-        Some((pid, { of_ours }.find(|&fd| is_member(pid, fd))?))
+    pids().filter_map(move |pid| {
+        Some((pid, tables_by(pid, id).into_iter().find(|&fd| is_member(pid, fd))?))
     })
 }
 
+/// The keeper of a family, whether or not it is in the runtime directory.
+#[must_use]
+pub fn keeper_of(id: u64) -> Option<i32> {
+    let keeps = |pid: i32, fd: i32| {
+        open_table(format!("/proc/{pid}/fd/{fd}").as_bytes()).is_ok_and(|family| {
+            let keeper = family.keeper();
+            family.close();
+            keeper == pid as u32
+        })
+    };
+    pids().find(|&pid| tables_by(pid, id).into_iter().any(|fd| keeps(pid, fd)))
+}
+
+/// The descriptors by which a process has a family's table open.
+fn tables_by(pid: i32, id: u64) -> Vec<i32> {
+    let is = |(fd, known): &(i32, Option<u64>)| match known {
+        Some(known) => *known == id,
+        None => open_table(format!("/proc/{pid}/fd/{fd}").as_bytes()).is_ok_and(|family| {
+            let same = family.id() == id;
+            family.close();
+            same
+        }),
+    };
+    let tables = tables_of(pid).unwrap_or_default();
+    tables.iter().filter(|table| is(table)).map(|table| table.0).collect()
+}
+
+/// The families that have members, keepers apart. A process of another user is
+/// none of an ordinary user's family, whatever descriptors it was left with.
+#[derive(Debug, Default)]
+pub struct Living(HashMap<u64, Vec<i32>>);
+
+impl Living {
+    /// Looks at all processes that this user may look at.
+    #[must_use]
+    pub fn look() -> Living {
+        let mut living = Living::default();
+        for pid in pids() {
+            let Ok(tables) = tables_of(pid) else { continue };
+            for (fd, known) in tables {
+                let path = format!("/proc/{pid}/fd/{fd}").into_bytes();
+                if !is_member(pid, fd) || !serves(&path, pid) {
+                    continue;
+                }
+                let number = || {
+                    let family = open_table(&path).ok()?;
+                    let id = family.id();
+                    family.close();
+                    Some(id)
+                };
+                if let Some(id) = known.or_else(number) {
+                    living.0.entry(id).or_default().push(pid);
+                }
+            }
+        }
+        living
+    }
+
+    /// Whether a family has members.
+    #[must_use]
+    pub fn has(&self, id: u64) -> bool {
+        self.0.contains_key(&id)
+    }
+
+    /// The numbers of a family's members.
+    #[must_use]
+    pub fn members(&self, id: u64) -> Vec<i32> {
+        self.0.get(&id).cloned().unwrap_or_default()
+    }
+}
+
+/// Whether a table may serve a process: root's serves all, another's its owner.
+fn serves(table: &[u8], pid: i32) -> bool {
+    let owner = |path: &[u8]| rustix::fs::stat(path).map(|found| found.st_uid).ok();
+    match (owner(table), owner(format!("/proc/{pid}").as_bytes())) {
+        (Some(0), _) | (None, _) => true,
+        (Some(table), Some(process)) if table == process => true,
+        // A process that may not be dumped is shown as root's.
+        (Some(table), _) => effective_uid(pid).is_none_or(|uid| uid == table),
+    }
+}
+
+fn effective_uid(pid: i32) -> Option<u32> {
+    let status = tree::read_file(format!("/proc/{pid}/status").as_bytes(), 4096).ok()?;
+    let text = String::from_utf8_lossy(&status).into_owned();
+    let line = text.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Whether a family has its place and no table yet: it is being made.
+#[must_use]
+pub fn is_being_born(id: u64) -> bool {
+    Runtime::all().iter().any(|runtime| {
+        let Ok(entry) = runtime.entry(id) else { return false };
+        tree::read_link(&entry, b"table").is_err()
+            && rustix::fs::flock(&entry, FlockOperation::NonBlockingLockExclusive).is_err()
+    })
+}
+
+fn pids() -> impl Iterator<Item = i32> {
+    let all = tree::open_path(b"/proc").and_then(tree::names).unwrap_or_default();
+    all.into_iter().filter_map(|n| std::str::from_utf8(&n).ok()?.parse::<i32>().ok())
+}
+
 /// Whether a process has a table open as a member has it: on the description
-/// that holds the lock. A keeper and attendants only wait for that.
+/// that holds the lock, for reading. A keeper and attendants only wait for that,
+/// and who clears up after the last member holds it for writing.
 fn is_member(pid: i32, fd: i32) -> bool {
     let told = tree::read_file(format!("/proc/{pid}/fdinfo/{fd}").as_bytes(), 4096);
-    told.map_or(true, |told| told.split(|&b| b == b'\n').any(|line| line.starts_with(b"lock:")))
+    told.map_or(true, |told| {
+        told.split(|&b| b == b'\n').any(|line| {
+            let mut words = line.split(|b| b.is_ascii_whitespace());
+            line.starts_with(b"lock:") && words.any(|word| word == b"READ")
+        })
+    })
 }
 
 /// Where a runtime directory may be, best first.
@@ -408,10 +579,9 @@ fn candidates() -> Vec<Vec<u8>> {
 
 /// Opens a runtime directory that is the user's own and that nobody else can
 /// write; its parent is the user's own, or sticky.
-fn open(path: &[u8], make: bool) -> Result<OwnedFd> {
+fn open(path: &[u8], uid: u32, make: bool) -> Result<OwnedFd> {
     let parent = tree::open_dir(CWD, privns_abi::path::parent(path))?;
     let above = rustix::fs::fstat(&parent).map_err(errno)?;
-    let uid = Kernel.geteuid();
     let shared = above.st_mode & 0o022 != 0;
     if (shared && above.st_mode & libc::S_ISVTX == 0) || (above.st_uid != uid && above.st_uid != 0)
     {

@@ -47,6 +47,12 @@ pub fn names(dir: impl AsFd) -> Result<Vec<Vec<u8>>> {
     Ok(names)
 }
 
+/// Whether a directory has this name, itself and by no link.
+pub fn is_dir(at: impl AsFd, name: &[u8]) -> bool {
+    let found = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW);
+    found.is_ok_and(|found| found.st_mode & libc::S_IFMT == libc::S_IFDIR)
+}
+
 /// The text of a symbolic link.
 ///
 /// # Errors

@@ -3,7 +3,8 @@
 use crate::tree;
 use privns_abi::{Errno, Result};
 use privns_host::Kernel;
-use privns_namespace::file::Environment;
+use privns_namespace::failure::Failure;
+use privns_namespace::file::{self, Environment};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
@@ -24,6 +25,43 @@ impl Environment for Process {
     fn read(&self, file: &[u8]) -> Result<Vec<u8>> {
         std::fs::read(OsStr::from_bytes(file)).map_err(|e| of_io(&e))
     }
+
+    fn list(&self, dir: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let list = std::fs::read_dir(OsStr::from_bytes(dir)).map_err(|e| of_io(&e))?;
+        let name = |entry: std::io::Result<std::fs::DirEntry>| Ok(entry?.file_name().into_vec());
+        list.map(name).collect::<std::io::Result<_>>().map_err(|e| of_io(&e))
+    }
+
+    fn is_there(&self, file: &[u8]) -> bool {
+        std::path::Path::new(OsStr::from_bytes(file)).exists()
+    }
+
+    fn absolute(&self, file: &[u8]) -> Vec<u8> {
+        match std::env::current_dir() {
+            Ok(dir) => dir.join(OsStr::from_bytes(file)).into_os_string().into_vec(),
+            Err(_) => file.to_vec(),
+        }
+    }
+
+    fn user(&self) -> Option<file::User> {
+        let User { name, home, uid, .. } = User::own()?;
+        Some(file::User { name, home, uid })
+    }
+
+    fn uid_of(&self, name: &[u8]) -> Option<u32> {
+        User::uid_of(name)
+    }
+
+    fn has_selinux(&self) -> bool {
+        self.is_there(SELINUX)
+    }
+
+    fn note(&self, passed: &Failure) {
+        let level = set(b"PRIVNS_LOG").unwrap_or_default();
+        if [&b"info"[..], b"debug"].iter().any(|wanted| level.starts_with(wanted)) {
+            crate::complain("privns", passed);
+        }
+    }
 }
 
 /// The kernel's number behind a failure of the standard library.
@@ -36,15 +74,36 @@ fn set(name: &[u8]) -> Option<Vec<u8>> {
     std::env::var_os(OsStr::from_bytes(name)).map(OsString::into_vec)
 }
 
+/// What is there where SELinux is.
+const SELINUX: &[u8] = b"/sys/fs/selinux/enforce";
+
+/// The context that a program of ours will have, where SELinux is.
+pub fn context() -> Option<Vec<u8>> {
+    if !Process.has_selinux() {
+        return None;
+    }
+    let read = |name: &str| tree::read_file(name.as_bytes(), 4096).ok();
+    let plain = |text: Vec<u8>| text.split(|&b| b == 0 || b == b'\n').next().map(<[u8]>::to_vec);
+    let said = |name| read(name).and_then(plain).filter(|text| !text.is_empty());
+    said("/proc/self/attr/exec").or_else(|| said("/proc/self/attr/current"))
+}
+
+/// This process's umask.
+pub fn umask() -> u32 {
+    let mask = rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(mask);
+    mask.as_raw_mode()
+}
+
 /// The batch job that we run in, such that a job that is queued again is
-/// another one: Slurm's number and how often it was restarted, or the numbers
-/// of the other schedulers.
+/// another one: Slurm's number and how often it was restarted, what
+/// `PRIVNS_JOB` says, or the numbers of the other schedulers.
 pub fn job() -> Option<Vec<u8>> {
     if let Some(id) = set(b"SLURM_JOB_ID") {
         let restarts = set(b"SLURM_RESTART_COUNT").unwrap_or_else(|| b"0".to_vec());
         return Some([&id[..], b".", &restarts].concat());
     }
-    [&b"PBS_JOBID"[..], b"LSB_JOBID", b"JOB_ID"].iter().find_map(|name| set(name))
+    [&b"PRIVNS_JOB"[..], b"PBS_JOBID", b"LSB_JOBID", b"JOB_ID"].iter().find_map(|name| set(name))
 }
 
 fn node() -> Option<Vec<u8>> {
@@ -58,6 +117,10 @@ fn node() -> Option<Vec<u8>> {
 pub struct User {
     /// Login name.
     pub name: Vec<u8>,
+    /// Number.
+    pub uid: u32,
+    /// Number of the group that it is in first of all.
+    pub gid: u32,
     /// Home directory.
     pub home: Vec<u8>,
     /// Login shell.
@@ -75,39 +138,60 @@ impl User {
     /// else the host has.
     #[must_use]
     pub fn by_uid(uid: u32) -> Option<User> {
-        let file = std::fs::read("/etc/passwd").unwrap_or_default();
-        file.split(|&b| b == b'\n').find_map(|line| User::parse(line, uid)).or_else(|| {
-            let asked = getent(uid.to_string().as_ref())?;
-            User::parse(asked.trim_ascii_end(), uid)
-        })
+        let number = uid.to_string();
+        line_of(b"passwd", |line| field(line, 2) == number.as_bytes(), number.as_ref())
+            .and_then(|line| User::parse(&line))
+            .filter(|user| user.uid == uid)
+    }
+
+    /// The same by its login name.
+    #[must_use]
+    pub fn by_name(name: &[u8]) -> Option<User> {
+        line_of(b"passwd", |line| field(line, 0) == name, OsStr::from_bytes(name))
+            .and_then(|line| User::parse(&line))
+            .filter(|user| user.name == name)
     }
 
     /// The number of a user of this name.
     #[must_use]
     pub fn uid_of(name: &[u8]) -> Option<u32> {
-        let is = |line: &&[u8]| line.split(|&b| b == b':').next() == Some(name);
-        let number = |line: &[u8]| {
-            std::str::from_utf8(line.split(|&b| b == b':').nth(2)?).ok()?.parse().ok()
-        };
-        let file = std::fs::read("/etc/passwd").unwrap_or_default();
-        file.split(|&b| b == b'\n').find(is).and_then(number).or_else(|| {
-            let asked = getent(OsStr::from_bytes(name))?;
-            asked.split(|&b| b == b'\n').find(is).and_then(number)
-        })
+        User::by_name(name).map(|user| user.uid)
     }
 
-    fn parse(line: &[u8], uid: u32) -> Option<User> {
+    fn parse(line: &[u8]) -> Option<User> {
         let fields: Vec<&[u8]> = line.split(|&b| b == b':').collect();
-        let [name, _, number, _, _, home, shell] = fields[..] else { return None };
-        let same = number == uid.to_string().as_bytes();
-        same.then(|| User { name: name.to_vec(), home: home.to_vec(), shell: shell.to_vec() })
+        let [name, _, uid, gid, _, home, shell] = fields[..] else { return None };
+        let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse().ok();
+        let (uid, gid) = (number(uid)?, number(gid)?);
+        Some(User { name: name.to_vec(), uid, gid, home: home.to_vec(), shell: shell.to_vec() })
     }
 }
 
-/// What getent(1) says of a user.
-fn getent(user: &OsStr) -> Option<Vec<u8>> {
+/// The number of a group of this name.
+#[must_use]
+pub fn gid_of(name: &[u8]) -> Option<u32> {
+    let line = line_of(b"group", |line| field(line, 0) == name, OsStr::from_bytes(name))?;
+    std::str::from_utf8(field(&line, 2)).ok()?.parse().ok()
+}
+
+fn field(line: &[u8], at: usize) -> &[u8] {
+    line.split(|&b| b == b':').nth(at).unwrap_or_default()
+}
+
+/// A line of `/etc/passwd` or `/etc/group`, else of what getent(1) says of
+/// `key`.
+fn line_of(database: &[u8], is: impl Fn(&[u8]) -> bool, key: &OsStr) -> Option<Vec<u8>> {
+    let path = [b"/etc/", database].concat();
+    let file = std::fs::read(OsStr::from_bytes(&path)).unwrap_or_default();
+    let found = |text: &[u8]| text.split(|&b| b == b'\n').find(|line| is(line)).map(<[u8]>::to_vec);
+    found(&file).or_else(|| found(&getent(database, key)?))
+}
+
+/// What getent(1) says of a user or a group.
+fn getent(database: &[u8], key: &OsStr) -> Option<Vec<u8>> {
     let mut getent = std::process::Command::new("getent");
-    let asked = getent.arg("passwd").arg("--").arg(user).stderr(std::process::Stdio::null());
+    let asked = getent.arg(OsStr::from_bytes(database)).arg("--").arg(key);
+    let asked = asked.stderr(std::process::Stdio::null());
     Some(asked.output().ok()?.stdout)
 }
 
@@ -116,12 +200,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_user_is_found_by_number_only() {
+    fn a_user_is_found_by_number_and_by_name() {
         let line = b"u:x:7:8:Some One,,,:/home/u:/bin/sh";
-        let user = User::parse(line, 7).unwrap();
+        let user = User::parse(line).unwrap();
         assert_eq!((&user.name[..], &user.shell[..]), (&b"u"[..], &b"/bin/sh"[..]));
-        assert_eq!(User::parse(line, 8), None);
-        assert_eq!(User::parse(b"+@netgroup", 7), None);
+        assert_eq!((user.uid, user.gid), (7, 8));
+        assert_eq!(User::parse(b"+@netgroup"), None);
+        assert_eq!(User::by_uid(0).unwrap().name, b"root");
+        assert_eq!(User::uid_of(b"no such user"), None);
     }
 
     #[test]

@@ -126,6 +126,15 @@ impl Kernel {
         unsafe { sys!(libc::SYS_fcntl, fd, libc::F_SETFD, flags) }.map(drop)
     }
 
+    /// flock(2), whose wait a signal ends.
+    ///
+    /// # Errors
+    /// The kernel's: EINTR.
+    pub fn flock_once(self, fd: i32, how: i32) -> Result<()> {
+        // SAFETY: no memory is involved.
+        unsafe { sys!(libc::SYS_flock, fd, how) }.map(drop)
+    }
+
     /// flock(2); `how` is `LOCK_SH`, `LOCK_EX` or `LOCK_UN`, with `LOCK_NB`.
     /// A signal does not end the wait.
     ///
@@ -133,10 +142,9 @@ impl Kernel {
     /// The kernel's; EAGAIN with `LOCK_NB` when another description has it.
     pub fn flock(self, fd: i32, how: i32) -> Result<()> {
         loop {
-            // SAFETY: no memory is involved.
-            match unsafe { sys!(libc::SYS_flock, fd, how) } {
+            match self.flock_once(fd, how) {
                 Err(Errno::EINTR) => {}
-                done => return done.map(drop),
+                done => return done,
             }
         }
     }

@@ -82,6 +82,26 @@ impl Kernel {
         };
     }
 
+    /// Keeps every signal waiting but this one, which ends the call that it
+    /// finds the process in ([`Errno::EINTR`]) and does nothing else.
+    pub fn wait_for_signal(self, signal: i32) {
+        extern "C" fn nothing(_: i32) {}
+        self.block_signals();
+        // SAFETY: an action that is all zero has no flags and blocks nothing;
+        // the handler touches nothing, and is the program's to set, which is
+        // ours and has one thread.
+        unsafe {
+            let mut action: libc::sigaction = core::mem::zeroed();
+            action.sa_sigaction = nothing as extern "C" fn(i32) as usize;
+            libc::sigaction(signal, &raw const action, core::ptr::null_mut());
+        }
+        let set = 1u64 << (signal - 1);
+        // SAFETY: as in `block_signals`.
+        let _ = unsafe {
+            sys!(libc::SYS_rt_sigprocmask, libc::SIG_UNBLOCK, &raw const set, 0, size_of::<u64>())
+        };
+    }
+
     /// Closes all descriptors from `first` to `last`.
     ///
     /// # Errors

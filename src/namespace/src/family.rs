@@ -51,6 +51,8 @@ const AT_NAME: usize = 40;
 const AT_GENERATION: usize = 256;
 /// Raised with every epoch: unmoved, no epoch has moved either.
 const AT_RAISES: usize = 264;
+/// The generation whose instances the keeper holds.
+const AT_HELD: usize = 272;
 const AT_COUNTERS: usize = 320;
 const COUNTER_STRIDE: usize = 64;
 /// What members have worked out once for all: a key, a length, 32-bit words.
@@ -507,9 +509,9 @@ impl Family {
     /// keeper. `own` is a description of its own, by [`Family::own_description`].
     ///
     /// # Errors
-    /// flock(2)'s.
+    /// flock(2)'s: EINTR for a signal that the keeper lets through.
     pub fn outlive(&self, own: i32) -> Result<()> {
-        Kernel.flock(own, libc::LOCK_EX)?;
+        Kernel.flock_once(own, libc::LOCK_EX)?;
         let shared = self.changing().ok_or(Errno::EROFS)?;
         shared.u32(AT_CLOSED)?.store(1, Ordering::Release);
         Ok(())
@@ -552,6 +554,19 @@ impl Family {
     pub fn set_keeper(&self, pid: u32) {
         if let Some(Ok(keeper)) = self.changing().map(|shared| shared.u32(AT_KEEPER)) {
             keeper.store(pid, Ordering::Release);
+        }
+    }
+
+    /// The generation whose instances the keeper is known to hold.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.shared.u64(AT_HELD).map_or(0, |h| h.load(Ordering::Acquire))
+    }
+
+    /// Says what the keeper holds.
+    pub fn set_held(&self, generation: u64) {
+        if let Some(Ok(held)) = self.changing().map(|shared| shared.u64(AT_HELD)) {
+            held.store(generation, Ordering::Release);
         }
     }
 

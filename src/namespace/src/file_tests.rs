@@ -45,7 +45,7 @@ mount -bc -o 'uname=a b,msize=8192,timeout=3,window=2,dialect=9P2000.u,cache=non
 mount mem! /b
 private /tmp
 private -q /tmp
-poly /etc/security/namespace.conf
+private -i '/i/ user:create=0700' /d
 dir /d
 symlink ../x /d
 symlink -- -x /d
@@ -79,7 +79,7 @@ fn what_is_wrong_is_said_with_file_and_line() {
         ("mount -o msize=1 mem! /b", "f:1: -o msize=1: out of range"),
         ("mount -o ro=1 mem! /b", "f:1: -o ro=1: it takes no value"),
         ("mount -o aname=x mem! /b y", "f:1: -o aname=x: the tree is named twice"),
-        ("mount -o", "f:1: mount -o: no KEY=VALUE follows"),
+        ("mount -o", "f:1: mount -o: no value follows"),
         ("mount udp!x /b", "f:1: mount udp!x: not an address"),
         ("mount @host /b", "f:1: mount @host: not an address"),
         ("bind $NONE /b", "f:1: $NONE: no such variable"),

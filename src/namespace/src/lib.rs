@@ -11,7 +11,7 @@
 //! - [`mod@file`]: lines read and written; [`mod@build`]: lines acted upon; [`mod@print`]:
 //!   a table as lines; [`dump`]: a namespace on its way to another machine,
 //!   [`carried`] by a program's environment.
-//! - [`instance`]: what instances are called.
+//! - [`instance`]: what instances are called; [`poly`]: rules for them.
 //!
 //! A name in here is an absolute, canonical path of the namespace, as bytes:
 //! no `.`, no `..`, no empty component, no symbolic link. The root is the
@@ -37,6 +37,7 @@ pub mod index;
 pub mod inherited;
 pub mod instance;
 mod memory_file;
+pub mod poly;
 pub mod print;
 pub mod remote;
 pub mod resolve;

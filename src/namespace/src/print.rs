@@ -14,6 +14,7 @@ use crate::build::{Builder, Places};
 use crate::failure::Failure;
 use crate::file::{Action, Line};
 use crate::instance;
+use crate::poly;
 use crate::remote::{self, Server};
 use crate::table::{Kind, Member, Mount, Order, Source, Table, Verb};
 use alloc::collections::BTreeSet;
@@ -154,6 +155,14 @@ impl Places for Recorded<'_> {
     }
     fn instance(&mut self, at: &[u8], _original: &[u8]) -> Result<Vec<u8>, Failure> {
         self.find(at, |m| m.rule.verb == Verb::Private)
+    }
+    fn by_rule(
+        &mut self,
+        at: &[u8],
+        _original: Option<&[u8]>,
+        rule: &poly::Rule,
+    ) -> Result<Vec<u8>, Failure> {
+        self.find(at, |m| m.rule.verb == Verb::Instance(rule.to_text()))
     }
     fn server(&mut self, _at: &[u8], server: &mut Server) -> Result<(), Failure> {
         let known = self.table.server(self.server.get());
@@ -385,6 +394,7 @@ impl Printer<'_> {
                 self.show_original(mount, member);
                 Action::Private(dst)
             }
+            Verb::Instance(rule) if alone => Action::Instance { rule: rule.clone(), dir: dst },
             Verb::Symlink(target) => Action::Symlink { target: target.clone(), dst },
             _ if in_skeleton(self.want, member) => {
                 if alone && self.built.is_free(&mount.path) {

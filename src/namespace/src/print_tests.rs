@@ -23,6 +23,14 @@ impl Places for Again<'_> {
     fn instance(&mut self, at: &[u8], original: &[u8]) -> Result<Vec<u8>, Failure> {
         self.1.instance(at, original)
     }
+    fn by_rule(
+        &mut self,
+        at: &[u8],
+        original: Option<&[u8]>,
+        rule: &poly::Rule,
+    ) -> Result<Vec<u8>, Failure> {
+        self.1.by_rule(at, original, rule)
+    }
     fn server(&mut self, at: &[u8], server: &mut Server) -> Result<(), Failure> {
         self.0.server(at, server)
     }
@@ -56,6 +64,8 @@ fn what_was_asked_for_is_what_is_printed() {
         "",
         "bind /a /b",
         "bind -r /a /n/m/x",
+        "private -i '/i/ user' /a",
+        "private -i '/i/ user:create' /n/m",
         "bind -b /a /c; bind -ac /b /c",
         "bind /a /c; bind -b /b /c",
         "bind /b /a/sub; bind /a /usr",

@@ -105,6 +105,8 @@ pub enum Verb {
     Along,
     /// `mount`: the root of a server's tree.
     Mount,
+    /// `private -i`: an instance by this rule.
+    Instance(Vec<u8>),
 }
 
 impl Verb {

@@ -3,6 +3,7 @@
 
 use privns_namespace::build::{Builder, Places};
 use privns_namespace::file::{Environment, parse};
+use privns_namespace::poly::Rule;
 use privns_namespace::{Failure, Server, Table, print};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -27,6 +28,9 @@ impl Places for None {
     }
     fn instance(&mut self, _: &[u8], _: &[u8]) -> Result<Vec<u8>, Failure> {
         unreachable!("no line asks for an instance")
+    }
+    fn by_rule(&mut self, _: &[u8], _: Option<&[u8]>, _: &Rule) -> Result<Vec<u8>, Failure> {
+        unreachable!("no line has a rule")
     }
     fn server(&mut self, _: &[u8], _: &mut Server) -> Result<(), Failure> {
         unreachable!("no line mounts a server")

@@ -2,19 +2,20 @@
 //! its table, and the keeper that it leaves behind.
 
 use super::dumps;
+use super::init;
 use super::places;
 use super::request::{Dump, Request};
 use super::zero;
 use crate::failure::{Failure, shown};
+use crate::instance::{self, Held};
+use crate::keeper;
 use crate::runtime::{self, Entry, Runtime};
 use crate::servers::Reach;
-use crate::{instance, keeper};
 use privns_abi::Errno;
 use privns_host::Kernel;
 use privns_namespace::build::{Builder, Built};
 use privns_namespace::family::{self, Flag, Inherited};
-use privns_namespace::{Family, Index, Source, Table, Verb, index, print};
-use std::os::fd::AsRawFd;
+use privns_namespace::{Family, Index, Table, index, print};
 use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ pub struct Birth {
     entry: Entry,
     id: u64,
     name: Vec<u8>,
+    places: places::Host,
     reach: Rc<Reach>,
 }
 
@@ -34,11 +36,13 @@ impl Birth {
     /// No runtime directory; EEXIST for a name that is taken.
     pub fn begin(name: &[u8]) -> Result<Birth, Failure> {
         let id = family::new_id().map_err(|e| Failure::new("a number for the family", e))?;
-        let runtime = Runtime::make()?;
+        let mut runtime = Runtime::make()?;
         let end = Instant::now() + DYING;
         let entry = loop {
             match runtime.enter(id, name) {
                 Ok(entry) => break entry,
+                // The directory was empty, and somebody has just removed it.
+                Err(Errno::ENOENT) if Instant::now() < end => runtime = Runtime::make()?,
                 // Its last member is gone, and its keeper is about to clean up.
                 Err(Errno::EEXIST) if Instant::now() < end && !runtime::is_lived_in(name) => {
                     std::thread::sleep(Duration::from_millis(1));
@@ -47,16 +51,24 @@ impl Birth {
             }
         };
         let reach = Reach::for_family(&entry.skeleton());
-        Ok(Birth { entry, id, name: name.to_vec(), reach })
+        let places = places::Host::new(id, entry.skeleton(), reach.clone());
+        Ok(Birth { entry, id, name: name.to_vec(), places, reach })
     }
 
     /// Builds the namespace.
     ///
     /// # Errors
     /// The first line that fails.
-    pub fn build(&self, request: &Request) -> Result<Built, Failure> {
-        let skeleton = self.entry.skeleton();
-        build(request, &mut places::Host::new(self.id, skeleton, self.reach.clone()))
+    pub fn build(&mut self, request: &Request) -> Result<Built, Failure> {
+        build(request, &mut self.places)
+    }
+
+    /// Runs what sets instances up, in a family whose table is made.
+    ///
+    /// # Errors
+    /// The first that cannot be run.
+    pub fn set_up(&self, family: &Family, library: &[u8]) -> Result<(), Failure> {
+        init::run_all(family, &self.places.inits, library)
     }
 
     /// Makes the table, with us as its first member.
@@ -82,31 +94,52 @@ impl Birth {
     ///
     /// # Errors
     /// fork(2)'s.
-    pub fn leave_keeper(self, family: &Family) -> Result<Left, Failure> {
-        let table = family.read_table().map_err(no_keeper)?;
-        let held = instance::hold(&instances(&table));
+    pub fn leave_keeper(mut self, family: &Family) -> Result<Left, Failure> {
+        let mut held = Held::new(self.places.take());
+        held.more(family);
         let mut keep = vec![self.entry.fd()];
-        keep.extend(held.iter().map(AsRawFd::as_raw_fd));
+        keep.extend(held.fds());
         // What a copied table shows belongs to the family that it was copied
         // from, which therefore must not end before this one.
         keep.extend(outer_fd());
-        let entry = &self.entry;
-        let leaving = keeper::leave(family, &keep, |own| {
-            let table = own.read_table().unwrap_or_default();
-            instance::remove_all(self.id, &instances(&table));
-            entry.remove();
-            for runtime in Runtime::all() {
-                runtime.sweep();
-            }
-        });
-        let leaving = leaving.map_err(no_keeper)?;
+        let work = Work { held, id: self.id, entry: &self.entry };
+        let leaving = keeper::leave(family, &keep, work).map_err(no_keeper)?;
         Ok(Left { leaving, entry: self.entry })
     }
 
     /// Takes back what has been made.
-    pub fn abandon(self) {
+    pub fn abandon(mut self) {
+        for made in self.places.take() {
+            instance::undo(self.id, made);
+        }
         instance::remove_all(self.id, &[]);
         self.entry.remove();
+        Runtime::all().iter().for_each(Runtime::tidy);
+    }
+}
+
+/// What a keeper does.
+struct Work<'a> {
+    held: Held,
+    id: u64,
+    entry: &'a Entry,
+}
+
+impl keeper::Work for Work<'_> {
+    fn look(&mut self, family: &Family) {
+        self.held.more(family);
+        family.set_held(family.generation());
+    }
+
+    fn clear_up(self, family: &Family) {
+        // Who asks whether an instance is used must not find us using it.
+        drop(self.held);
+        let table = family.read_table().unwrap_or_default();
+        instance::remove_all(self.id, &instance::shown_by(&table));
+        self.entry.remove();
+        for runtime in Runtime::all() {
+            runtime.sweep();
+        }
     }
 }
 
@@ -143,19 +176,6 @@ fn no_keeper(e: Errno) -> Failure {
     Failure::new("the family's keeper", e)
 }
 
-/// The host paths of the instances that a table shows.
-#[must_use]
-pub fn instances(table: &Table) -> Vec<Vec<u8>> {
-    let members = table.mounts().iter().flat_map(|mount| &mount.members);
-    let private = members.filter(|member| member.rule.verb == Verb::Private);
-    private
-        .map(|member| {
-            let Source::Host(host) = &member.source;
-            host.clone()
-        })
-        .collect()
-}
-
 /// Prints the namespace that would be built.
 ///
 /// # Errors
@@ -176,6 +196,7 @@ pub fn dumped(request: &Request, how: Dump) -> Result<Vec<u8>, Failure> {
         dumps::write(&lines, how)
     });
     birth.entry.remove();
+    Runtime::all().iter().for_each(Runtime::tidy);
     text
 }
 

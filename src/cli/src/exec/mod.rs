@@ -9,6 +9,7 @@ pub mod birth;
 pub mod dumps;
 pub mod enforce;
 pub mod environment;
+mod init;
 mod manual;
 mod options;
 pub mod places;
@@ -152,9 +153,10 @@ fn join(request: &Request, found: Family, library: &[u8]) -> Result<i32, Stop> {
 }
 
 fn create(request: &Request, name: &[u8], library: &[u8]) -> Result<i32, Stop> {
-    let birth = Birth::begin(name)?;
+    let mut birth = Birth::begin(name)?;
     let made = birth.build(request).and_then(|built| {
         let family = birth.family(&built.table, request)?;
+        birth.set_up(&family, library)?;
         Ok((family, built))
     });
     match made {
@@ -170,6 +172,23 @@ fn create(request: &Request, name: &[u8], library: &[u8]) -> Result<i32, Stop> {
             Err(failure.into())
         }
     }
+}
+
+/// Runs the programs that a change of a living family asked for.
+///
+/// # Errors
+/// The first that cannot be run.
+pub(crate) fn set_up(found: &Family, inits: &[init::Init]) -> Result<(), Failure> {
+    if inits.is_empty() {
+        return Ok(());
+    }
+    let failure = |e| Failure::new("joining the family", e);
+    let fd = Kernel.dup_from(found.fd(), 3, true).map_err(failure)?;
+    let family = Family::adopt(fd).map_err(failure)?;
+    let done = family.enter().map_err(failure);
+    let done = done.and_then(|()| init::run_all(&family, inits, &environment::library()?));
+    family.close();
+    done
 }
 
 /// All that is needed to become the program.

@@ -82,8 +82,8 @@ static OPTIONS: &[Opt<Request>] = &[
     line(
         "poly",
         &[FILE],
-        "Private directories by the rules of namespace.conf(5). Not built yet.",
-        |r, v| one(r, "--poly", v, Action::Poly),
+        "Private directories by the rules of pam_namespace's namespace.conf(5), with the methods job and family beside.",
+        |r, v| words(r, "--poly", "poly", v),
     ),
     line("dir", &[DST], "An empty directory to mount on, where the host has none.", |r, v| {
         one(r, "--dir", v, Action::Dir)
@@ -354,7 +354,7 @@ fn bind(
 /// A line that begins with these words.
 fn words(request: &mut Request, origin: &str, verb: &str, values: Values) -> Result<(), Failure> {
     let words: Values = verb.split(' ').map(|w| w.as_bytes().to_vec()).chain(values).collect();
-    request.add(vec![file::parse_words(&words, origin.as_bytes())?]);
+    request.add(file::parse_words(&words, origin.as_bytes(), &Process)?);
     Ok(())
 }
 

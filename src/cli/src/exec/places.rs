@@ -1,9 +1,12 @@
 //! What a namespace needs on the host: the skeleton and instances.
 
+use super::init::Init;
 use crate::failure::{Failure, shown};
+use crate::instance::Made;
 use crate::servers::Reach;
 use crate::tree::{self, errno};
 use privns_namespace::build::Places;
+use privns_namespace::poly::Rule;
 use privns_namespace::{Server, Table};
 use rustix::fs::{AtFlags, Mode};
 use std::os::fd::OwnedFd;
@@ -17,6 +20,10 @@ pub struct Host {
     dry: bool,
     instances: u32,
     made: Vec<Vec<u8>>,
+    /// Those by rules, with the locks on them.
+    ruled: Vec<Made>,
+    /// What is to be run when the namespace is there.
+    pub inits: Vec<Init>,
     reach: Rc<Reach>,
 }
 
@@ -25,7 +32,8 @@ impl Host {
     /// that is there.
     #[must_use]
     pub fn new(family: u64, skeleton: Vec<u8>, reach: Rc<Reach>) -> Host {
-        Host { skeleton, family, dry: false, instances: 0, made: Vec::new(), reach }
+        let (made, ruled, inits) = (Vec::new(), Vec::new(), Vec::new());
+        Host { skeleton, family, dry: false, instances: 0, made, ruled, inits, reach }
     }
 
     /// The same for a namespace that is printed and not used: nothing is made
@@ -60,8 +68,22 @@ impl Host {
 
     /// Takes back the instances that a change made which then failed. What it
     /// put into the skeleton does no harm and is used again.
-    pub fn undo(&self) {
+    pub fn undo(self) {
         crate::instance::remove_all(self.family, &self.made);
+        for made in self.ruled {
+            crate::instance::undo(self.family, made);
+        }
+    }
+
+    /// The instances that were made, and their locks.
+    pub fn take(&mut self) -> Vec<Made> {
+        std::mem::take(&mut self.ruled)
+    }
+
+    /// Whether the table shows instances that it did not show before.
+    #[must_use]
+    pub fn has_made(&self) -> bool {
+        !self.made.is_empty() || !self.ruled.is_empty()
     }
 
     fn skeleton(&self) -> Result<OwnedFd, Failure> {
@@ -98,6 +120,25 @@ impl Places for Host {
         let made = crate::instance::make(self.family, original)?;
         self.made.push(made.clone());
         Ok(made)
+    }
+
+    fn by_rule(
+        &mut self,
+        at: &[u8],
+        original: Option<&[u8]>,
+        rule: &Rule,
+    ) -> Result<Vec<u8>, Failure> {
+        if self.dry {
+            self.instances += 1;
+            return self.dir(at, u32::MAX - self.instances);
+        }
+        let made = crate::instance::by_rule(self.family, at, original, rule)?;
+        let path = made.path.clone();
+        let login = crate::world::User::own().map(|user| user.name).unwrap_or_default();
+        let init = Init::of(rule, at, &made, &login);
+        self.ruled.push(made);
+        self.inits.extend(init?);
+        Ok(path)
     }
 
     fn server(&mut self, _at: &[u8], server: &mut Server) -> Result<(), Failure> {

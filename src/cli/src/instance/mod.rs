@@ -6,32 +6,41 @@
 //! its place: the original is its owner's, root's or ours, and sticky where
 //! others may write; the parent is ours alone, and no link.
 //!
+//! That is `private`; what rules of namespace.conf make, and several families
+//! share, is [`holder`]'s.
+//!
 //! Two races are met here. A parent that is empty is removed by whoever empties
 //! it, perhaps right before somebody makes an instance in it: making begins
 //! again. An instance is recorded in the family's entry before it is made, so
 //! that whoever clears the entry away finds it whenever we are killed.
 
+mod ground;
+mod holder;
+mod index;
+mod known;
 mod remove;
+mod ruled;
 #[cfg(test)]
 mod tests;
 
-pub use remove::{remove, remove_all, remove_recorded};
+pub use holder::{About, Made, of as holder_of};
+pub(crate) use index::{forget_gone, holders};
+pub use known::{Known, known};
+pub use remove::{remove, remove_all, remove_recorded, undo};
+pub use ruled::{by_rule, who};
 
 use crate::failure::{Failure, Why, shown};
-use crate::runtime::{self, Runtime};
+use crate::runtime::Runtime;
 use crate::tree::{self, errno};
 use privns_abi::{Errno, Stat};
 use privns_host::Kernel;
-use privns_namespace::{family, instance};
+use privns_namespace::{Family, Source, Table, Verb, family, instance};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
-use std::collections::BTreeSet;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// How often making begins again after somebody removed the parent, or has the
 /// name already.
 const TRIES: usize = 128;
-/// Where instances are looked for beside those that are recorded.
-const USUAL: [&[u8]; 3] = [b"/tmp", b"/var/tmp", b"/dev/shm"];
 /// What begins the name of a record.
 const RECORD: &[u8] = b"instance-";
 
@@ -58,8 +67,9 @@ pub fn make(family: u64, original: &[u8]) -> Result<Vec<u8>, Failure> {
 
 fn make_checked(family: u64, original: &[u8]) -> Result<Vec<u8>, Why> {
     let dir = open_original(original)?;
-    let model = stat(&dir)?;
-    check_original(&model, Kernel.geteuid())?;
+    let found = stat(&dir)?;
+    check_original(&found, Kernel.geteuid())?;
+    let model = Model::of(&found);
     let parent_name = instance::parent(Kernel.geteuid());
     for _ in 0..TRIES {
         let name = instance::name(family, family::new_id()?);
@@ -68,10 +78,13 @@ fn make_checked(family: u64, original: &[u8]) -> Result<Vec<u8>, Why> {
             Err(Why::Errno(Errno::ENOENT)) => continue,
             parent => parent?,
         };
-        record(family, &name, &path);
+        record_as(family, &name, &path);
         match rustix::fs::mkdirat(&parent, &name[..], Mode::RWXU).map_err(errno) {
             Ok(()) => {
-                finish(&parent, &name, &model)?;
+                if let Err(e) = make_like(&parent, &name, &model) {
+                    let _ = rustix::fs::unlinkat(&parent, &name[..], AtFlags::REMOVEDIR);
+                    return Err(e.into());
+                }
                 return Ok(path);
             }
             Err(Errno::ENOENT | Errno::EEXIST) => {}
@@ -81,27 +94,38 @@ fn make_checked(family: u64, original: &[u8]) -> Result<Vec<u8>, Why> {
     Err(Errno::EAGAIN.into())
 }
 
-/// Makes an instance what its original is.
-fn finish(parent: &OwnedFd, name: &[u8], model: &Stat) -> Result<(), Why> {
-    let like = || -> privns_abi::Result<()> {
-        // Whatever the umask has left of the mode, we must be able to open it.
-        rustix::fs::chmodat(parent, name, Mode::RWXU, AtFlags::empty()).map_err(errno)?;
-        let made = tree::open_dir(parent, name)?;
-        let group = Some(rustix::fs::Gid::from_raw(model.gid));
-        if Kernel.geteuid() == 0 {
-            let owner = Some(rustix::fs::Uid::from_raw(model.uid));
-            rustix::fs::fchown(&made, owner, group).map_err(errno)?;
-        } else if model.mode & libc::S_ISGID != 0 {
-            // New files are to be the group's; that may be one we are not in.
-            let _ = rustix::fs::fchown(&made, None, group);
-        }
-        // Last, since a change of owner takes the set-id bits away.
-        rustix::fs::fchmod(&made, Mode::from_raw_mode(model.mode & 0o7777)).map_err(errno)
-    };
-    like().map_err(|e| {
-        let _ = rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR);
-        e.into()
-    })
+/// What an instance is to look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Model {
+    /// Permissions, with the set-id and sticky bits.
+    pub mode: u32,
+    /// The owner, where we may give files away.
+    pub uid: u32,
+    /// The group, where we may, or where new files are to be the group's.
+    pub gid: u32,
+}
+
+impl Model {
+    fn of(stat: &Stat) -> Model {
+        Model { mode: stat.mode & 0o7777, uid: stat.uid, gid: stat.gid }
+    }
+}
+
+/// Makes a directory of ours what its model is.
+fn make_like(parent: &OwnedFd, name: &[u8], model: &Model) -> privns_abi::Result<()> {
+    // Whatever the umask has left of the mode, we must be able to open it.
+    rustix::fs::chmodat(parent, name, Mode::RWXU, AtFlags::empty()).map_err(errno)?;
+    let made = tree::open_dir(parent, name)?;
+    let group = Some(rustix::fs::Gid::from_raw(model.gid));
+    if Kernel.geteuid() == 0 {
+        let owner = Some(rustix::fs::Uid::from_raw(model.uid));
+        rustix::fs::fchown(&made, owner, group).map_err(errno)?;
+    } else if model.mode & libc::S_ISGID != 0 {
+        // New files are to be the group's; that may be one we are not in.
+        let _ = rustix::fs::fchown(&made, None, group);
+    }
+    // Last, since a change of owner takes the set-id bits away.
+    rustix::fs::fchmod(&made, Mode::from_raw_mode(model.mode)).map_err(errno)
 }
 
 /// Makes the directory that holds a user's instances, or finds it, and checks
@@ -119,20 +143,34 @@ fn make_parent(original: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Why> {
 
 /// Opens the directory that holds the instances of `owner`.
 fn open_parent(original: &OwnedFd, name: &[u8], owner: u32) -> Result<OwnedFd, Why> {
-    let taken =
-        |how: &str| Why::Text(format!("somebody has taken the name {}: {how}", shown(name)));
     let dir = match tree::open_dir(original, name) {
-        Err(Errno::ELOOP | Errno::ENOTDIR) => return Err(taken("it is no directory")),
+        Err(Errno::ELOOP | Errno::ENOTDIR) => return Err(squatted(name, "it is no directory")),
         dir => dir?,
     };
-    let stat = stat(&dir)?;
+    check_own(&stat(&dir)?, name, owner)?;
+    Ok(dir)
+}
+
+/// A name of ours that somebody was faster to use.
+fn squatted(name: &[u8], how: &str) -> Why {
+    Why::Text(format!("somebody has taken the name {}: {how}", shown(name)))
+}
+
+/// Refuses a directory that is not a user's alone.
+fn check_own(stat: &Stat, name: &[u8], owner: u32) -> Result<(), Why> {
     if stat.uid != owner {
-        return Err(taken(&format!("it belongs to user {}", stat.uid)));
+        return Err(squatted(name, &format!("it belongs to user {}", stat.uid)));
     }
     if stat.mode & 0o077 != 0 {
-        return Err(taken(&format!("its mode {:o} lets others in", stat.mode & 0o7777)));
+        let how = format!("its mode {:o} lets others in", stat.mode & 0o7777);
+        return Err(squatted(name, &how));
     }
-    Ok(dir)
+    Ok(())
+}
+
+/// A directory in which its owner could exchange what we make.
+fn taken(uid: u32) -> Why {
+    Why::Text(format!("it belongs to user {uid}, who could exchange what we make in it"))
 }
 
 /// Opens a directory whose path has no symbolic link.
@@ -153,9 +191,7 @@ fn open_original(path: &[u8]) -> privns_abi::Result<OwnedFd> {
 /// of a directory of ours.
 fn check_original(stat: &Stat, uid: u32) -> Result<(), Why> {
     if stat.uid != uid && stat.uid != 0 {
-        let whose =
-            format!("it belongs to user {}, who could exchange what we make in it", stat.uid);
-        return Err(Why::Text(whose));
+        return Err(taken(stat.uid));
     }
     let group = stat.mode & 0o020 != 0 && stat.gid != 0 && stat.gid != own_group();
     let others = stat.mode & 0o002 != 0;
@@ -185,7 +221,7 @@ fn stat(fd: impl AsFd) -> privns_abi::Result<Stat> {
 
 /// Notes in the family's entry that there is, or will be, an instance. Without
 /// an entry (somebody cleared it away) only [`found`] finds it.
-fn record(family: u64, name: &[u8], path: &[u8]) {
+fn record_as(family: u64, name: &[u8], path: &[u8]) {
     let link = [RECORD, name].concat();
     if let Some(entry) = Runtime::all().iter().find_map(|r| r.entry(family).ok()) {
         let _ = rustix::fs::symlinkat(path, &entry, &link[..]);
@@ -199,74 +235,59 @@ fn recorded(entry: impl AsFd) -> Vec<Vec<u8>> {
     links.filter_map(|name| tree::read_link(&entry, name).ok()).collect()
 }
 
-/// Holds instances for as long as the descriptors are open: who clears old
-/// files away (systemd-tmpfiles) passes a locked directory by.
+/// The host paths of the instances that a table shows.
 #[must_use]
-pub fn hold(hosts: &[Vec<u8>]) -> Vec<OwnedFd> {
-    let hold = |host: &Vec<u8>| {
-        let dir = tree::open_path(host).ok()?;
-        rustix::fs::flock(&dir, FlockOperation::NonBlockingLockShared).ok()?;
-        Some(dir)
-    };
-    hosts.iter().filter_map(hold).collect()
+pub fn shown_by(table: &Table) -> Vec<Vec<u8>> {
+    let members = table.mounts().iter().flat_map(|mount| &mount.members);
+    let is = |verb: &Verb| matches!(verb, Verb::Private | Verb::Instance(_));
+    members
+        .filter(|member| is(&member.rule.verb))
+        .map(|member| {
+            let Source::Host(host) = &member.source;
+            host.clone()
+        })
+        .collect()
 }
 
-/// An instance on this host.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Instance {
-    /// Its host path.
-    pub path: Vec<u8>,
-    /// The user that made it.
-    pub uid: u32,
-    /// The number of the family that it was made for.
-    pub family: u64,
-}
+/// Instances that are held for as long as this is there: who clears old files
+/// away (systemd-tmpfiles) passes a locked directory by, and who removes
+/// instances by a rule leaves them.
+pub struct Held(Vec<(Vec<u8>, OwnedFd)>);
 
-impl Instance {
-    /// Whether a member of its family is alive.
+impl Held {
+    /// Those that have been made.
     #[must_use]
-    pub fn is_used(&self) -> bool {
-        runtime::by_id(self.family).is_ok_and(|family| {
-            family.close();
-            true
-        }) || runtime::members(self.family).next().is_some()
+    pub fn new(made: Vec<Made>) -> Held {
+        Held(made.into_iter().map(|made| (made.path, made.held)).collect())
     }
-}
 
-/// The instances of these originals and of the usual ones, as far as this user
-/// may see them: its own, and root everybody's.
-#[must_use]
-pub fn found(originals: &[Vec<u8>]) -> Vec<Instance> {
-    let mut all: BTreeSet<Vec<u8>> = originals.iter().cloned().collect();
-    all.extend(USUAL.iter().map(|usual| usual.to_vec()));
-    for runtime in Runtime::all() {
-        for id in runtime.ids().unwrap_or_default() {
-            let recorded = runtime.entry(id).map(recorded).unwrap_or_default();
-            all.extend(recorded.iter().filter_map(|path| Some(instance::original(path)?.to_vec())));
-        }
-    }
-    let mut found: Vec<Instance> = all.iter().flat_map(|original| beneath(original)).collect();
-    found.sort();
-    found
-}
-
-fn beneath(original: &[u8]) -> Vec<Instance> {
-    let own = Kernel.geteuid();
-    let shown = if original.is_empty() { b"/" } else { original };
-    let Ok(dir) = tree::open_path(shown) else { return Vec::new() };
-    let mut found = Vec::new();
-    for parent in tree::names(&dir).unwrap_or_default() {
-        let Some(uid) = instance::parent_owner(&parent).filter(|&uid| own == 0 || uid == own)
-        else {
-            continue;
-        };
-        let Ok(inner) = open_parent(&dir, &parent, uid) else { continue };
-        for name in tree::names(&inner).unwrap_or_default() {
-            if let Some(family) = instance::family(&name) {
-                let path = [original, b"/", &parent, b"/", &name].concat();
-                found.push(Instance { path, uid, family });
+    /// Holds what the family's table shows and is not held yet.
+    pub fn more(&mut self, family: &Family) {
+        let Ok(table) = family.read_table() else { return };
+        for host in shown_by(&table) {
+            if !self.0.iter().any(|(path, _)| *path == host) {
+                self.0.extend(hold(&host).map(|dir| (host, dir)));
             }
         }
     }
-    found
+
+    /// The descriptors that hold them.
+    pub fn fds(&self) -> impl Iterator<Item = i32> {
+        self.0.iter().map(|(_, dir)| dir.as_raw_fd())
+    }
+}
+
+fn hold(host: &[u8]) -> Option<OwnedFd> {
+    if holder::of(host).is_some() {
+        return holder::hold(host);
+    }
+    let dir = tree::open_path(host).ok()?;
+    rustix::fs::flock(&dir, FlockOperation::NonBlockingLockShared).ok()?;
+    Some(dir)
+}
+
+/// Whether nobody but root could exchange anything on the way to a host path.
+#[must_use]
+pub fn is_roots(path: &[u8]) -> bool {
+    ground::walk(path, 0).is_ok()
 }

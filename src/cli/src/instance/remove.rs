@@ -1,6 +1,7 @@
 //! Instances taken away, with whatever programs have left in them.
 
-use super::{open_original, open_parent, recorded};
+use super::holder::{self, Made, Opened};
+use super::{index, open_original, open_parent, recorded};
 use crate::failure::{Failure, Why, shown};
 use crate::runtime::Runtime;
 use crate::tree;
@@ -37,11 +38,41 @@ fn remove_checked(host: &[u8]) -> Result<(), Why> {
     Ok(())
 }
 
-/// Removes the instances that an entry of the runtime directory records.
-pub fn remove_recorded(entry: impl AsFd) {
+/// Removes the instances that the entry of a family in the runtime directory
+/// records; those that others may use too are left to the last.
+pub fn remove_recorded(family: u64, entry: impl AsFd) {
     for host in recorded(entry) {
-        let _ = remove(&host);
+        let _ = match holder::of(&host) {
+            Some(holder) => leave(holder, family),
+            None => remove(&host).map_err(|failure| failure.why),
+        };
     }
+}
+
+/// Takes back what a change has made that failed: a new instance goes, one that
+/// was there is left.
+pub fn undo(family: u64, made: Made) {
+    let Made { path, new, joined, held } = made;
+    drop(held);
+    let Some(holder) = holder::of(&path) else { return };
+    if let Ok(Some(opened)) = Opened::at(holder) {
+        if joined {
+            opened.forget(family);
+        }
+        if new {
+            let _ = opened.remove();
+        }
+    }
+    index::forget_if_gone(holder);
+}
+
+/// A family takes its leave of an instance that others may use too.
+fn leave(holder: &[u8], family: u64) -> Result<(), Why> {
+    if let Some(opened) = Opened::at(holder)? {
+        opened.leave(family)?;
+    }
+    index::forget_if_gone(holder);
+    Ok(())
 }
 
 /// Removes a family's instances: those recorded, and of `hosts`, the instances
@@ -50,7 +81,7 @@ pub fn remove_recorded(entry: impl AsFd) {
 pub fn remove_all(family: u64, hosts: &[Vec<u8>]) {
     for runtime in Runtime::all() {
         if let Ok(entry) = runtime.entry(family) {
-            remove_recorded(entry);
+            remove_recorded(family, entry);
         }
     }
     let own = |host: &&Vec<u8>| instance::family(path::file_name(host)) == Some(family);

@@ -3,12 +3,14 @@
 use crate::exec::environment::here;
 use crate::exec::places;
 use crate::failure::{Failure, shown};
+use crate::keeper;
 use crate::runtime::Runtime;
 use crate::servers::Reach;
 use crate::world::Process;
 use privns_abi::Errno;
 use privns_namespace::build::{Builder, Places};
 use privns_namespace::file::{self, Action, Environment, Line};
+use privns_namespace::poly::Rule;
 use privns_namespace::{Family, Server};
 use std::rc::Rc;
 
@@ -53,10 +55,14 @@ pub(crate) fn run(family: &Family, lines: &[Line]) -> Result<(), Failure> {
     });
     match done {
         Ok(skipped) => {
+            if places.has_made() {
+                keeper::tell(family);
+            }
+            let done = crate::exec::set_up(family, &places.inits);
             for failure in skipped {
                 crate::complain("ns", &failure);
             }
-            Ok(())
+            done
         }
         Err(errno) => {
             places.undo();
@@ -96,6 +102,14 @@ impl Places for Rehearsed {
     }
     fn instance(&mut self, _at: &[u8], original: &[u8]) -> Result<Vec<u8>, Failure> {
         Ok(original.to_vec())
+    }
+    fn by_rule(
+        &mut self,
+        _at: &[u8],
+        original: Option<&[u8]>,
+        _rule: &Rule,
+    ) -> Result<Vec<u8>, Failure> {
+        Ok(original.unwrap_or(&self.skeleton).to_vec())
     }
     fn server(&mut self, _at: &[u8], server: &mut Server) -> Result<(), Failure> {
         self.reach.server(server)

@@ -3,6 +3,7 @@
 use super::{Request, Task, manual};
 use crate::failure::{Failure, shown};
 use crate::spec::{Apply, Arg, Offer, Opt, Program, Verb};
+use crate::world::Process;
 use privns_namespace::file;
 
 const WHICH: &str = "Which family (default: the one that ns runs in)";
@@ -91,16 +92,16 @@ static VERBS: &[Verb<Request>] = &[
     ),
     line(
         "private",
-        "[-q] DIR",
+        "[-q] [-i RULE] DIR",
         &[Arg("DIR", Offer::Dir)],
         "DIR becomes a fresh directory of the family's own.",
         |r, v| edit(r, "private", v),
     ),
     line(
         "poly",
-        "[-q] FILE",
+        "[-q] [-o ARG,...] FILE",
         &[Arg("FILE", Offer::File)],
-        "Private directories by the rules of namespace.conf(5). Not built yet.",
+        "Private directories by the rules of namespace.conf(5).",
         |r, v| edit(r, "poly", v),
     ),
     line(
@@ -217,7 +218,7 @@ const fn line(
 fn edit(request: &mut Request, verb: &str, words: Vec<Vec<u8>>) -> Result<(), Failure> {
     let words: Vec<Vec<u8>> = [verb.as_bytes().to_vec()].into_iter().chain(words).collect();
     let origin = format!("ns {verb}");
-    request.task = Task::Edit(vec![file::parse_words(&words, origin.as_bytes())?]);
+    request.task = Task::Edit(file::parse_words(&words, origin.as_bytes(), &Process)?);
     Ok(())
 }
 

@@ -62,6 +62,7 @@ fn verb(member: &Member) -> &'static str {
     match member.rule.verb {
         Verb::Bind => "bind",
         Verb::Private => "private",
+        Verb::Instance(_) => "rule",
         Verb::Dir => "dir",
         Verb::Symlink(_) => "symlink",
         Verb::Implied => "implied",
@@ -123,7 +124,7 @@ fn told(mount: &Mount, member: &Member) -> String {
     let mut text = String::new();
     let which = if of > 1 { format!(", member {at} of {of} of a union") } else { String::new() };
     let what = match member.rule.verb {
-        Verb::Bind | Verb::Private | Verb::Dir | Verb::Symlink(_) => {
+        Verb::Bind | Verb::Private | Verb::Instance(_) | Verb::Dir | Verb::Symlink(_) => {
             shown(&line(mount, member).to_text())
         }
         Verb::Implied => "there for what is mounted below it".into(),
@@ -146,6 +147,7 @@ fn line(mount: &Mount, member: &Member) -> Line {
     let src = rooted(host(member)).to_vec();
     let action = match &member.rule.verb {
         Verb::Private => Action::Private(dst),
+        Verb::Instance(rule) => Action::Instance { rule: rule.clone(), dir: dst },
         Verb::Dir | Verb::Implied => Action::Dir(dst),
         Verb::Symlink(target) => Action::Symlink { target: target.clone(), dst },
         _ => Action::Bind { src, dst },

@@ -6,11 +6,13 @@
 //! empty one from the skeleton stands in.
 
 mod look;
+mod rule;
 
 use crate::failure::{Failure, Why, shown};
 use crate::file::{Action, Line, MountOptions, is_address};
 use crate::index::{self, Index};
 use crate::instance;
+use crate::poly;
 use crate::remote::{self, Server};
 use crate::resolve::{Last, name_of};
 use crate::table::{Kind, Member, Mount, Order, Rule, Source, Table, Verb};
@@ -47,6 +49,14 @@ pub trait Places {
     /// # Errors
     /// What kept it from being made, or made safely.
     fn instance(&mut self, at: &[u8], original: &[u8]) -> Result<Vec<u8>>;
+    /// The instance that a rule gives this user, made where it is not there, to
+    /// stand at `at`; it looks like the host directory `original`, if there is
+    /// one.
+    ///
+    /// # Errors
+    /// What kept it from being made, or made safely, or taken for one's own.
+    fn by_rule(&mut self, at: &[u8], original: Option<&[u8]>, rule: &poly::Rule)
+    -> Result<Vec<u8>>;
     /// Reaches a server that is to be mounted at `at`: fills in what programs
     /// dial, and whom they attach as.
     ///
@@ -218,14 +228,8 @@ impl<'a> Builder<'a> {
         match &line.action {
             Action::Bind { src, dst } => self.bind(line, src, dst)?,
             Action::Mount { address, dst, options } => self.mount(line, address, dst, options)?,
-            Action::Poly(file) => {
-                let failure = Failure::new(
-                    format!("poly {}", shown(file)),
-                    "rules of namespace.conf(5) are not built yet",
-                );
-                return Err(failure.fix("name each directory with private DIR"));
-            }
             Action::Private(dir) => self.private(line, dir)?,
+            Action::Instance { rule, dir } => self.by_rule(line, rule, dir)?,
             Action::Dir(dst) => self.dir(line, dst)?,
             Action::Symlink { target, dst } => self.symlink(line, target, dst)?,
             Action::Unmount { src, dst } => self.unmount(line, src.as_deref(), dst)?,

@@ -6,17 +6,16 @@
 mod lex;
 mod verbs;
 
-pub use verbs::parse_words;
-
 pub(crate) use lex::quote;
 pub(crate) use verbs::is_address;
 
 use crate::failure::{Failure, shown};
+use crate::poly::files;
 use crate::table::Order;
 use alloc::format;
 use alloc::vec::Vec;
 use lex::Lexer;
-use privns_abi::Result;
+use privns_abi::{Errno, Result};
 use serde::{Deserialize, Serialize};
 
 /// Files that name each other with `.` at most, one inside the other.
@@ -33,6 +32,46 @@ pub trait Environment {
     /// # Errors
     /// As open(2) and read(2).
     fn read(&self, file: &[u8]) -> Result<Vec<u8>>;
+    /// The names in a directory, for `poly`.
+    ///
+    /// # Errors
+    /// ENOENT where there is none.
+    fn list(&self, _dir: &[u8]) -> Result<Vec<Vec<u8>>> {
+        Err(Errno::ENOENT)
+    }
+    /// Whether there is such a file.
+    fn is_there(&self, _file: &[u8]) -> bool {
+        false
+    }
+    /// The same file by its whole name.
+    fn absolute(&self, file: &[u8]) -> Vec<u8> {
+        file.to_vec()
+    }
+    /// Who asks; `None` for a number without a name.
+    fn user(&self) -> Option<User> {
+        None
+    }
+    /// The number of a user.
+    fn uid_of(&self, _name: &[u8]) -> Option<u32> {
+        None
+    }
+    /// Whether SELinux is there.
+    fn has_selinux(&self) -> bool {
+        false
+    }
+    /// What was passed over, for whoever wants to know.
+    fn note(&self, _passed: &Failure) {}
+}
+
+/// A line of the password database, as far as rules for instances need it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Login name.
+    pub name: Vec<u8>,
+    /// Home directory.
+    pub home: Vec<u8>,
+    /// Number.
+    pub uid: u32,
 }
 
 /// One line: what is asked for, how, and where that was written.
@@ -73,8 +112,13 @@ pub enum Action {
     },
     /// `private DIR`
     Private(Vec<u8>),
-    /// `poly FILE`
-    Poly(Vec<u8>),
+    /// `private -i RULE DIR`
+    Instance {
+        /// `PREFIX METHOD[:FLAG…]`, see [`crate::poly`].
+        rule: Vec<u8>,
+        /// Where.
+        dir: Vec<u8>,
+    },
     /// `dir DST`
     Dir(Vec<u8>),
     /// `symlink TARGET DST`
@@ -165,8 +209,22 @@ pub fn parse(
     Ok(reader.lines)
 }
 
-/// Reads one line that stands alone: an option's value, or what `ns` was
-/// given. It may name files.
+/// Reads the words of one line that stands alone: an option's values, or what
+/// `ns` was given. It may name files.
+///
+/// # Errors
+/// As [`parse`], said to come from `origin`.
+pub fn parse_words(
+    words: &[Vec<u8>],
+    origin: &[u8],
+    environment: &dyn Environment,
+) -> core::result::Result<Vec<Line>, Failure> {
+    let mut reader = Reader { environment, lines: Vec::new(), files: 0 };
+    reader.words(words, origin, 0)?;
+    Ok(reader.lines)
+}
+
+/// Reads one line that stands alone, as text.
 ///
 /// # Errors
 /// As [`parse`], said to come from `origin`.
@@ -195,13 +253,41 @@ impl Reader<'_> {
     ) -> core::result::Result<(), Failure> {
         let mut lexer = Lexer::new(text, self.environment);
         while let Some(line) = lexer.next().map_err(|(line, f)| f.at(&origin(line)))? {
-            let origin = origin(line.line);
-            if line.words[0] == b"." {
-                self.file(&line.words, depth).map_err(|f| f.at(&origin))?;
-            } else {
-                self.lines.push(parse_words(&line.words, &origin)?);
+            self.words(&line.words, &origin(line.line), depth)?;
+        }
+        Ok(())
+    }
+
+    fn words(
+        &mut self,
+        words: &[Vec<u8>],
+        origin: &[u8],
+        depth: usize,
+    ) -> core::result::Result<(), Failure> {
+        match words.first().map(|verb| &verb[..]) {
+            Some(b".") => self.file(words, depth).map_err(|f| f.at(origin)),
+            Some(b"poly") => self.poly(words, origin).map_err(|f| f.at(origin)),
+            _ => {
+                self.lines.push(verbs::parse_words(words, origin)?);
+                Ok(())
             }
         }
+    }
+
+    /// `poly [-q] [-o ARG,…] FILE`: a line for each rule that applies.
+    fn poly(&mut self, words: &[Vec<u8>], origin: &[u8]) -> core::result::Result<(), Failure> {
+        let asked = verbs::poly(words)?;
+        let file = self.environment.absolute(asked.file);
+        let applied = match files::read(&file, asked.arguments, self.environment) {
+            Err(failure) if asked.quiet => {
+                self.environment.note(&failure.at(origin));
+                return Ok(());
+            }
+            applied => applied?,
+        };
+        applied.notes.iter().for_each(|note| self.environment.note(note));
+        let lines = applied.lines.into_iter();
+        self.lines.extend(lines.map(|line| Line { quiet: asked.quiet, ..line }));
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 
 use super::{Action, Cache, Dialect, Line, MountOptions, Owner, quote};
 use crate::failure::{Failure, shown};
+use crate::poly::{Arguments, Rule};
 use crate::table::Order;
 use alloc::format;
 use alloc::vec::Vec;
@@ -23,8 +24,8 @@ const VERBS: &[Verb] = &[
         flags: b"bacrqo",
         usage: "mount [-bacrq] [-o KEY=VALUE,…] ADDR DST [ANAME]",
     },
-    Verb { name: "private", flags: b"q", usage: "private [-q] DIR" },
-    Verb { name: "poly", flags: b"q", usage: "poly [-q] FILE" },
+    Verb { name: "private", flags: b"qi", usage: "private [-q] [-i RULE] DIR" },
+    POLY,
     Verb { name: "dir", flags: b"q", usage: "dir [-q] DST" },
     Verb { name: "symlink", flags: b"q", usage: "symlink [-q] TARGET DST" },
     Verb { name: "unmount", flags: b"q", usage: "unmount [-q] [SRC] DST" },
@@ -32,12 +33,39 @@ const VERBS: &[Verb] = &[
     Verb { name: "cd", flags: b"q", usage: "cd [-q] DIR" },
 ];
 
-/// Reads the words of one line; `.` is not among the verbs here.
+const POLY: Verb = Verb { name: "poly", flags: b"qo", usage: "poly [-q] [-o ARG,…] FILE" };
+
+/// What a `poly` line asks for.
+pub(super) struct Poly<'a> {
+    pub(super) file: &'a [u8],
+    pub(super) arguments: Arguments,
+    pub(super) quiet: bool,
+}
+
+/// Reads a `poly` line.
+pub(super) fn poly(words: &[Vec<u8>]) -> Result<Poly<'_>> {
+    let mut line = Line::new(Action::Clear, b"");
+    let mut options = Vec::new();
+    let args = flags(&POLY, words.get(1..).unwrap_or_default(), &mut line, &mut options)?;
+    match args {
+        [file] if !file.is_empty() => {
+            let arguments = Arguments::parse(&options.join(&b','));
+            Ok(Poly { file, arguments, quiet: line.quiet })
+        }
+        _ => {
+            let why = format!("it has {} arguments", args.len());
+            Err(Failure::new("poly", why).fix(POLY.usage))
+        }
+    }
+}
+
+/// Reads the words of one line; `.` and `poly`, which name files, are not
+/// among the verbs here.
 ///
 /// # Errors
 /// An unknown verb, flag or key, or the wrong number of arguments; said to
 /// come from `origin`.
-pub fn parse_words(words: &[Vec<u8>], origin: &[u8]) -> Result<Line> {
+pub(super) fn parse_words(words: &[Vec<u8>], origin: &[u8]) -> Result<Line> {
     line(words, origin).map_err(|failure| failure.at(origin))
 }
 
@@ -93,8 +121,8 @@ fn flags<'a>(
                             value
                         }
                         (b"", None) => {
-                            let failure = Failure::new("mount -o", "no KEY=VALUE follows");
-                            return Err(failure.fix(verb.usage));
+                            let what = format!("{} -{}", verb.name, shown(&[*flag]));
+                            return Err(Failure::new(what, "no value follows").fix(verb.usage));
                         }
                         (value, _) => value,
                     };
@@ -104,7 +132,8 @@ fn flags<'a>(
             }
         }
     }
-    if options.iter().flat_map(|o| o.split(|&b| b == b',')).any(|key| key == b"ro") {
+    let keys = options.iter().flat_map(|o| o.split(|&b| b == b','));
+    if verb.name == "mount" && keys.into_iter().any(|key| key == b"ro") {
         line.read_only = true;
     }
     Ok(words)
@@ -122,8 +151,14 @@ fn action(verb: &Verb, args: &[Vec<u8>], options: &[&[u8]]) -> Result<Action> {
             let options = mount_options(options, aname.first())?;
             Action::Mount { address: address.clone(), dst: dst.clone(), options }
         }
-        ("private", [dir]) => Action::Private(dir.clone()),
-        ("poly", [file]) => Action::Poly(file.clone()),
+        ("private", [dir]) => match options {
+            [] => Action::Private(dir.clone()),
+            [rule] => {
+                let rule = Rule::parse(rule)?.to_text();
+                Action::Instance { rule, dir: dir.clone() }
+            }
+            _ => return Err(Failure::new("private", "two rules").fix(verb.usage)),
+        },
         ("dir", [dst]) => Action::Dir(dst.clone()),
         ("symlink", [target, dst]) => Action::Symlink { target: target.clone(), dst: dst.clone() },
         ("unmount", [dst]) => Action::Unmount { src: None, dst: dst.clone() },
@@ -240,7 +275,7 @@ pub(super) fn print(line: &Line) -> Vec<u8> {
         Action::Bind { src, dst } => ("bind", [&src[..], dst].into()),
         Action::Mount { address, dst, .. } => ("mount", [&address[..], dst].into()),
         Action::Private(dir) => ("private", [&dir[..]].into()),
-        Action::Poly(file) => ("poly", [&file[..]].into()),
+        Action::Instance { dir, .. } => ("private", [&dir[..]].into()),
         Action::Dir(dst) => ("dir", [&dst[..]].into()),
         Action::Symlink { target, dst } => ("symlink", [&target[..], dst].into()),
         Action::Unmount { src, dst } => {
@@ -268,6 +303,10 @@ pub(super) fn print(line: &Line) -> Vec<u8> {
             text.extend_from_slice(b" -o ");
             quote(&options, &mut text);
         }
+    }
+    if let Action::Instance { rule, .. } = &line.action {
+        text.extend_from_slice(b" -i ");
+        quote(rule, &mut text);
     }
     if args.first().is_some_and(|a| a.starts_with(b"-")) {
         text.extend_from_slice(b" --");
