@@ -8,7 +8,7 @@ complete -c ns-exec -n __fish_use_subcommand -l mount-before -x -d 'The same as 
 complete -c ns-exec -n __fish_use_subcommand -l mount-after -x -d 'The same as last member of a union'
 complete -c ns-exec -n __fish_use_subcommand -l tmpfs -r -F -d 'DST shows a tree in memory'
 complete -c ns-exec -n __fish_use_subcommand -l private -x -a '(__fish_complete_directories)' -d 'DIR is a fresh directory on its own file system, removed when the family ends'
-complete -c ns-exec -n __fish_use_subcommand -l poly -r -F -d 'Private directories by the rules of namespace.conf(5)'
+complete -c ns-exec -n __fish_use_subcommand -l poly -r -F -d 'Private directories by the rules of pam_namespace\'s namespace.conf(5), with the methods job and family beside'
 complete -c ns-exec -n __fish_use_subcommand -l dir -r -F -d 'An empty directory to mount on, where the host has none'
 complete -c ns-exec -n __fish_use_subcommand -l symlink -r -F -d 'A symbolic link with the text TARGET'
 complete -c ns-exec -n __fish_use_subcommand -l unmount -r -F -d 'Takes away what is mounted on DST'

@@ -36,7 +36,13 @@ pub struct Shown {
 const KNOWN: u64 = 1;
 const PLAIN: u64 = 2;
 const READ_ONLY: u64 = 4;
+/// It stands for a remote file; where the generation would be, the slot that
+/// the file has among [`crate::remote::files::Files`].
+const VIRTUAL: u64 = 1 << 31;
 const GENERATION_BITS: u64 = 28;
+
+/// What [`Fds::set`] leaves alone.
+const SLOT: u64 = VIRTUAL | ((1 << GENERATION_BITS) - 1) << 3;
 
 fn stamp(generation: u64) -> u64 {
     generation & ((1 << GENERATION_BITS) - 1)
@@ -75,7 +81,7 @@ impl Fds {
         }
         let entry = self.guests.guest().map_or(entry, |guest| guest.place(fd));
         entry.store(value, Ordering::Relaxed);
-        if value >> 32 != 0 && fd >= self.end.load(Ordering::Relaxed) {
+        if (value >> 32 != 0 || value & VIRTUAL != 0) && fd >= self.end.load(Ordering::Relaxed) {
             self.end.fetch_max(fd + 1, Ordering::Relaxed);
         }
     }
@@ -84,7 +90,8 @@ impl Fds {
     #[inline]
     pub fn get(&self, fd: i32, generation: u64) -> Option<Shown> {
         let entry = self.value(fd);
-        if entry & KNOWN == 0 || entry >> 3 & stamp(u64::MAX) != stamp(generation) {
+        let stamped = entry & (KNOWN | VIRTUAL) == KNOWN;
+        if !stamped || entry >> 3 & stamp(u64::MAX) != stamp(generation) {
             return None;
         }
         Some(Shown {
@@ -101,10 +108,12 @@ impl Fds {
         (self.value(fd) >> 32) as u32
     }
 
-    /// Notes what `fd` shows.
+    /// Notes what `fd` shows. A remote file stays one.
     #[inline]
     pub fn set(&self, fd: i32, shown: Shown, generation: u64) {
-        let mut value = u64::from(shown.seq) << 32 | stamp(generation) << 3 | KNOWN;
+        let slot = self.kept_slot(fd);
+        let mut value = u64::from(shown.seq) << 32 | KNOWN;
+        value |= if slot != 0 { slot } else { stamp(generation) << 3 };
         value |= if shown.plain { PLAIN } else { 0 };
         value |= if shown.read_only { READ_ONLY } else { 0 };
         self.put(fd, value);
@@ -112,7 +121,38 @@ impl Fds {
 
     /// Notes which member served `fd`, and nothing else.
     pub fn set_seq(&self, fd: i32, seq: u32) {
-        self.put(fd, u64::from(seq) << 32);
+        self.put(fd, u64::from(seq) << 32 | self.kept_slot(fd));
+    }
+
+    /// The bits that say which remote file `fd` is; 0 for none.
+    #[inline]
+    fn kept_slot(&self, fd: i32) -> u64 {
+        let entry = self.value(fd);
+        if entry & VIRTUAL != 0 { entry & SLOT } else { 0 }
+    }
+
+    /// The slot of the remote file that `fd` stands for.
+    #[inline]
+    pub(crate) fn slot(&self, fd: i32) -> Option<u32> {
+        let entry = self.value(fd);
+        (entry & VIRTUAL != 0).then(|| (entry >> 3 & stamp(u64::MAX)) as u32)
+    }
+
+    /// `fd` stands for the remote file in this slot.
+    pub(crate) fn set_slot(&self, fd: i32, slot: u32) {
+        self.put(fd, VIRTUAL | stamp(slot.into()) << 3);
+    }
+
+    /// Whether what `fd` stands for may not be changed, when it is remote.
+    #[must_use]
+    pub fn is_read_only(&self, fd: i32) -> bool {
+        self.value(fd) & (VIRTUAL | READ_ONLY) == VIRTUAL | READ_ONLY
+    }
+
+    /// The numbers that stand for remote files, with their slots.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (i32, u32)> + '_ {
+        let end = self.end.load(Ordering::Relaxed);
+        (0..end).filter_map(|fd| self.slot(fd).map(|slot| (fd, slot)))
     }
 
     /// Nothing is known of `fd` any more.

@@ -17,6 +17,8 @@ use privns_host::Kernel;
 const SLOTS: usize = 8;
 /// Descriptors that one child may note; beyond that it knows nothing of any.
 const NOTES: usize = 48;
+/// Remote files that one child may open and have closed when it is gone.
+const OWNED: usize = 16;
 /// Blocks of memory that outlive a child's exec.
 const KEPT: usize = 4;
 
@@ -46,6 +48,8 @@ pub struct Guest {
     blind: AtomicBool,
     unknown: AtomicU64,
     kept: [(AtomicUsize, AtomicUsize); KEPT],
+    /// Slots of remote files that it has opened, each plus one.
+    owned: [AtomicU32; OWNED],
 }
 
 /// A descriptor's number + 1, and what is noted of it.
@@ -116,9 +120,9 @@ impl Guests {
     }
 
     /// The child has gone its way. `free` gets what it has left behind, as
-    /// [`Guest::keep`] was given it. A guest that has made one itself says
+    /// [`Guest::keep`] was given it, `close` the remote files that it has opened. A guest that has made one itself says
     /// nothing.
-    pub(crate) fn dismiss(&self, free: &mut dyn FnMut(usize, usize)) {
+    pub(crate) fn dismiss(&self, free: &mut dyn FnMut(usize, usize), close: &mut dyn FnMut(u32)) {
         self.sharing.fetch_sub(1, Ordering::AcqRel);
         if Kernel.getpid() != self.pid.load(Ordering::Relaxed) {
             return;
@@ -128,6 +132,12 @@ impl Guests {
             match at.swap(0, Ordering::Relaxed) {
                 0 => {}
                 at => free(at, len.load(Ordering::Relaxed)),
+            }
+        }
+        for slot in &guest.owned {
+            match slot.swap(0, Ordering::Relaxed) {
+                0 => {}
+                slot => close(slot - 1),
             }
         }
         guest.owner.store(0, Ordering::Release);
@@ -161,6 +171,7 @@ impl Guest {
             blind: AtomicBool::new(false),
             unknown: AtomicU64::new(0),
             kept: [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; KEPT],
+            owned: [const { AtomicU32::new(0) }; OWNED],
         }
     }
 
@@ -170,6 +181,14 @@ impl Guest {
         if let Some(kept) = self.kept.iter().find(|k| k.0.load(Ordering::Relaxed) == 0) {
             kept.1.store(len, Ordering::Relaxed);
             kept.0.store(at, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes a remote file that it has opened itself.
+    pub(crate) fn owns(&self, slot: u32) {
+        let free = |place: &&AtomicU32| place.load(Ordering::Relaxed) == 0;
+        if let Some(place) = self.owned.iter().find(free) {
+            place.store(slot + 1, Ordering::Relaxed);
         }
     }
 
@@ -226,7 +245,7 @@ mod tests {
         guest.keep(0x1000, 64);
         GUESTS.pid.store(pid, Ordering::Relaxed);
         let mut freed = std::vec::Vec::new();
-        GUESTS.dismiss(&mut |at, len| freed.push((at, len)));
+        GUESTS.dismiss(&mut |at, len| freed.push((at, len)), &mut |_| {});
         assert_eq!(freed, [(0x1000, 64)]);
         GUESTS.invite(&cwd);
         GUESTS.pid.store(-1, Ordering::Relaxed);
@@ -243,7 +262,7 @@ mod tests {
                     for _ in 0..200 {
                         GUESTS.invite(&cwd);
                         assert!(GUESTS.find(privns_host::raw::thread_pointer()).is_some());
-                        GUESTS.dismiss(&mut |_, _| {});
+                        GUESTS.dismiss(&mut |_, _| {}, &mut |_| {});
                     }
                 });
             }

@@ -180,13 +180,14 @@ impl Process {
 
     /// The calling thread is about to make a child that shares our memory.
     pub fn invite(&self) {
+        self.share_files();
         self.fds.guests.invite(self.cwd());
     }
 
     /// That child has run its program or is gone; `free` gets the memory that
     /// it has left ([`Guest::keep`]).
     pub fn dismiss(&self, free: &mut dyn FnMut(usize, usize)) {
-        self.fds.guests.dismiss(free);
+        self.fds.guests.dismiss(free, &mut |slot| drop(self.orphaned(slot)));
     }
 
     /// The child that shares its parent's memory, when we are in one.

@@ -186,6 +186,51 @@ impl Kernel {
         self.openat(libc::AT_FDCWD, link(fd)?.as_cstr()?, flags | libc::O_CLOEXEC, 0)
     }
 
+    /// The same as it is asked for: inherited over exec unless `flags` say
+    /// otherwise.
+    ///
+    /// # Errors
+    /// Those of [`Kernel::reopen`].
+    pub fn reopen_as(self, fd: i32, flags: i32) -> Result<i32> {
+        self.openat(libc::AT_FDCWD, link(fd)?.as_cstr()?, flags, 0)
+    }
+
+    /// An empty file in memory that nobody can write to or lengthen: what gets
+    /// past us to it fails.
+    ///
+    /// # Errors
+    /// Those of [`Kernel::memfd_create`].
+    pub fn placeholder(self, cloexec: bool) -> Result<i32> {
+        let fd = self.memfd_create(c"privns-file")?;
+        // Whoever the process becomes, it opens it anew.
+        let _ = self.fchmod(fd, 0o666);
+        let seals = libc::F_SEAL_WRITE | libc::F_SEAL_GROW | libc::F_SEAL_SHRINK;
+        let _ = self.add_seals(fd, seals | libc::F_SEAL_SEAL);
+        if !cloexec {
+            self.set_cloexec(fd, false)?;
+        }
+        Ok(fd)
+    }
+
+    /// Status flags and access mode of an open file (F_GETFL).
+    ///
+    /// # Errors
+    /// EBADF.
+    pub fn status_flags(self, fd: i32) -> Result<i32> {
+        // SAFETY: no memory is involved.
+        unsafe { sys!(libc::SYS_fcntl, fd, libc::F_GETFL) }.map(|flags| flags as i32)
+    }
+
+    /// Whether a descriptor is inherited over exec (F_GETFD).
+    ///
+    /// # Errors
+    /// EBADF.
+    pub fn is_inherited(self, fd: i32) -> Result<bool> {
+        // SAFETY: no memory is involved.
+        let flags = unsafe { sys!(libc::SYS_fcntl, fd, libc::F_GETFD) }?;
+        Ok(flags & libc::FD_CLOEXEC as usize == 0)
+    }
+
     /// Reads at an offset until `out` is full or the file ends (pread(2)).
     ///
     /// # Errors

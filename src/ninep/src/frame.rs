@@ -1,12 +1,16 @@
 //! Cutting a stream of bytes into messages, without doing any I/O.
 
 use crate::HEADER;
+use crate::message::{Body, Rread};
 use crate::wire::Malformed;
 use alloc::vec::Vec;
 
 /// How much is asked of the transport before the size of the next message is
 /// known. Small answers then arrive several at a time.
 const CHUNK: usize = 8192;
+
+/// Rread before its payload: the header and the payload's count.
+pub(crate) const READ_HEADER: usize = HEADER + 4;
 
 /// Collects bytes and gives whole messages. It holds at most one message of
 /// the largest size and one chunk.
@@ -105,6 +109,56 @@ impl Framer {
         let at = self.start;
         self.start += size;
         Ok(Some(&self.buffer[at..at + size]))
+    }
+
+    /// The payload's size of the message at hand, if that is an Rread with
+    /// this tag of which a part is still to come, with a payload of `most`
+    /// bytes or fewer. Anything else is left to [`Framer::next_message`].
+    pub(crate) fn payload_of(&self, tag: u16, most: usize) -> Option<usize> {
+        let here = &self.buffer[self.start..self.end];
+        let head = here.first_chunk::<READ_HEADER>()?;
+        let [s0, s1, s2, s3, kind, t0, t1, c0, c1, c2, c3] = *head;
+        let size = u32::from_le_bytes([s0, s1, s2, s3]) as usize;
+        let count = u32::from_le_bytes([c0, c1, c2, c3]) as usize;
+        let fits = size <= self.largest && size > here.len() && count <= most;
+        let whole = count.checked_add(READ_HEADER) == Some(size);
+        let ours = kind == Rread::TYPE && u16::from_le_bytes([t0, t1]) == tag;
+        (ours && whole && fits).then_some(count)
+    }
+
+    /// Takes the message that [`Framer::payload_of`] has told of: what is here
+    /// of its payload goes into `buf`. How many bytes that is.
+    pub(crate) fn take_payload(&mut self, buf: &mut [u8]) -> usize {
+        let here = &self.buffer[self.start..self.end];
+        let payload = here.get(READ_HEADER..).unwrap_or_default();
+        let n = payload.len().min(buf.len());
+        buf[..n].copy_from_slice(&payload[..n]);
+        (self.start, self.end) = (0, 0);
+        n
+    }
+
+    /// Room for what comes behind a payload that goes elsewhere;
+    /// [`Framer::filled`] says how much did.
+    pub(crate) fn chunk(&mut self) -> &mut [u8] {
+        if self.buffer.len() < CHUNK {
+            self.buffer.resize(CHUNK, 0);
+        }
+        &mut self.buffer[self.end..CHUNK]
+    }
+
+    /// Takes back a message of [`Framer::take_payload`] of which only this
+    /// much of `count` bytes has come.
+    pub(crate) fn put_back(&mut self, tag: u16, payload: &[u8], count: usize) {
+        let size = READ_HEADER + count;
+        let [t0, t1] = tag.to_le_bytes();
+        if self.buffer.len() < size {
+            self.buffer.resize(size, 0);
+        }
+        self.buffer[..4].copy_from_slice(&(size as u32).to_le_bytes());
+        self.buffer[4..HEADER].copy_from_slice(&[Rread::TYPE, t0, t1]);
+        self.buffer[HEADER..READ_HEADER].copy_from_slice(&(count as u32).to_le_bytes());
+        self.buffer[READ_HEADER..READ_HEADER + payload.len()].copy_from_slice(payload);
+        (self.start, self.end) = (0, READ_HEADER + payload.len());
     }
 
     /// Takes memory that a message was in, for a later one: memory that was

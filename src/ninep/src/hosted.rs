@@ -7,7 +7,7 @@ use crate::{Errno, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::ffi::OsStr;
 use std::io::IoSlice;
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
@@ -57,8 +57,7 @@ impl Stream {
         match address {
             Address::Tcp { host, port } => {
                 let host = std::str::from_utf8(host).map_err(|_| Errno::EINVAL)?;
-                let socket = TcpStream::connect((host, *port)).map_err(|e| io_errno(&e))?;
-                socket.set_nodelay(true).map_err(|e| io_errno(&e))?;
+                let socket = connect(host, *port, CONNECTING).map_err(|e| io_errno(&e))?;
                 Stream::new(socket.into(), None)
             }
             Address::Unix(path) => {
@@ -125,6 +124,28 @@ impl Drop for Stream {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
+}
+
+/// How long a host may take to answer.
+const CONNECTING: Duration = Duration::from_secs(30);
+
+/// Connects by TCP, to whichever address of `host` answers first in their
+/// order; small messages leave at once.
+///
+/// # Errors
+/// That of the last address; TimedOut.
+pub fn connect(host: &str, port: u16, timeout: Duration) -> std::io::Result<TcpStream> {
+    let mut failed = std::io::ErrorKind::NotFound.into();
+    for place in (host, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&place, timeout) {
+            Ok(socket) => {
+                socket.set_nodelay(true)?;
+                return Ok(socket);
+            }
+            Err(e) => failed = e,
+        }
+    }
+    Err(failed)
 }
 
 /// A word of the shell at the other end.

@@ -8,6 +8,7 @@ use crate::PROCESS;
 use core::ffi::{c_int, c_uint};
 use libc::{gid_t, mode_t, size_t, timespec, uid_t};
 use privns_abi::{Errno, Result};
+use privns_files::remote::kept::KEPT;
 use privns_host::sys;
 
 /// The descriptor of the family's table, -1 for a program without a family.
@@ -16,10 +17,30 @@ pub(crate) fn kept() -> c_int {
     PROCESS.view().map_or(-1, |view| view.family.fd())
 }
 
-/// Whether a number is the table's: to the program it is not open.
+/// Whether a number is the table's, or another of ours: to the program it is
+/// not open.
 #[inline]
 pub(crate) fn is_kept(fd: c_int) -> bool {
-    fd >= 0 && fd == kept()
+    fd >= 0 && fd == kept() || PROCESS.remotes.met() && KEPT.has(fd)
+}
+
+/// The first number from `first` on that is ours.
+fn next_kept(first: c_uint) -> Option<c_uint> {
+    let first = c_int::try_from(first).ok()?;
+    let table = Some(kept()).filter(|&table| table >= first);
+    let others = if PROCESS.remotes.met() { KEPT.next(first) } else { None };
+    let least = table.into_iter().chain(others).min();
+    least.map(|fd| fd as c_uint)
+}
+
+/// Nothing is known of a number any more.
+#[inline]
+pub(crate) fn forget(fd: c_int) {
+    if PROCESS.remotes.met() {
+        drop(PROCESS.leave(fd));
+    } else {
+        PROCESS.fds.forget(fd);
+    }
 }
 
 pub(crate) unsafe fn fstat(fd: c_int, buf: *mut libc::stat) -> c_int {
@@ -56,6 +77,9 @@ pub(crate) fn shut(fd: c_int) -> Result<usize> {
     if is_kept(fd) {
         return Err(Errno::EBADF);
     }
+    if PROCESS.remotes.met() && PROCESS.is_virtual(fd) {
+        return shut_remote(fd);
+    }
     PROCESS.fds.forget(fd);
     crate::call::cancellable(true, || {
         // SAFETY: the program closes its own descriptor.
@@ -63,33 +87,47 @@ pub(crate) fn shut(fd: c_int) -> Result<usize> {
     })
 }
 
+/// Closes a descriptor of a remote file, and says what became of what was
+/// written to it.
+#[cold]
+fn shut_remote(fd: c_int) -> Result<usize> {
+    let settled = PROCESS.view().map_or(Ok(()), |view| view.closing(fd));
+    drop(PROCESS.leave(fd));
+    // SAFETY: the program closes its own descriptor.
+    unsafe { sys!(libc::SYS_close, fd) }?;
+    settled.map(|()| 0)
+}
+
 pub(crate) unsafe fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
     shut_range(first, last, flags).ret()
 }
 
-/// close_range(2) around the table.
+/// close_range(2) around what is ours.
 pub(crate) fn shut_range(first: c_uint, last: c_uint, flags: c_int) -> Result<usize> {
     // SAFETY: the program closes its own descriptors.
     let range =
         |first: c_uint, last: c_uint| unsafe { sys!(libc::SYS_close_range, first, last, flags) };
     const CLOEXEC: c_int = 4;
-    let table = kept();
     if flags & CLOEXEC == 0 && first <= last {
-        let end = last.min(65_535);
-        (first..=end).take_while(|&fd| fd <= end).for_each(|fd| PROCESS.fds.forget(fd as c_int));
+        (first..=last.min(65_535)).for_each(|fd| forget_unless_kept(fd as c_int));
     }
-    if table < 0 || first > last || !(first..=last).contains(&(table as c_uint)) {
-        return range(first, last);
+    let mut from = first;
+    while let Some(ours) = next_kept(from).filter(|&ours| ours <= last) {
+        if from < ours {
+            range(from, ours - 1)?;
+        }
+        match ours.checked_add(1) {
+            Some(next) if next <= last => from = next,
+            _ => return Ok(0),
+        }
     }
-    let table = table as c_uint;
-    let mut done = Ok(0);
-    if first < table {
-        done = range(first, table - 1);
+    range(from, last)
+}
+
+fn forget_unless_kept(fd: c_int) {
+    if !is_kept(fd) {
+        forget(fd);
     }
-    if done.is_ok() && table < last {
-        done = range(table + 1, last);
-    }
-    done
 }
 
 pub(crate) unsafe fn closefrom(first: c_int) {
@@ -119,7 +157,11 @@ pub(crate) unsafe fn dup(fd: c_int) -> c_int {
 /// Notes that the result is a duplicate of `fd`.
 pub(crate) fn copied(fd: c_int, done: Result<usize>) -> Result<usize> {
     if let Ok(new) = done {
-        PROCESS.fds.copy(fd, new as c_int);
+        if PROCESS.remotes.met() {
+            drop(PROCESS.copied(fd, new as c_int));
+        } else {
+            PROCESS.fds.copy(fd, new as c_int);
+        }
     }
     done
 }
@@ -136,9 +178,9 @@ pub(crate) unsafe fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int {
     onto(from, to, flags).ret()
 }
 
-/// dup3(2). The table makes way for a program that wants its number.
+/// dup3(2).
 pub(crate) fn onto(from: c_int, to: c_int, flags: c_int) -> Result<usize> {
-    if to >= 0 && (to == kept() || from == kept()) {
+    if is_kept(to) || is_kept(from) {
         // Another number would have to be told to every process that has this
         // one: refused as a number beyond the limit would be.
         return Err(Errno::EBADF);
@@ -169,6 +211,13 @@ pub(crate) fn control(fd: c_int, command: c_int, arg: usize) -> Result<usize> {
     }
     // A lock that waits is a place where a thread can be cancelled.
     let waits = matches!(command, libc::F_SETLKW | libc::F_OFD_SETLKW);
+    if PROCESS.remotes.met() {
+        let args = privns_host::raw::pad([fd as usize, command as usize, arg]);
+        // SAFETY: the program's own arguments.
+        if let Some(done) = unsafe { crate::door::ours(libc::SYS_fcntl, args) } {
+            return done;
+        }
+    }
     let done = crate::call::cancellable(waits, || {
         // SAFETY: the program's own arguments.
         unsafe { sys!(libc::SYS_fcntl, fd, command, arg) }
@@ -183,7 +232,7 @@ pub(crate) fn control(fd: c_int, command: c_int, arg: usize) -> Result<usize> {
 fn read_only(fd: c_int) -> bool {
     PROCESS.view().is_some_and(|view| {
         let known = view.process.fds.get(fd, view.family.generation());
-        known.is_some_and(|shown| shown.read_only)
+        known.is_some_and(|shown| shown.read_only) || view.process.fds.is_read_only(fd)
     })
 }
 

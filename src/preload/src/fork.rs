@@ -145,7 +145,7 @@ pub(crate) unsafe fn forkpty(
     let pid = unsafe { real(main, name, termios, size) };
     if pid == 0 && alone() {
         // The terminal has come onto these behind our back.
-        (0..3).for_each(|fd| PROCESS.fds.forget(fd));
+        (0..3).for_each(descriptors::forget);
     }
     pid
 }

@@ -31,6 +31,7 @@ mod exec;
 mod fork;
 mod fts;
 mod handover;
+mod io;
 mod ipc;
 mod loader;
 mod log;

@@ -1,7 +1,6 @@
 //! `/proc/self/mounts` and `mountinfo` as the namespace has them: a file of
 //! our own, written anew at each open.
 
-use crate::PROCESS;
 use alloc::vec::Vec;
 use core::ffi::c_int;
 use privns_abi::{Errno, Result};
@@ -81,7 +80,7 @@ pub(crate) fn open(view: View<'_>, to: &Target, flags: c_int) -> Result<Option<u
         mounts::table(&host, table.index(), view.root()?.as_bytes(), form, &leads)
     };
     let fd = file(&text, form, flags)?;
-    PROCESS.fds.forget(fd as c_int);
+    crate::descriptors::forget(fd as c_int);
     crate::count::one(Counter::Served);
     Ok(Some(fd))
 }

@@ -15,9 +15,10 @@ use privns_namespace::family::Family;
 const PAGE: usize = 4096;
 
 /// Most entries that there is room for.
-const MOST: usize = 128;
+const MOST: usize = 192;
 
-/// Patches the entries of every `Entry` row.
+/// Patches the entries of every `Entry` row; of the `Remote` ones too, if the
+/// family has a server.
 ///
 /// # Errors
 /// ENOENT when libc cannot be found or has no symbol table; what the kernel
@@ -25,7 +26,7 @@ const MOST: usize = 128;
 ///
 /// # Safety
 /// The process has one thread, and it is not inside one of the functions.
-pub(crate) unsafe fn patch(rows: &[Option<Row>], family: &Family) -> Result<()> {
+pub(crate) unsafe fn patch(rows: &[Option<Row>], family: &Family, remote: bool) -> Result<()> {
     let libc = Object::of_libc().ok_or(Errno::ENOENT)?;
     let mut offsets = [0u32; MOST];
     let entries = rows.iter().flatten();
@@ -42,7 +43,8 @@ pub(crate) unsafe fn patch(rows: &[Option<Row>], family: &Family) -> Result<()> 
     let mut n = 0;
     let owners = entries.flat_map(|row| core::iter::repeat_n(row, names(row)));
     for (&offset, row) in offsets.iter().zip(owners) {
-        if let (true, Some(site)) = (offset != 0, sites.get_mut(n)) {
+        let wanted = offset != 0 && (remote || !row.remote);
+        if let (true, Some(site)) = (wanted, sites.get_mut(n)) {
             *site = Site { at: libc.base + offset as usize, to: (row.address)() };
             n += 1;
         }

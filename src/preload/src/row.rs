@@ -10,6 +10,8 @@ pub(crate) struct Row {
     pub(crate) names: &'static str,
     /// Our function.
     pub(crate) address: fn() -> usize,
+    /// Only a program whose family has a server needs it.
+    pub(crate) remote: bool,
 }
 
 impl Row {
@@ -22,8 +24,15 @@ impl Row {
 /// The row of a call whose entry is patched; nothing for one that is exported
 /// only.
 macro_rules! entry {
-    (Entry $first:ident $($private:ident)*) => {
+    (Entry $($name:ident)+) => {
+        $crate::row::entry!(@row false, $($name)+)
+    };
+    (Remote $($name:ident)+) => {
+        $crate::row::entry!(@row true, $($name)+)
+    };
+    (@row $remote:literal, $first:ident $($private:ident)*) => {
         Some($crate::row::Row {
+            remote: $remote,
             names: concat!(stringify!($first), $("\0", stringify!($private)),*),
             address: || exports::$first::$first::$first as *const () as usize,
         })

@@ -96,16 +96,18 @@ unsafe extern "C" fn start(argc: c_int, argv: *const *const c_char, env: *const 
         PROCESS.exact.store(true, Ordering::Relaxed);
     }
     let symbols = env.get(b"PRIVNS_INTERCEPT").is_some_and(|v| v.to_bytes() == b"symbols");
+    // Reading the table tells whether there is a server in it.
+    let remote = PROCESS.view().is_some_and(|view| view.table().is_ok()) && PROCESS.remotes.met();
     let patched = PROCESS.view().filter(|_| !symbols).is_some_and(|view| {
         // SAFETY: one thread, and it is in our constructor.
-        unsafe { crate::patch::patch(crate::table::ROWS, view.family) }.is_ok()
+        unsafe { crate::patch::patch(crate::table::ROWS, view.family, remote) }.is_ok()
     });
     if !patched {
         crate::real::set_alone();
     }
     say_hello(patched, symbols);
     // SAFETY: the handlers are ours and stay loaded.
-    unsafe { libc::pthread_atfork(None, None, Some(forked)) };
+    unsafe { libc::pthread_atfork(Some(forking), None, Some(forked)) };
 }
 
 fn say_hello(patched: bool, symbols: bool) {
@@ -164,6 +166,10 @@ fn join(inherited: &Inherited<'_>, env: &Environment) -> Result<()> {
         crate::handover::take(view, inherited)?;
     }
     Ok(())
+}
+
+unsafe extern "C" fn forking() {
+    PROCESS.share_files();
 }
 
 unsafe extern "C" fn forked() {

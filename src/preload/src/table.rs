@@ -4,7 +4,8 @@
 //! `Entry` rows patch libc's own entry too; the names after `+` are entries
 //! that libc keeps to itself. `Symbol` rows are exported only: nothing inside
 //! libc calls them, and every page of libc's text that a patch touches costs
-//! each exec some microseconds.
+//! each exec some microseconds. `Remote` rows are patched only where the
+//! family has a server: without one nothing that libc does inside needs us.
 
 /// The C types of the signatures.
 pub(crate) mod types {
@@ -15,6 +16,7 @@ pub(crate) mod types {
 
     pub(crate) use crate::exec::Strings;
     pub(crate) use crate::loader::Info;
+    pub(crate) use libc::iovec;
     pub(crate) use libc::{
         dev_t, gid_t, mode_t, off_t, size_t, ssize_t, timespec, timeval, uid_t, utimbuf,
     };
@@ -166,6 +168,45 @@ crate::row::rows! {
         descriptors::fsetxattr(fd: c_int, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int;
     Symbol fremovexattr: descriptors::fremovexattr(fd: c_int, name: *const c_char) -> c_int;
     Entry fstatfs fstatfs64: descriptors::fstatfs(fd: c_int, buf: *mut Statfs) -> c_int;
+
+    Remote read __read + __read_nocancel: io::read(fd: c_int, buf: *mut c_void, size: size_t) -> ssize_t;
+    Remote write __write + __write_nocancel: io::write(fd: c_int, buf: *const c_void, size: size_t) -> ssize_t;
+    Remote pread64 pread __pread64 + __pread64_nocancel:
+        io::pread(fd: c_int, buf: *mut c_void, size: size_t, at: off_t) -> ssize_t;
+    Remote pwrite64 pwrite __pwrite64:
+        io::pwrite(fd: c_int, buf: *const c_void, size: size_t, at: off_t) -> ssize_t;
+    Symbol __read_chk: io::read_chk(fd: c_int, buf: *mut c_void, size: size_t, room: size_t) -> ssize_t;
+    Symbol __pread_chk __pread64_chk:
+        io::pread_chk(fd: c_int, buf: *mut c_void, size: size_t, at: off_t, room: size_t) -> ssize_t;
+    Symbol readv: io::readv(fd: c_int, parts: *const iovec, n: c_int) -> ssize_t;
+    Remote writev: io::writev(fd: c_int, parts: *const iovec, n: c_int) -> ssize_t;
+    Symbol preadv preadv64: io::preadv(fd: c_int, parts: *const iovec, n: c_int, at: off_t) -> ssize_t;
+    Symbol pwritev pwritev64: io::pwritev(fd: c_int, parts: *const iovec, n: c_int, at: off_t) -> ssize_t;
+    Symbol preadv2 preadv64v2:
+        io::preadv2(fd: c_int, parts: *const iovec, n: c_int, at: off_t, flags: c_int) -> ssize_t;
+    Symbol pwritev2 pwritev64v2:
+        io::pwritev2(fd: c_int, parts: *const iovec, n: c_int, at: off_t, flags: c_int) -> ssize_t;
+    Remote lseek lseek64 __lseek: io::lseek(fd: c_int, offset: off_t, whence: c_int) -> ssize_t;
+    Remote ftruncate ftruncate64: io::ftruncate(fd: c_int, size: off_t) -> c_int;
+    Symbol fallocate fallocate64: io::fallocate(fd: c_int, mode: c_int, offset: off_t, len: off_t) -> c_int;
+    Symbol posix_fallocate posix_fallocate64: io::posix_fallocate(fd: c_int, offset: off_t, len: off_t) -> c_int;
+    Symbol posix_fadvise posix_fadvise64:
+        io::posix_fadvise(fd: c_int, offset: off_t, len: off_t, advice: c_int) -> c_int;
+    Symbol readahead: io::readahead(fd: c_int, offset: off_t, count: size_t) -> ssize_t;
+    Remote fsync: io::fsync(fd: c_int) -> c_int;
+    Symbol fdatasync: io::fdatasync(fd: c_int) -> c_int;
+    Symbol syncfs: io::syncfs(fd: c_int) -> c_int;
+    Symbol sync_file_range: io::sync_file_range(fd: c_int, offset: off_t, len: off_t, flags: c_uint) -> c_int;
+    Remote flock: io::flock(fd: c_int, how: c_int) -> c_int;
+    Symbol ioctl __ioctl: io::ioctl(fd: c_int, request: usize, arg: usize) -> c_int;
+    Symbol sendfile sendfile64: io::sendfile(to: c_int, from: c_int, at: *mut off_t, count: size_t) -> ssize_t;
+    Symbol copy_file_range:
+        io::copy_file_range(from: c_int, from_at: *mut off_t, to: c_int, to_at: *mut off_t, count: size_t, flags: c_uint)
+            -> ssize_t;
+    Symbol splice:
+        io::splice(from: c_int, from_at: *mut off_t, to: c_int, to_at: *mut off_t, count: size_t, flags: c_uint) -> ssize_t;
+    Symbol fgetxattr: io::fgetxattr(fd: c_int, name: *const c_char, value: *mut c_void, size: size_t) -> ssize_t;
+    Symbol flistxattr: io::flistxattr(fd: c_int, list: *mut c_char, size: size_t) -> ssize_t;
 
     // Running programs; execl and its like are in `variadic`.
     Entry execve + __execve: exec::execve(path: *const c_char, argv: Strings, env: Strings) -> c_int;

@@ -12,6 +12,8 @@ pub enum Auth {
     Uid,
     /// Whoever can connect may attach as anybody.
     None,
+    /// On TCP whoever has a key; elsewhere as [`Auth::Uid`].
+    Tls,
 }
 
 impl Auth {
@@ -21,7 +23,7 @@ impl Auth {
     pub fn unix(self, socket: &UnixStream) -> Peer {
         match self {
             Auth::None => Peer::Trusted,
-            Auth::Uid => match socket_peercred(socket) {
+            Auth::Uid | Auth::Tls => match socket_peercred(socket) {
                 Ok(cred) => judge(cred.uid.as_raw(), Some(cred.gid.as_raw())),
                 Err(_) => Peer::Refused,
             },

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod auth;
+mod channel;
 pub mod dir;
 pub mod handoff;
 pub mod locks;
@@ -24,6 +25,7 @@ pub mod mem;
 pub mod relay;
 pub mod serve;
 pub mod session;
+pub mod tls;
 pub mod tree;
 pub mod wire;
 

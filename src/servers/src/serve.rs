@@ -1,7 +1,10 @@
 //! Sockets and threads: one thread a connection, started by whoever accepts.
 
 use crate::auth::Auth;
+use crate::channel::Channel;
 use crate::session::{Common, Peer, Session};
+use crate::tls::Tls;
+use crate::tls::keys::ServerKeys;
 use crate::tree::Tree;
 use parking_lot::Mutex;
 use privns_ninep::frame::Framer;
@@ -51,34 +54,45 @@ pub enum Listener {
     Tcp(TcpListener),
     /// A unix socket.
     Unix(UnixListener),
+    /// A TCP port on which TLS is spoken, with these keys.
+    Tls(TcpListener, Arc<ServerKeys>),
 }
 
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Listener::Tcp(l) => l.as_fd(),
+            Listener::Tcp(l) | Listener::Tls(l, _) => l.as_fd(),
             Listener::Unix(l) => l.as_fd(),
         }
     }
 }
 
-/// An accepted connection.
-struct Accepted {
-    socket: OwnedFd,
-    peer: Peer,
+/// How it is known who is at the other end.
+enum Knock {
+    /// It is known.
+    Known(Peer),
+    /// By the key that will be shown.
+    Tls(Arc<ServerKeys>),
 }
 
 impl Listener {
-    fn accept(&self, auth: Auth) -> io::Result<Accepted> {
+    fn accept(&self, auth: Auth) -> io::Result<(OwnedFd, Knock)> {
         match self {
             Listener::Tcp(listener) => {
                 let (socket, _): (TcpStream, _) = listener.accept()?;
                 socket.set_nodelay(true)?;
-                Ok(Accepted { peer: auth.tcp(&socket), socket: socket.into() })
+                let peer = auth.tcp(&socket);
+                Ok((socket.into(), Knock::Known(peer)))
             }
             Listener::Unix(listener) => {
                 let (socket, _): (UnixStream, _) = listener.accept()?;
-                Ok(Accepted { peer: auth.unix(&socket), socket: socket.into() })
+                let peer = auth.unix(&socket);
+                Ok((socket.into(), Knock::Known(peer)))
+            }
+            Listener::Tls(listener, keys) => {
+                let (socket, _): (TcpStream, _) = listener.accept()?;
+                socket.set_nodelay(true)?;
+                Ok((socket.into(), Knock::Tls(keys.clone())))
             }
         }
     }
@@ -112,7 +126,8 @@ impl<T: Tree> Server<T> {
     /// That of the transport, `InvalidData` for a peer that does not speak 9P,
     /// `TimedOut` for one that did not attach in time.
     pub fn serve(&self, input: impl AsFd, output: impl AsFd, peer: Peer) -> io::Result<()> {
-        converse(&self.common, self.limits, input.as_fd(), output.as_fd(), peer)
+        let channel = Channel::Plain(input.as_fd(), output.as_fd());
+        converse(&self.common, self.limits, &channel, peer)
     }
 
     /// Serves a connection on a thread of its own.
@@ -120,6 +135,10 @@ impl<T: Tree> Server<T> {
     /// # Errors
     /// When there are too many, or no thread is to be had.
     pub fn spawn(&self, socket: OwnedFd, peer: Peer) -> io::Result<()> {
+        self.start(socket, Knock::Known(peer))
+    }
+
+    fn start(&self, socket: OwnedFd, knock: Knock) -> io::Result<()> {
         let theirs = socket.try_clone()?;
         let mut connections = self.connections.lock();
         if connections.len() >= self.limits.connections {
@@ -129,7 +148,7 @@ impl<T: Tree> Server<T> {
         let (common, limits, list) = (self.common.clone(), self.limits, self.connections.clone());
         let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || {
             // Whatever ends a connection ends it alone; nobody is to be told.
-            let _ = converse(&common, limits, theirs.as_fd(), theirs.as_fd(), peer);
+            let _ = welcome(&common, limits, theirs, &knock);
             list.lock().remove(&number);
         })?;
         connections.insert(number, Connection { socket, thread: Some(thread) });
@@ -165,7 +184,7 @@ impl<T: Tree> Server<T> {
             for (listener, _) in listeners.iter().zip(ready).filter(|(_, ready)| *ready) {
                 // A peer that went away while it waited, or a lack of
                 // descriptors: the next one may do better.
-                match listener.accept(auth).and_then(|a| self.spawn(a.socket, a.peer)) {
+                match listener.accept(auth).and_then(|(socket, knock)| self.start(socket, knock)) {
                     Ok(()) => {}
                     Err(_) => std::thread::sleep(Duration::from_millis(1)),
                 }
@@ -210,16 +229,21 @@ impl<T: Tree> Drop for Server<T> {
     }
 }
 
-/// Waits for `flags` on `fd`; false when the time ran out.
-fn ready(fd: BorrowedFd<'_>, flags: PollFlags, timeout: Option<Duration>) -> io::Result<bool> {
-    let mut fds = [PollFd::from_borrowed_fd(fd, flags)];
-    let timeout =
-        timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: t.subsec_nanos().into() });
-    loop {
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(n) => return Ok(n > 0),
-            Err(Failure::INTR) => {}
-            Err(e) => return Err(e.into()),
+/// Finds out who knocks, and serves them.
+fn welcome<T: Tree>(
+    common: &Arc<Common<T>>,
+    limits: Limits,
+    socket: OwnedFd,
+    knock: &Knock,
+) -> io::Result<()> {
+    match knock {
+        Knock::Known(peer) => {
+            let channel = Channel::Plain(socket.as_fd(), socket.as_fd());
+            converse(common, limits, &channel, *peer)
+        }
+        Knock::Tls(keys) => {
+            let tls = Tls::accept(socket.into(), keys, limits.attach)?;
+            converse(common, limits, &Channel::Wire(&tls), Peer::Owner)
         }
     }
 }
@@ -227,8 +251,7 @@ fn ready(fd: BorrowedFd<'_>, flags: PollFlags, timeout: Option<Duration>) -> io:
 fn converse<T: Tree>(
     common: &Arc<Common<T>>,
     limits: Limits,
-    input: BorrowedFd<'_>,
-    output: BorrowedFd<'_>,
+    channel: &Channel<'_>,
     peer: Peer,
 ) -> io::Result<()> {
     let malformed = |_| io::Error::from(io::ErrorKind::InvalidData);
@@ -244,46 +267,30 @@ fn converse<T: Tree>(
             framer.set_largest(session.msize());
             if answered.is_err() {
                 // What was asked before is still answered.
-                send(output, &mut out)?;
+                channel.send(&mut out)?;
                 return Err(io::ErrorKind::InvalidData.into());
             }
             if out.len() >= BATCH {
-                send(output, &mut out)?;
+                channel.send(&mut out)?;
             }
         }
-        send(output, &mut out)?;
+        channel.send(&mut out)?;
         let patience = match session.is_attached() {
             true => IDLE,
             false => patient.saturating_sub(began.elapsed()),
         };
-        if !ready(input, PollFlags::IN, Some(patience))? {
+        if !channel.wait(Some(patience))? {
             if !session.is_attached() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             out.shrink_to_fit();
             framer.relax();
-            ready(input, PollFlags::IN, None)?;
+            channel.wait(None)?;
         }
-        match rustix::io::read(input, framer.space().map_err(malformed)?) {
-            Ok(0) => return Ok(()),
-            Ok(n) => framer.filled(n),
-            Err(Failure::INTR | Failure::AGAIN) => {}
-            Err(e) => return Err(e.into()),
-        }
-    }
-}
-
-/// Sends all of `out`, which is then empty.
-fn send(output: BorrowedFd<'_>, out: &mut Vec<u8>) -> io::Result<()> {
-    let mut sent = 0;
-    while sent < out.len() {
-        match rustix::io::write(output, &out[sent..]) {
-            Ok(n) => sent += n,
-            Err(Failure::INTR) => {}
-            Err(Failure::AGAIN) => ready(output, PollFlags::OUT, None).map(|_| ())?,
-            Err(e) => return Err(e.into()),
+        match channel.receive(framer.space().map_err(malformed)?)? {
+            Some(0) => return Ok(()),
+            Some(n) => framer.filled(n),
+            None => {}
         }
     }
-    out.clear();
-    Ok(())
 }

@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use privns_ninep::address::Address;
 use privns_servers::auth::Auth;
 use privns_servers::serve::Listener;
+use privns_servers::tls::keys::{self, ServerKeys};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Mode;
 use std::ffi::OsStr;
@@ -14,6 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A listener, and the address by which it is reached.
 pub(super) struct Bound {
@@ -44,7 +46,21 @@ pub(super) fn bind(address: &Address, auth: Auth) -> Result<Bound, Failure> {
     let failed =
         |e: io::Error| Failure::new(format!("--listen {address}"), crate::world::of_io(&e));
     match address {
-        Address::Tcp { host, port } => tcp(address, host, *port, auth),
+        Address::Tls { host, port } => tls(address, host, *port),
+        Address::Tcp { host, port } if auth == Auth::Tls => tls(address, host, *port),
+        Address::Tcp { host, port } => {
+            if matches!(auth, Auth::Uid) && !places(address, host, *port)?.iter().all(is_near) {
+                let failure = Failure::new(
+                    format!("--listen {address}"),
+                    "the kernel knows the users of loopback connections only",
+                );
+                let fix = "say --auth tls, or --auth none to serve everybody";
+                return Err(failure.fix(fix));
+            }
+            let (listener, port) = tcp(address, host, *port)?;
+            let address = Address::Tcp { host: host.clone(), port };
+            Ok(Bound { listener: Listener::Tcp(listener), address, made: None })
+        }
         Address::Unix(path) => {
             let path = Path::new(OsStr::from_bytes(path));
             let listener = unix(path, auth).map_err(failed)?;
@@ -52,30 +68,39 @@ pub(super) fn bind(address: &Address, auth: Auth) -> Result<Bound, Failure> {
             let made = identity(path).map(|id| (path.to_path_buf(), id));
             Ok(Bound { listener: Listener::Unix(listener), address: address.clone(), made })
         }
-        _ => Err(Failure::new(format!("--listen {address}"), "it can be tcp! or unix!")),
+        _ => Err(Failure::new(format!("--listen {address}"), "it can be tcp!, tls! or unix!")),
     }
 }
 
-fn tcp(address: &Address, host: &[u8], port: u16, auth: Auth) -> Result<Bound, Failure> {
+fn is_near(place: &SocketAddr) -> bool {
+    place.ip().is_loopback()
+}
+
+fn tls(address: &Address, host: &[u8], port: u16) -> Result<Bound, Failure> {
+    let keys = keys::directory().and_then(|dir| ServerKeys::read(&dir));
+    let keys = keys.map_err(|e| Failure::new("--auth tls", e.to_string()))?;
+    let (listener, port) = tcp(address, host, port)?;
+    let listener = Listener::Tls(listener, Arc::new(keys));
+    Ok(Bound { listener, address: Address::Tls { host: host.to_vec(), port }, made: None })
+}
+
+/// What `host` stands for; `*` for all addresses of this one.
+fn places(address: &Address, host: &[u8], port: u16) -> Result<Vec<SocketAddr>, Failure> {
+    let name = if host == b"*" { "::" } else { std::str::from_utf8(host).unwrap_or_default() };
+    match (name, port).to_socket_addrs() {
+        Ok(places) => Ok(places.collect()),
+        Err(_) => Err(Failure::new(format!("--listen {address}"), "no such host")),
+    }
+}
+
+fn tcp(address: &Address, host: &[u8], port: u16) -> Result<(TcpListener, u16), Failure> {
     let failure =
         |e: &io::Error| Failure::new(format!("--listen {address}"), crate::world::of_io(e));
-    let name = if host == b"*" { "::" } else { std::str::from_utf8(host).unwrap_or_default() };
-    let places: Vec<SocketAddr> = match (name, port).to_socket_addrs() {
-        Ok(places) => places.collect(),
-        Err(_) => return Err(Failure::new(format!("--listen {address}"), "no such host")),
-    };
-    if auth == Auth::Uid && places.iter().any(|p| !p.ip().is_loopback()) {
-        let failure = Failure::new(
-            format!("--listen {address}"),
-            "the kernel knows the users of loopback connections only",
-        );
-        return Err(failure.fix("listen on 127.0.0.1, or say --auth none to serve everybody"));
-    }
+    let places = places(address, host, port)?;
     let listener = TcpListener::bind(&places[..]).map_err(|e| failure(&e))?;
     listener.set_nonblocking(true).map_err(|e| failure(&e))?;
     let port = listener.local_addr().map_err(|e| failure(&e))?.port();
-    let address = Address::Tcp { host: host.to_vec(), port };
-    Ok(Bound { listener: Listener::Tcp(listener), address, made: None })
+    Ok((listener, port))
 }
 
 /// A socket that the last server left behind when it was killed is replaced;
@@ -89,7 +114,7 @@ fn unix(path: &Path, auth: Auth) -> io::Result<UnixListener> {
     // Whom the server would turn away need not be able to connect.
     match auth {
         Auth::None => UnixListener::bind(path),
-        Auth::Uid => {
+        Auth::Uid | Auth::Tls => {
             let before = rustix::process::umask(Mode::RWXG | Mode::RWXO);
             let listener = UnixListener::bind(path);
             rustix::process::umask(before);

@@ -16,6 +16,7 @@ use options::{Request, What};
 use privns_servers::dir::Dir;
 use privns_servers::mem::Mem;
 use privns_servers::session::Peer;
+use privns_servers::tls::{keys, make};
 use privns_servers::{Limits, Server, Tree};
 use rustix::process::{Resource, Rlimit};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
@@ -26,6 +27,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 /// Bad usage.
 const USAGE: i32 = 2;
@@ -63,8 +65,22 @@ fn run(request: &Request) -> Result<(), Failure> {
             serve(request, tree)
         }
         Some(What::Mem) => serve(request, Mem::new(request.size.unwrap_or_else(half_of_memory))),
+        Some(What::Key(name)) => make_key(name, request.days.unwrap_or(365)),
         None => Ok(()),
     }
+}
+
+fn make_key(name: &[u8], days: u64) -> Result<(), Failure> {
+    let shown = String::from_utf8_lossy(name);
+    let life = Duration::from_secs(days * 86_400);
+    let made = keys::directory().and_then(|dir| make::make(&dir, &shown, life));
+    let [server, client] = made.map_err(|e| Failure::new("keygen", e.to_string()))?;
+    let text = format!(
+        "{}\n    stays here, for ns-serve --auth tls\n{}\n    goes to whoever is to reach the server, into the same directory there; then delete it here\n",
+        server.display(),
+        client.display()
+    );
+    crate::print(text.as_bytes())
 }
 
 /// Every fid of a served directory is a descriptor, and two when it is open, so

@@ -13,6 +13,8 @@ pub(super) enum What {
     Dir(Vec<u8>),
     /// A memory tree.
     Mem,
+    /// Nothing: a key of this name is made.
+    Key(Vec<u8>),
 }
 
 /// What the arguments ask for.
@@ -23,6 +25,7 @@ pub struct Request {
     pub(super) size: Option<u64>,
     pub(super) listen: Vec<Address>,
     pub(super) stdio: bool,
+    pub(super) days: Option<u64>,
     auth: Option<Auth>,
 }
 
@@ -36,6 +39,10 @@ impl Request {
         let wrong = |what: &str, why: &str, fix: &str| Err(Failure::new(what, why).fix(fix));
         match &self.what {
             None => return wrong("arguments", "nothing to serve", "say dir PATH or mem"),
+            Some(What::Key(_)) => return self.check_key(),
+            _ if self.days.is_some() => {
+                return wrong("--days", "nothing lapses", "it is for keygen");
+            }
             Some(What::Mem) if self.read_only => {
                 return wrong("--ro", "an empty tree of its own", "it is for dir");
             }
@@ -59,6 +66,16 @@ impl Request {
             _ => Ok(()),
         }
     }
+
+    fn check_key(&self) -> Result<(), Failure> {
+        let serves = self.stdio || !self.listen.is_empty() || self.auth.is_some();
+        if serves || self.read_only || self.size.is_some() {
+            return Err(
+                Failure::new("keygen", "it serves nothing").fix("say --days and no other option")
+            );
+        }
+        Ok(())
+    }
 }
 
 const SERVING: &str = "What is served";
@@ -74,6 +91,7 @@ pub static PROGRAM: Program<Request> = Program {
     synopsis: &[
         "dir PATH [--ro] (--listen ADDR... | --stdio)",
         "mem [--size LIMIT] (--listen ADDR... | --stdio)",
+        "keygen NAME [--days N]",
     ],
     description: DESCRIPTION,
     options: OPTIONS,
@@ -96,6 +114,8 @@ mem serves an empty tree in memory, shared by all who attach, that is gone when 
 server ends. Owners, permissions, links and removed open files are as on any local file \
 system, so it can stand in for /tmp.
 
+keygen makes a key for --auth tls and says what to do with its two files.
+
 Once it is ready, the address is printed on standard output, one line for each --listen.";
 
 const SECTIONS: &[(&str, &str)] = &[
@@ -110,7 +130,19 @@ error: connections, fids, open files, handoff tokens, requests and errors.",
         "With --auth uid the kernel says who is at the other end, by the credentials of a unix \
 socket or by its table of connections on loopback TCP. Only the server's own user gets in, and \
 root, who is asked as whom it attaches. With --auth none whoever can connect gets in, as whom it \
-says it is.",
+says it is. With --auth tls (TLS 1.3), TCP is for those who have a key, and both ends check the \
+other's certificate; whoever gets in does so as the server's own user. Unix sockets go by uid \
+then. A TCP address beyond loopback has to be given with --auth. What a client cannot prove is an \
+error, and nothing weaker is tried.",
+    ),
+    (
+        "KEYS",
+        "ns-serve keygen NAME makes two files in $XDG_CONFIG_HOME/privns/tls (that is \
+~/.config/privns/tls): NAME.server, which stays with whoever serves, and NAME.client, which is \
+given, by some secret way, to whoever is to reach the server, and belongs in the same directory \
+there. They know each other and nobody else, since the key that signed them is thrown away: to \
+take a key back, make another. A server shows all its keys. A client that dials tls!HOST uses \
+HOST.client, or the only .client file that there is. Files that others can read are not used.",
     ),
     ("EXIT STATUS", "0 when a signal ended it; 1 when it failed; 2 for bad usage."),
 ];
@@ -120,6 +152,11 @@ const EXAMPLES: &[(&str, &str)] = &[
     (
         "ns-serve mem --size 2G --listen tcp!127.0.0.1!0",
         "Serves 2 GiB of memory on a port of the kernel's choice, and prints it.",
+    ),
+    ("ns-serve keygen lab", "Makes lab.server and lab.client."),
+    (
+        "ns-serve dir /srv --listen tls!0.0.0.0!5640 --auth tls",
+        "Serves whoever has one of this user's keys, from any host.",
     ),
     ("ssh host ns-serve dir --stdio --ro /usr/share", "Serves one client on the other end."),
 ];
@@ -147,6 +184,17 @@ static VERBS: &[Verb<Request>] = &[
             false => Err(Failure::new("arguments", "it takes none")),
         },
     },
+    Verb {
+        name: "keygen",
+        usage: "NAME",
+        raw: false,
+        args: &[Arg("NAME", Offer::Text)],
+        help: "Makes the two halves of a key for TLS.",
+        apply: |r, v| match <[Vec<u8>; 1]>::try_from(v) {
+            Ok([name]) => what(r, What::Key(name)),
+            Err(_) => Err(Failure::new("arguments", "it takes one NAME")),
+        },
+    },
 ];
 
 static OPTIONS: &[Opt<Request>] = &[
@@ -168,7 +216,7 @@ static OPTIONS: &[Opt<Request>] = &[
         "listen",
         &[ADDR],
         REACHING,
-        "tcp!HOST[!PORT], port 564 when left out and 0 for any free one, or unix!PATH. Can be repeated.",
+        "tcp!HOST[!PORT], port 564 when left out and 0 for any free one, tls!HOST[!PORT], or unix!PATH. Can be repeated.",
         |r, v| {
             let address = Address::parse(&v[0]);
             r.listen.push(address.map_err(|_| Failure::new(shown(&v[0]), "no address"))?);
@@ -181,10 +229,22 @@ static OPTIONS: &[Opt<Request>] = &[
     }),
     option(
         "auth",
-        &[Arg("uid|none", Offer::Words(&["uid", "none"]))],
+        &[Arg("uid|tls|none", Offer::Words(&["uid", "tls", "none"]))],
         REACHING,
         "How it is known who connects; uid when left out.",
         auth,
+    ),
+    option(
+        "days",
+        &[Arg("N", Offer::Text)],
+        REACHING,
+        "How long a new key is good for; 365 days when left out. For keygen.",
+        |r, v| {
+            let days = std::str::from_utf8(&v[0]).ok().and_then(|d| d.parse().ok());
+            let days = days.filter(|d| (1..=36_500).contains(d));
+            r.days = Some(days.ok_or_else(|| Failure::new(shown(&v[0]), "no number of days"))?);
+            Ok(())
+        },
     ),
     option("announce", &[Arg("@HOST/NAME", Offer::Text)], "", "", |_, _| {
         Err(Failure::new("the directory of servers", "not built yet"))
@@ -195,8 +255,9 @@ fn auth(request: &mut Request, values: Values) -> Result<(), Failure> {
     request.auth = Some(match &values[0][..] {
         b"uid" => Auth::Uid,
         b"none" => Auth::None,
-        b"tls" | b"munge" => return Err(Failure::new(shown(&values[0]), "not built yet")),
-        other => return Err(Failure::new(shown(other), "no such way").fix("uid or none")),
+        b"tls" => Auth::Tls,
+        b"munge" => return Err(Failure::new(shown(&values[0]), "not built yet")),
+        other => return Err(Failure::new(shown(other), "no such way").fix("uid, tls or none")),
     });
     Ok(())
 }
@@ -258,7 +319,7 @@ pub(super) fn options_first(args: Vec<OsString>) -> Vec<OsString> {
 
 /// Servers that the manual of a later version has.
 pub(super) fn check_built(args: &[OsString]) -> Result<(), Failure> {
-    let later = args.first().filter(|word| *word == "registry" || *word == "keygen");
+    let later = args.first().filter(|word| *word == "registry");
     later.map_or(Ok(()), |word| Err(Failure::new(shown(word.as_bytes()), "not built yet")))
 }
 

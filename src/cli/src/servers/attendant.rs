@@ -11,7 +11,7 @@
 //! descriptor and no directory of its.
 
 use super::dial;
-use crate::failure::Failure;
+use crate::failure::{Failure, Why};
 use crate::world::of_io;
 use crate::{keeper, runtime, serve};
 use privns_abi::{Errno, Result};
@@ -48,6 +48,9 @@ pub(super) struct Attendant {
     control: Option<UnixStream>,
 }
 
+/// Bytes of an attendant's last words at most.
+const WORDS: u64 = 4096;
+
 /// Attendants that this process has made: each has a socket of its own.
 static MADE: AtomicU32 = AtomicU32::new(0);
 
@@ -81,7 +84,7 @@ impl Attendant {
     ///
     /// # Errors
     /// What kept it from reaching its server.
-    pub(super) fn start(&mut self) -> Result<()> {
+    pub(super) fn start(&mut self) -> std::result::Result<(), Why> {
         let (mut ours, theirs) = UnixStream::pair().map_err(|e| of_io(&e))?;
         if let Fork::Child = keeper::fork_away()? {
             drop(ours);
@@ -89,7 +92,13 @@ impl Attendant {
             Kernel.exit(i32::from(done.is_err()));
         }
         drop(theirs);
-        heard(&mut ours)?;
+        let said = heard(&mut ours);
+        if said.is_err() {
+            // It may have said more than a number.
+            let mut words = String::new();
+            let _ = ours.take(WORDS).read_to_string(&mut words);
+            return said.map_err(|e| if words.is_empty() { e.into() } else { words.into() });
+        }
         self.control = Some(ours);
         Ok(())
     }
@@ -119,9 +128,15 @@ impl Attendant {
         let before = rustix::process::umask(Mode::RWXG | Mode::RWXO);
         let ready = dialled.and_then(|first| Ok((first, self.listen()?)));
         rustix::process::umask(if let Task::Memory = self.task { Mode::empty() } else { before });
-        let said = ready.as_ref().map_or_else(|e| e.0, |_| 0);
+        let said = ready.as_ref().map_or_else(|e| of_io(e).0, |_| 0);
         control.write_all(&said.to_ne_bytes())?;
-        let Ok((first, listener)) = ready else { return Ok(()) };
+        let (first, listener) = match ready {
+            Ok(ready) => ready,
+            Err(e) if e.raw_os_error().is_none() => {
+                return control.write_all(e.to_string().as_bytes());
+            }
+            Err(_) => return Ok(()),
+        };
         // Whatever its command says later is for nobody to read.
         for fd in 0..3 {
             let _ = Kernel.close(fd);
@@ -141,10 +156,9 @@ impl Attendant {
         done
     }
 
-    fn listen(&self) -> Result<UnixListener> {
-        let listener = UnixListener::bind(OsStr::from_bytes(&self.socket));
-        let listener = listener.map_err(|e| of_io(&e))?;
-        listener.set_nonblocking(true).map_err(|e| of_io(&e))?;
+    fn listen(&self) -> std::io::Result<UnixListener> {
+        let listener = UnixListener::bind(OsStr::from_bytes(&self.socket))?;
+        listener.set_nonblocking(true)?;
         Ok(listener)
     }
 }

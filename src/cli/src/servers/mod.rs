@@ -15,7 +15,7 @@ pub mod attendant;
 mod dial;
 mod look;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Why};
 use attendant::Attendant;
 use dial::Connection;
 use privns_abi::{Errno, path};
@@ -175,7 +175,10 @@ impl Met {
             return known.clone();
         }
         let started = self.attendant.as_mut().map_or(Ok(()), |attendant| {
-            attendant.start().map_err(|e| dial::unreached(&self.server, e))
+            attendant.start().map_err(|why| match why {
+                Why::Errno(e) => dial::unreached(&self.server, e),
+                text => Failure::new(dial::what(&self.server.address), text),
+            })
         });
         let made = started.and_then(|()| Connection::new(&self.server, patience)).map(Rc::new);
         self.connection = Some(made.clone());

@@ -5,10 +5,11 @@
 //! connections is dropped again. A signal handler that comes in between does
 //! the same.
 
+use super::kept::KEPT;
 use crate::wire::{self, Wire};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 use once_cell::race::OnceBox;
 use privns_abi::{Errno, Result};
@@ -80,12 +81,47 @@ pub struct Connection {
     pub server: u32,
     /// The server's owner and group of the root, which are shown as ours.
     pub me: Option<(u32, u32)>,
+    /// It is the parent's of the process that has forked.
+    forsaken: AtomicBool,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        KEPT.remove(self.fd());
+    }
 }
 
 impl Connection {
+    fn fd(&self) -> i32 {
+        self.client.transport().socket().fd()
+    }
+
+    /// In the child of a fork: it is the parent's, and nothing may be heard on
+    /// it. It is never dropped here: another thread may have been amid its
+    /// lock, or its memory.
+    pub(super) fn forsake(self: &Arc<Connection>) {
+        if !self.forsaken.swap(true, Ordering::Relaxed) {
+            KEPT.remove(self.fd());
+            self.client.transport().socket().close();
+            core::mem::forget(self.clone());
+        }
+    }
+
     /// The root of what the server shows.
     pub fn root(&self) -> &Fid {
         &self.root
+    }
+
+    /// Whether the connection is of no use, here and now.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.forsaken.load(Ordering::Relaxed) || self.client.is_dead()
+    }
+
+    /// Whether the server writes at the end of what was opened for that.
+    #[must_use]
+    pub fn appends(&self) -> bool {
+        self.client.agreed().dialect == privns_ninep::Dialect::Linux
     }
 
     fn dial(settings: &Settings<'_>) -> Result<Connection> {
@@ -102,7 +138,9 @@ impl Connection {
             true => client.getattr(&root).ok().map(|attr| (attr.uid, attr.gid)),
             false => None,
         };
-        Ok(Connection { client, root, root_qid, server: settings.id, me })
+        KEPT.add(client.transport().socket().fd());
+        let forsaken = AtomicBool::new(false);
+        Ok(Connection { client, root, root_qid, server: settings.id, me, forsaken })
     }
 }
 
@@ -160,7 +198,7 @@ impl Servers {
     /// The living connection to a server, if there is one.
     pub(super) fn living(&self, id: u32) -> Option<Conn> {
         let server = self.all().find(|server| server.id == id)?;
-        server.conn.read().map(|conn| conn.clone()).filter(|conn| !conn.client.is_dead())
+        server.conn.read().map(|conn| conn.clone()).filter(|conn| !conn.is_dead())
     }
 
     /// Dials a server.
@@ -204,7 +242,7 @@ impl Servers {
     /// left without a byte said, and their locks are not touched.
     pub(super) fn forked(&self) {
         for server in self.all() {
-            server.conn.abandon(|conn| conn.client.transport().socket().close());
+            server.conn.abandon(Connection::forsake);
         }
     }
 }

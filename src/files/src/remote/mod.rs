@@ -5,7 +5,10 @@
 //! - [`conn`]: the connections, one for each server and process.
 //! - [`names`]: the calls that take a name.
 //! - [`attrs`]: attributes as those calls tell them.
+//! - [`file`]: an open file.
 //! - [`files`]: open files, by their descriptors.
+//! - [`io`]: reading and writing them.
+//! - [`kept`]: descriptors that are ours and not the program's.
 //!
 //! A remote file has a host name that no host can have
 //! ([`privns_namespace::remote`]), so that all that stands above this (the
@@ -17,13 +20,16 @@
 
 pub mod attrs;
 pub mod conn;
+pub mod file;
 pub mod files;
+pub mod io;
+pub mod kept;
 pub mod names;
 pub mod place;
 
 use crate::process::View;
 use conn::{Conn, Servers, Settings};
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use files::Files;
 use place::{Place, Way};
 use privns_abi::{Errno, Result};
@@ -38,6 +44,8 @@ pub struct Remotes {
     servers: Servers,
     /// The open files.
     pub files: Files,
+    /// What this process has done that files may differ after.
+    changes: AtomicU64,
 }
 
 impl Remotes {
@@ -49,6 +57,7 @@ impl Remotes {
             mask: AtomicU32::new(0),
             servers: Servers::new(),
             files: Files::new(),
+            changes: AtomicU64::new(0),
         }
     }
 
@@ -70,7 +79,19 @@ impl Remotes {
         if self.met() {
             privns_host::signals::forked();
             self.servers.forked();
+            self.files.forked();
         }
+    }
+
+    /// Files may differ from what was read ahead of them: something was
+    /// written, or a child was made that may write.
+    #[inline]
+    pub fn change(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// The process has set its file mode creation mask. A child that shares
@@ -102,7 +123,7 @@ impl View<'_> {
         for again in [true, false] {
             let way = Way::new(self, place)?;
             match act(&way) {
-                Err(Errno::EIO) if again && way.conn().client.is_dead() => {}
+                Err(Errno::EIO) if again && way.conn().is_dead() => {}
                 done => return done,
             }
         }

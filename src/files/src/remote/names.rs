@@ -2,9 +2,11 @@
 //! numbers in the kernel's order, and what the server is asked.
 
 use super::attrs::{self, Meta};
-use super::files::Open;
+use super::file::{File, Open};
+use super::io::FIRST;
 use super::place::{End, Place, Way};
 use crate::process::View;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use privns_abi::{Errno, Result};
 use privns_host::{Kernel, Name};
@@ -222,7 +224,9 @@ impl View<'_> {
             let busy = if is_dir { Errno::EBUSY } else { Errno::EISDIR };
             let (dir, name) = way.parent().ok_or(busy)?;
             way.client().unlink_at(dir, name, is_dir)
-        })
+        })?;
+        self.process.remotes.files.removed(place.id, &place.from_root()?);
+        Ok(())
     }
 
     /// renameat2(2). No dialect has its flags.
@@ -255,7 +259,9 @@ impl View<'_> {
             let (newdir, newname) = to.parent().ok_or(Errno::EBUSY)?;
             same_connection(from, &to)?;
             from.client().rename_at(olddir, oldname, newdir, newname)
-        })
+        })?;
+        self.process.remotes.files.renamed(old.id, &old.from_root()?, &new.from_root()?);
+        Ok(())
     }
 
     /// linkat(2), not following.
@@ -363,8 +369,15 @@ impl View<'_> {
     /// # Errors
     /// Those of [`remote_open`](Self::remote_open); EMFILE.
     pub fn remote_openat(self, place: &Place<'_>, flags: i32, mode: u32) -> Result<i32> {
-        let Opening { open, path } = self.remote_open(place, flags, mode, &mut [])?;
-        self.process.remotes.files.install(place.id, open, path, flags)
+        let mut first = Vec::new();
+        if !writes(flags) && flags & (libc::O_DIRECTORY | libc::O_PATH) == 0 {
+            first.resize(FIRST, 0);
+        }
+        let Opening { open, path } = self.remote_open(place, flags, mode, &mut first)?;
+        let filled = open.opened.first.unwrap_or(0);
+        let file = Arc::new(File::new(place.id, open, path, flags));
+        self.read_at_open(&file, first, filled);
+        self.process.stand(file).map_err(|(_, error)| error)
     }
 
     /// chdir(2): the kernel's own working directory becomes one without a name,
@@ -452,7 +465,7 @@ fn change_time(
 
 /// The bits of open(2) as they go over the wire: those of most architectures,
 /// whatever this one's are.
-fn wire_flags(flags: i32) -> u32 {
+pub(super) fn wire_flags(flags: i32) -> u32 {
     let pairs = [
         (libc::O_TRUNC, wire::TRUNC),
         (libc::O_APPEND, wire::APPEND),
@@ -543,7 +556,6 @@ fn check_end(place: &Place<'_>, open: Open) -> Result<Open> {
     if place.end() == End::Plain || open.opened.qid.is_dir() {
         return Ok(open);
     }
-    open.conn.client.clunk(open.opened.fid);
     Err(Errno::ENOTDIR)
 }
 

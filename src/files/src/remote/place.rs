@@ -1,7 +1,7 @@
 //! Where a remote file is: a server, and a way from its root.
 
 use super::conn::Conn;
-use super::files::{File, Open};
+use super::file::{File, Open};
 use crate::process::View;
 use crate::wire::Wire;
 use alloc::sync::Arc;
@@ -69,6 +69,10 @@ impl<'a> Place<'a> {
     /// How the name ends.
     #[must_use]
     pub fn end(&self) -> End {
+        if self.dir.is_some() && self.path.is_empty() {
+            // The open file itself, whatever it is.
+            return End::Plain;
+        }
         match self.path.rsplit(|&b| b == b'/').find(|part| !part.is_empty()) {
             None | Some(b".") => End::Dot,
             Some(_) if self.path.ends_with(b"/") => End::Slash,
@@ -117,7 +121,7 @@ impl<'a> Way<'a> {
     /// As [`Place::names`] and [`View::conn`].
     pub fn new(view: View<'_>, place: &Place<'a>) -> Result<Way<'a>> {
         let from = match place.dir {
-            Some(dir) => From::Dir(dir.open()?),
+            Some(dir) => From::Dir(dir.open(view)?),
             None => From::Root(view.conn(place.id)?),
         };
         Ok(Way { from, names: place.names()? })

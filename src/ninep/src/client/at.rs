@@ -26,51 +26,62 @@ pub struct Route<'a> {
 }
 
 /// A fid under way to the end of a route.
-struct Walking {
-    fid: u32,
-    /// It was sent, and its answer is still to come.
-    pending: Option<Pending>,
+pub(super) struct Walking {
+    pub(super) fid: u32,
+    /// It is about to be sent, and its answer is still to come.
+    pub(super) pending: Option<Pending>,
     names: usize,
-    /// The fid is the route's own beginning.
-    own: bool,
+    /// It is ours to forget when all is done.
+    ours: bool,
 }
 
 const AT_REMOVEDIR: u32 = 0x200;
 
 impl<T: Transport, M: Monitor<State>> Client<T, M> {
-    /// Begins to walk; only with a server of ours is the answer left for later.
-    fn set_out(&self, route: Route<'_>) -> Result<Walking> {
+    /// Begins to walk. With a server of ours the walk leaves with what is done
+    /// at its end, and with the clunk: [`Client::go`].
+    pub(super) fn set_out(&self, route: Route<'_>) -> Result<Walking> {
         let names = route.names.len();
         if names == 0 {
-            return Ok(Walking { fid: route.from.0, pending: None, names, own: true });
+            return Ok(Walking { fid: route.from.0, pending: None, names, ours: false });
         }
         if !self.agreed.ours || names > WALK_MAX {
             let (fid, _) = self.walk(route.from, route.names)?;
-            return Ok(Walking { fid: fid.0, pending: None, names, own: false });
+            return Ok(Walking { fid: fid.0, pending: None, names, ours: true });
         }
         route.names.iter().try_for_each(|name| Name::new(name).component().map(drop))?;
         let fid = self.new_fid()?;
-        let walk = walk_of(route.from.0, fid, route.names);
-        let pending = Some(self.post(&walk, &[], Late::Clunk(fid))?);
-        Ok(Walking { fid, pending, names, own: false })
+        let walk = self.queue(&walk_of(route.from.0, fid, route.names), Late::Nothing);
+        let pending = Some(walk.inspect_err(|_| self.with(|s| s.never_sent(Late::Clunk(fid))))?);
+        Ok(Walking { fid, pending, names, ours: true })
     }
 
-    /// Waits for the answer.
-    fn arrive(&self, walking: &mut Walking) -> Result<()> {
+    /// Forgets what a walk leads to, behind all that was queued. A walk that
+    /// fails has bound nothing, and its clunk is an error that nobody hears.
+    pub(super) fn part(&self, walking: &mut Walking) {
+        if walking.pending.is_some() {
+            walking.ours = false;
+            self.with(|s| s.unclunked.push(walking.fid));
+        }
+    }
+
+    /// Waits for the answer to a walk.
+    pub(super) fn arrive(&self, walking: &mut Walking) -> Result<()> {
         let Some(pending) = walking.pending.take() else { return Ok(()) };
-        let (fid, names) = (walking.fid, walking.names);
-        let arrived = self
-            .finish(pending)
-            .and_then(|frame| self.walked(&frame, fid, names, Late::Clunk(fid)).map(drop));
-        // What was not reached needs no clunk.
-        walking.own |= arrived.is_err();
-        arrived
+        let frame = self.finish(pending)?;
+        self.walked(&frame, walking.fid, walking.names, Late::Nothing).map(drop)
     }
 
     fn leave(&self, walking: &Walking) {
-        if !walking.own {
+        if walking.ours {
             self.drop_fid(walking.fid);
         }
+    }
+
+    /// Sends all that was queued.
+    pub(super) fn go(&self) {
+        self.with(|s| s.queue_clunks());
+        self.push();
     }
 
     /// One request about the end of one route: its answer.
@@ -80,7 +91,9 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         body: impl FnOnce(u32) -> B,
     ) -> Result<Vec<u8>> {
         let mut walking = self.set_out(route)?;
-        let request = self.post(&body(walking.fid), &[], Late::Nothing);
+        let request = self.queue(&body(walking.fid), Late::Nothing);
+        self.part(&mut walking);
+        self.go();
         let arrived = self.arrive(&mut walking);
         let answer = request.and_then(|request| self.finish_after(&arrived, request));
         self.leave(&walking);
@@ -98,12 +111,17 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         let mut b = match self.set_out(second) {
             Ok(b) => b,
             Err(error) => {
+                self.part(&mut a);
+                self.go();
                 let arrived = self.arrive(&mut a);
                 self.leave(&a);
                 return arrived.and(Err(error));
             }
         };
-        let request = self.post(&body(a.fid, b.fid), &[], Late::Nothing);
+        let request = self.queue(&body(a.fid, b.fid), Late::Nothing);
+        self.part(&mut a);
+        self.part(&mut b);
+        self.go();
         // The second is waited for whatever became of the first.
         let (first, second) = (self.arrive(&mut a), self.arrive(&mut b));
         let arrived = first.and(second);
@@ -288,9 +306,10 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         // where the route begins.
         let fid = self.new_fid()?;
         let walk = walk_of(dir.from.0, fid, dir.names);
-        let walk = self.post(&walk, &[], Late::Clunk(fid))?;
-        let create = self.post(&Tlcreate { fid, name, flags, mode, gid }, &[], Late::Nothing);
-        let attr = self.post(&Tgetattr { fid, mask: valid::BASIC }, &[], Late::Nothing);
+        let walk = self.queue(&walk, Late::Clunk(fid))?;
+        let create = self.queue(&Tlcreate { fid, name, flags, mode, gid }, Late::Nothing);
+        let attr = self.queue(&Tgetattr { fid, mask: valid::BASIC }, Late::Nothing);
+        self.push();
         let walked = self.finish(walk).and_then(|frame| {
             self.walked(&frame, fid, dir.names.len(), Late::Clunk(fid)).map(drop)
         });

@@ -2,7 +2,7 @@
 
 use super::{Client, Late, Monitor, Ready, State, Transport, about};
 use crate::frame::Framer;
-use crate::message::{Body, Rerror, Rlerror, Tclunk, Tflush, split};
+use crate::message::{Body, Rerror, Rlerror, Tflush, split};
 use crate::mux::{Outcome, group};
 use crate::wire::Reader;
 use crate::{Dialect, Errno, Result, error};
@@ -13,8 +13,24 @@ use core::time::Duration;
 enum Turn<R> {
     Done(R),
     Dead(Errno),
-    /// Read for all; the flag: there is something to be sent as well.
-    Read(Framer, bool),
+    Read(Framer, Reading),
+}
+
+/// How a reader goes about it.
+#[derive(Clone, Copy)]
+struct Reading {
+    /// There is something to be sent as well.
+    more: bool,
+    /// Something may be there already: several requests are under way.
+    eager: bool,
+}
+
+/// How a request begins.
+enum Begun {
+    /// Somebody else is writing, and will send it.
+    Queued,
+    /// We are to write, these bytes first.
+    Write(Vec<u8>),
 }
 
 /// How a frame left.
@@ -23,6 +39,22 @@ enum Posted {
     /// Begun, and the rest is in the outbox: the caller was interrupted.
     Part(Errno),
 }
+
+/// Where a reply's payload is wanted.
+struct Wanted<'b> {
+    tag: u16,
+    buf: &'b mut [u8],
+}
+
+/// How a request for data ended.
+enum Ended {
+    Outcome(Outcome),
+    /// So many bytes are where they were wanted.
+    Filled(usize),
+}
+
+/// A reader looks this often whether there is something to be sent.
+const GLANCE: Duration = Duration::from_millis(100);
 
 /// Errors that say "stop waiting" and nothing about the connection.
 const fn is_pause(e: Errno) -> bool {
@@ -54,17 +86,50 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         payload: &[u8],
         late: Late,
     ) -> Result<Pending> {
-        self.tidy();
-        let deadline = self.transport.now().saturating_add(self.timeout);
-        let begun = self.until(self.timeout, about::TAGS, |s| s.mux.begin(late).transpose());
-        let sent = begun.and_then(|tag| tag).and_then(|tag| {
-            let mut head = Vec::new();
-            let framed = body.frame(tag, self.agreed.dialect, payload.len(), &mut head);
-            let sent = framed.and_then(|()| self.send(&head, payload, deadline));
-            sent.map(|posted| (tag, posted)).inspect_err(|_| self.with(|s| s.mux.unsend(tag)))
+        self.post_when(body, payload, late, |_| Some(Ok(())))
+    }
+
+    /// As [`Client::post`], once `when` gives a value; it is asked under the
+    /// lock, in the same visit in which the request begins.
+    pub(super) fn post_when<'b>(
+        &self,
+        body: &impl Body<'b>,
+        payload: &[u8],
+        late: Late,
+        mut when: impl FnMut(&mut State) -> Option<Result<()>>,
+    ) -> Result<Pending> {
+        let mut head = Vec::new();
+        let begun = self.until(self.timeout, about::TAGS | about::WRITER, |s| {
+            if s.writing && !payload.is_empty() {
+                return None;
+            }
+            if let Err(e) = when(s)? {
+                return Some(Err(e));
+            }
+            let tag = match s.begin(body, payload.len(), late, &mut head) {
+                Ok(tag) => tag?,
+                Err(e) => return Some(Err(e)),
+            };
+            if s.writing {
+                s.outbox.extend_from_slice(&head);
+                return Some(Ok((tag, Begun::Queued)));
+            }
+            s.writing = true;
+            Some(Ok((tag, Begun::Write(core::mem::take(&mut s.outbox)))))
+        });
+        let sent = begun.and_then(|begun| begun).and_then(|(tag, begun)| match begun {
+            Begun::Queued => Ok((tag, Posted::Whole)),
+            Begun::Write(before) => {
+                let sent = self.send(&before, &head, payload);
+                sent.map(|posted| (tag, posted)).inspect_err(|_| self.with(|s| s.mux.unsend(tag)))
+            }
         });
         match sent {
             Ok((tag, Posted::Whole)) => Ok(Pending { tag, late }),
+            // The rest leaves before anything else does: as good as sent.
+            Ok((tag, Posted::Part(_))) if matches!(late, Late::Written { .. }) => {
+                Ok(Pending { tag, late })
+            }
             Ok((tag, Posted::Part(why))) => {
                 self.abandon(Pending { tag, late });
                 Err(why)
@@ -76,94 +141,119 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         }
     }
 
+    /// Begins a small request that leaves with the next [`Client::post`] or
+    /// [`Client::push`], so that several leave together.
+    pub(super) fn queue<'b>(&self, body: &impl Body<'b>, late: Late) -> Result<Pending> {
+        let mut head = Vec::new();
+        let queued = self.until(self.timeout, about::TAGS, |s| {
+            let tag = s.begin(body, 0, late, &mut head);
+            let tag = tag.map(|tag| tag.inspect(|_| s.outbox.extend_from_slice(&head)));
+            tag.transpose()
+        });
+        match queued.and_then(|tag| tag) {
+            Ok(tag) => Ok(Pending { tag, late }),
+            Err(e) => {
+                self.with(|s| s.never_sent(late));
+                Err(e)
+            }
+        }
+    }
+
     /// Waits for the reply.
     pub(super) fn finish(&self, pending: Pending) -> Result<Vec<u8>> {
         let Pending { tag, late } = pending;
-        let waited = self.outcome(tag, self.timeout);
-        let ended = match waited {
-            Err(why) if is_pause(why) => self.cancel(tag, why),
-            other => other,
-        };
-        self.tidy();
-        match ended? {
-            Outcome::Flushed => {
-                self.with(|s| s.failed(late));
-                Err(Errno::EINTR)
-            }
-            Outcome::Reply(frame) => match error_of(&frame, self.agreed.dialect) {
-                None => {
-                    self.with(|s| s.succeeded(late));
-                    Ok(frame)
-                }
-                Some(e) => {
-                    self.with(|s| s.failed(late));
-                    Err(e)
-                }
-            },
+        match self.outcome(tag, self.timeout) {
+            Err(why) if is_pause(why) => self.judge(self.cancel(tag, why)?, late, why),
+            outcome => self.judge(outcome?, late, Errno::EINTR),
         }
+    }
+
+    /// As [`Client::finish`], for an Rread whose payload may go straight into
+    /// `buf`: then how many bytes did, else the frame.
+    pub(super) fn finish_into(
+        &self,
+        pending: Pending,
+        buf: &mut [u8],
+    ) -> Result<core::result::Result<usize, Vec<u8>>> {
+        let Pending { tag, late } = pending;
+        match self.outcome_or(tag, self.timeout, Some(Wanted { tag, buf })) {
+            Ok(Ended::Filled(n)) => Ok(Ok(n)),
+            Ok(Ended::Outcome(outcome)) => self.judge(outcome, late, Errno::EINTR).map(Err),
+            Err(why) if is_pause(why) => self.judge(self.cancel(tag, why)?, late, why).map(Err),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The frame of an outcome, unless it is an error; `why` a request was
+    /// flushed.
+    fn judge(&self, outcome: Outcome, late: Late, why: Errno) -> Result<Vec<u8>> {
+        let judged = match outcome {
+            Outcome::Flushed => Err(why),
+            Outcome::Reply(frame) => error_of(&frame, self.agreed.dialect).map_or(Ok(frame), Err),
+        };
+        if late != Late::Nothing {
+            self.with(|s| match judged {
+                Ok(_) => s.succeeded(late),
+                Err(_) => s.failed(late),
+            });
+        }
+        judged
     }
 
     /// Gives up a request without waiting: flushes it and leaves the reply,
     /// should one come, to whoever reads next.
     pub fn abandon(&self, pending: Pending) {
         self.flush(pending.tag);
-        self.with(|s| s.mux.desert(pending.tag));
+        self.desert(pending);
+    }
+
+    /// Leaves the reply to whoever reads next, without giving up the request.
+    pub(super) fn desert(&self, pending: Pending) {
+        self.with(|s| {
+            s.mux.desert(pending.tag);
+            s.reap();
+        });
     }
 
     /// Clunks a fid without waiting; the number is free when the reply is in.
     pub(super) fn drop_fid(&self, fid: u32) {
-        self.with(|s| s.unclunked.push(fid));
-        self.tidy();
+        self.with(|s| {
+            s.unclunked.push(fid);
+            s.queue_clunks();
+        });
+        self.push();
     }
 
-    /// Puts a small frame where the next writer finds it, and is that writer
-    /// if there is none.
-    fn enqueue<'b>(&self, body: &impl Body<'b>, tag: u16) {
-        let mut head = Vec::new();
-        if body.frame(tag, self.agreed.dialect, 0, &mut head).is_ok() {
-            self.with(|s| {
-                s.outbox.extend_from_slice(&head);
-                s.counters.requests += 1;
-            });
-            self.push();
-        }
-    }
-
-    /// Sends one whole frame, after what is in the outbox.
-    fn send(&self, head: &[u8], payload: &[u8], deadline: Duration) -> Result<Posted> {
-        let before = self.monitor.enter(self.left(deadline), about::WRITER, |s| {
-            if let Some(e) = s.mux.failure() {
-                return Some(Err(e));
-            }
-            if s.writing {
-                return None;
-            }
-            s.writing = true;
-            s.counters.requests += 1;
-            Some(Ok(core::mem::take(&mut s.outbox)))
-        })??;
+    /// Sends one whole frame, after what was in the outbox. The caller has the
+    /// writer's role, which is given back.
+    fn send(&self, before: &[u8], head: &[u8], payload: &[u8]) -> Result<Posted> {
         let total = before.len() + head.len() + payload.len();
-        let mut sent = 0;
-        let mut stopped = None;
+        let (mut sent, mut stopped, mut deadline) = (0, None, None);
         while sent < total && stopped.is_none() {
-            match self.transport.send(&rest_of(&[&before, head, payload], sent)) {
+            match self.transport.send(&rest_of(&[before, head, payload], sent)) {
                 Ok(n) => sent += n,
-                Err(Errno::EAGAIN) => stopped = self.until_writable(deadline).err(),
+                Err(Errno::EAGAIN) => {
+                    let deadline = *deadline.get_or_insert_with(|| self.deadline(self.timeout));
+                    stopped = self.until_writable(deadline).err();
+                }
                 Err(e) => stopped = Some(e),
             }
         }
-        let rest = rest_of(&[&before, head, payload], sent).concat();
+        let rest = rest_of(&[before, head, payload], sent);
         let begun = sent > before.len();
         // A frame that was not begun is taken back whole.
-        let keep = if begun { rest.len() } else { before.len() - sent };
-        self.with(|s| {
+        let rest = if begun { rest.concat() } else { rest[0].to_vec() };
+        let again = self.with(|s| {
             s.counters.sent += sent as u64;
-            s.outbox.splice(..0, rest[..keep].iter().copied());
+            s.outbox.splice(..0, rest.iter().copied());
             s.end_writing();
+            !s.outbox.is_empty()
         });
         match stopped {
             None => {
-                self.push();
+                if again {
+                    self.push();
+                }
                 Ok(Posted::Whole)
             }
             Some(e) if is_pause(e) => {
@@ -179,7 +269,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
 
     /// Sends from the outbox what goes at once, unless somebody is writing:
     /// that one looks into the outbox when it is done.
-    fn push(&self) {
+    pub(super) fn push(&self) {
         loop {
             let batch = self.with(|s| {
                 let idle = !s.writing && !s.outbox.is_empty() && s.mux.failure().is_none();
@@ -191,14 +281,15 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
             let Some(batch) = batch else { return };
             let sent = self.transport.send(&[&batch]);
             let n = *sent.as_ref().unwrap_or(&0);
-            self.with(|s| {
+            let left = self.with(|s| {
                 s.counters.sent += n as u64;
                 s.outbox.splice(..0, batch[n..].iter().copied());
                 s.end_writing();
+                !s.outbox.is_empty()
             });
             match sent {
-                Ok(_) => {}
-                Err(Errno::EAGAIN) => return,
+                Ok(_) if left => {}
+                Ok(_) | Err(Errno::EAGAIN) => return,
                 Err(_) => {
                     self.broken();
                     return;
@@ -223,26 +314,51 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     }
 
     fn outcome(&self, tag: u16, timeout: Duration) -> Result<Outcome> {
+        match self.outcome_or(tag, timeout, None)? {
+            Ended::Outcome(outcome) => Ok(outcome),
+            Ended::Filled(_) => self.distrust(),
+        }
+    }
+
+    fn outcome_or(&self, tag: u16, timeout: Duration, wanted: Option<Wanted<'_>>) -> Result<Ended> {
         let mut slept = false;
-        self.until(timeout, group(tag), |s| {
+        let ready = |s: &mut State| {
             let outcome = s.mux.take(tag);
             s.counters.round_trips += u64::from(slept && outcome.is_some());
             slept = true;
-            outcome
-        })
+            outcome.map(Ended::Outcome)
+        };
+        self.until_or(timeout, group(tag), wanted, ready, |n| Some(Ended::Filled(n)))
     }
 
     /// Waits until `ready` gives a value, reading for all when nobody else
     /// does.
-    fn until<R>(
+    pub(super) fn until<R>(
         &self,
         timeout: Duration,
         about: u32,
-        mut ready: impl FnMut(&mut State) -> Option<R>,
+        ready: impl FnMut(&mut State) -> Option<R>,
     ) -> Result<R> {
-        let deadline = self.transport.now().saturating_add(timeout);
+        self.until_or(timeout, about, None, ready, |_| None)
+    }
+
+    /// As [`Client::until`]; a payload that is wanted and that comes while it
+    /// is us who read goes where it is wanted without being copied.
+    fn until_or<R>(
+        &self,
+        timeout: Duration,
+        about: u32,
+        mut wanted: Option<Wanted<'_>>,
+        mut ready: impl FnMut(&mut State) -> Option<R>,
+        filled: impl Fn(usize) -> Option<R>,
+    ) -> Result<R> {
+        let (mut deadline, mut held) = (None, None);
         loop {
-            let turn = self.monitor.enter(self.left(deadline), about | about::READER, |s| {
+            let left = deadline.map_or(timeout, |deadline| self.left(deadline));
+            let turn = self.monitor.enter(left, about | about::READER, |s| {
+                if let Some((framer, got)) = held.take() {
+                    s.deliver(framer, got);
+                }
                 if let Some(value) = ready(s) {
                     return Some(Turn::Done(value));
                 }
@@ -250,30 +366,67 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
                     return Some(Turn::Dead(e));
                 }
                 let more = !s.outbox.is_empty() && !s.writing;
-                s.framer.take().map(|f| Turn::Read(f, more))
+                let eager = s.mux.in_flight() > 1;
+                s.framer.take().map(|f| Turn::Read(f, Reading { more, eager }))
             })?;
-            match turn {
+            let (mut framer, reading) = match turn {
                 Turn::Done(value) => return Ok(value),
                 Turn::Dead(e) => return Err(e),
-                Turn::Read(framer, more) => self.read_turn(framer, more, deadline)?,
+                Turn::Read(framer, reading) => (framer, reading),
+            };
+            let deadline = *deadline.get_or_insert_with(|| self.deadline(timeout));
+            let payload = wanted
+                .as_ref()
+                .and_then(|w| framer.payload_of(w.tag, w.buf.len()).map(|n| (w.tag, n)));
+            if let (Some((tag, n)), Some(Wanted { buf, .. })) = (payload, wanted.as_mut()) {
+                match self.receive_payload(&mut framer, tag, &mut buf[..n], deadline) {
+                    Ok(()) => self.took_payload(framer, tag, n),
+                    Err(e) => {
+                        self.deliver(framer, Err(e));
+                        return Err(e);
+                    }
+                }
+                if let Some(value) = filled(n) {
+                    return Ok(value);
+                }
+                continue;
+            }
+            let (got, waited) = self.read_turn(&mut framer, reading, deadline);
+            if waited.is_ok_and(|ready| ready.write) {
+                self.push();
+            }
+            match waited {
+                Err(e) if e != Errno::ETIMEDOUT || self.left(deadline).is_zero() => {
+                    self.deliver(framer, got);
+                    return Err(e);
+                }
+                _ => held = Some((framer, got)),
             }
         }
     }
 
     /// Holds the reader's role until something came in, or it is time to look.
-    /// It waits before it receives: what it has just asked for is hardly ever
-    /// there yet.
-    fn read_turn(&self, mut framer: Framer, more: bool, deadline: Duration) -> Result<()> {
-        let waited = self.transport.wait(Ready { read: true, write: more }, self.left(deadline));
+    /// What one request has just asked for is hardly ever there yet: it is
+    /// waited for before it is received.
+    fn read_turn(
+        &self,
+        framer: &mut Framer,
+        reading: Reading,
+        deadline: Duration,
+    ) -> (Result<()>, Result<Ready>) {
+        if reading.eager {
+            let got = self.receive(framer);
+            if got != Err(Errno::EAGAIN) {
+                return (got, Ok(Ready { read: true, write: reading.more }));
+            }
+        }
+        let want = Ready { read: true, write: reading.more };
+        let waited = self.transport.wait(want, self.left(deadline).min(GLANCE));
         let got = match waited {
-            Ok(ready) if ready.read => self.receive(&mut framer),
+            Ok(ready) if ready.read => self.receive(framer),
             _ => Ok(()),
         };
-        self.deliver(framer, got);
-        if waited.is_ok_and(|ready| ready.write) {
-            self.push();
-        }
-        waited.map(|_| ())
+        (got, waited)
     }
 
     /// Receives once into the framer.
@@ -286,31 +439,61 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         Ok(())
     }
 
+    /// Receives the payload of the message at hand to where it is wanted, and
+    /// a piece of what comes behind it. When the caller is interrupted in the
+    /// middle, the framer has what came, like any message that is not whole.
+    fn receive_payload(
+        &self,
+        framer: &mut Framer,
+        tag: u16,
+        buf: &mut [u8],
+        deadline: Duration,
+    ) -> Result<()> {
+        let mut n = framer.take_payload(buf);
+        while n < buf.len() {
+            match self.transport.recv_two(&mut buf[n..], framer.chunk()) {
+                Ok(0) => return Err(Errno::EPIPE),
+                Ok(got) => {
+                    let ours = got.min(buf.len() - n);
+                    n += ours;
+                    framer.filled(got - ours);
+                }
+                Err(Errno::EAGAIN) => {
+                    let want = Ready { read: true, write: false };
+                    if let Err(e) = self.transport.wait(want, self.left(deadline)) {
+                        framer.put_back(tag, &buf[..n], buf.len());
+                        return Err(e);
+                    }
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// The reply with this tag has come, its payload of `n` bytes is where it
+    /// was wanted: gives the reader's role back.
+    fn took_payload(&self, framer: Framer, tag: u16, n: usize) {
+        let mut framer = Some(framer);
+        self.with(|s| {
+            let Some(framer) = framer.take() else { return };
+            s.counters.received += (crate::frame::READ_HEADER + n) as u64;
+            s.counters.round_trips += 1;
+            if s.mux.arrived(tag, Vec::new()).is_err() {
+                s.fail(Errno::EIO);
+            }
+            s.mux.take(tag);
+            s.deliver(framer, Ok(()));
+        });
+    }
+
     /// Gives the reader's role back and hands out what came in.
     pub(super) fn deliver(&self, framer: Framer, got: Result<()>) {
         let mut framer = Some(framer);
         self.with(|s| {
-            let Some(mut framer) = framer.take() else { return };
-            framer.reuse(core::mem::take(&mut s.spare));
-            let delivered = loop {
-                match framer.next_message() {
-                    Ok(Some(frame)) => {
-                        s.counters.received += frame.len() as u64;
-                        let tag = split(&frame).map(|(_, tag, _)| tag);
-                        if tag.and_then(|tag| s.mux.arrived(tag, frame)).is_err() {
-                            break Err(Errno::EIO);
-                        }
-                    }
-                    Ok(None) => break Ok(()),
-                    Err(e) => break Err(Errno::from(e)),
-                }
-            };
-            let broken =
-                delivered.is_err() || got.is_err_and(|e| e != Errno::EAGAIN && !is_pause(e));
-            if broken {
-                s.fail(Errno::EIO);
+            if let Some(framer) = framer.take() {
+                s.deliver(framer, got);
             }
-            s.give_framer(framer);
         });
     }
 
@@ -325,89 +508,41 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         Err(self.broken())
     }
 
-    /// Interrupted or out of time. Flushes, and when interrupted waits a
-    /// little to learn what became of the request.
+    /// Interrupted or out of time. Flushes, and waits a little to learn what
+    /// became of the request. A server that has let a request's time pass and
+    /// does not answer a flush either is dead; an interrupted caller goes its
+    /// way.
     fn cancel(&self, tag: u16, why: Errno) -> Result<Outcome> {
         self.flush(tag);
-        if why == Errno::EINTR {
-            match self.outcome(tag, self.grace) {
-                Err(e) if is_pause(e) => {}
-                other => return other,
-            }
+        match self.outcome(tag, self.grace) {
+            Err(e) if is_pause(e) => {}
+            other => return other,
         }
-        self.with(|s| s.mux.desert(tag));
+        self.with(|s| {
+            s.mux.desert(tag);
+            s.reap();
+            if why == Errno::ETIMEDOUT {
+                s.fail(why);
+            }
+        });
         Err(why)
     }
 
     fn flush(&self, oldtag: u16) {
-        if let Some(tag) = self.with(|s| s.mux.begin_flush(oldtag, Late::Nothing)) {
-            self.enqueue(&Tflush { oldtag }, tag);
-        }
+        self.with(|s| {
+            if let Some(tag) = s.mux.begin_flush(oldtag, Late::Nothing) {
+                s.enqueue(&Tflush { oldtag }, tag);
+            }
+        });
+        self.push();
     }
 
-    /// Deals with the replies to deserted requests, and with fids that are to
-    /// be clunked.
-    fn tidy(&self) {
-        let dialect = self.agreed.dialect;
-        loop {
-            let clunk = self.with(|s| {
-                while let Some((late, outcome)) = s.mux.next_late() {
-                    match outcome {
-                        Outcome::Reply(f) if error_of(&f, dialect).is_none() => {
-                            s.succeeded_late(late);
-                        }
-                        _ => s.failed(late),
-                    }
-                }
-                let fid = s.unclunked.pop()?;
-                let Ok(Some(tag)) = s.mux.begin(Late::Release(fid)) else {
-                    s.unclunked.push(fid);
-                    return None;
-                };
-                s.mux.desert(tag);
-                Some((tag, fid))
-            });
-            let Some((tag, fid)) = clunk else { return };
-            self.enqueue(&Tclunk { fid }, tag);
-        }
+    fn deadline(&self, timeout: Duration) -> Duration {
+        self.transport.now().saturating_add(timeout)
     }
 
     fn left(&self, deadline: Duration) -> Duration {
         deadline.saturating_sub(self.transport.now())
-    }
-}
-
-/// Who owns a fid's number after a request has ended.
-impl State {
-    /// The request never left.
-    fn never_sent(&mut self, late: Late) {
-        match late {
-            Late::Nothing => {}
-            Late::Clunk(fid) => self.fids.give(fid),
-            Late::Release(fid) => self.unclunked.push(fid),
-        }
-    }
-
-    /// The server refused or dropped the request.
-    fn failed(&mut self, late: Late) {
-        if let Late::Clunk(fid) | Late::Release(fid) = late {
-            self.fids.give(fid);
-        }
-    }
-
-    /// The request succeeded and its caller knows.
-    fn succeeded(&mut self, late: Late) {
-        if let Late::Release(fid) = late {
-            self.fids.give(fid);
-        }
-    }
-
-    /// The request succeeded and its caller had gone.
-    fn succeeded_late(&mut self, late: Late) {
-        match late {
-            Late::Clunk(fid) => self.unclunked.push(fid),
-            other => self.succeeded(other),
-        }
     }
 }
 

@@ -6,6 +6,10 @@
 //! - this file: what the client needs from outside, and the connection's state
 //! - [`io`](self): sending, reading, waiting, giving up
 //! - `ops`: the operations, in the form of 9P2000.L
+//! - `at`: operations on names, in one round trip where that can be
+//! - `many`: attributes of a whole listing
+//! - `behind`, [`window`]: writing behind, reading ahead
+//! - `state`: what callers share
 //! - `old`: the same operations in 9P2000 and 9P2000.u
 //! - `start`: agreeing on a dialect, attaching
 //!
@@ -31,22 +35,26 @@
 //! and two peers that only write would wait for each other for ever.
 
 mod at;
+mod behind;
 mod io;
+mod locks;
+mod many;
 mod old;
 mod ops;
 mod start;
+mod state;
+pub mod window;
+mod xattrs;
 
 pub use at::Route;
 pub use io::Pending;
+pub use locks::{Lock, LockStatus};
 pub use old::flags;
-pub use ops::{DirEntry, HANDOFF_ANAME, HANDOFF_XATTR, Lock, LockStatus, Opened};
+pub use ops::{DirEntry, HANDOFF_ANAME, HANDOFF_XATTR, Opened};
+pub use state::State;
 
 use crate::dialect::Agreed;
-use crate::frame::Framer;
-use crate::mux::Mux;
-use crate::pool::Pool;
-use crate::{Errno, MSIZE_MAX, NOFID, Result};
-use alloc::vec::Vec;
+use crate::{Errno, MSIZE_MAX, Result};
 use core::time::Duration;
 
 /// What a connection waits for.
@@ -72,6 +80,16 @@ pub trait Transport {
     /// # Errors
     /// As [`Transport::send`].
     fn recv(&self, buf: &mut [u8]) -> Result<usize>;
+
+    /// As [`Transport::recv`], into `first` and then into `more`. A transport
+    /// that cannot do so in one step leaves `more` as it is.
+    ///
+    /// # Errors
+    /// As [`Transport::send`].
+    fn recv_two(&self, first: &mut [u8], more: &mut [u8]) -> Result<usize> {
+        let _ = more;
+        self.recv(first)
+    }
 
     /// Waits until one of the wanted things is possible; which are.
     ///
@@ -137,6 +155,9 @@ pub struct Options<'a> {
     /// Within it the caller learns what became of its request; a server that
     /// hangs does not hold a caller longer than this.
     pub grace: Duration,
+    /// How much is under way at once of a file that is read or written from
+    /// one end to the other.
+    pub window: window::Window,
 }
 
 impl Default for Options<'_> {
@@ -146,6 +167,7 @@ impl Default for Options<'_> {
             offers: &crate::dialect::OFFERS,
             timeout: Duration::from_secs(30),
             grace: Duration::from_millis(200),
+            window: window::Window::default(),
         }
     }
 }
@@ -173,26 +195,13 @@ enum Late {
     Clunk(u32),
     /// Whatever it says, this number is free now.
     Release(u32),
-}
-
-/// What the callers of a connection share.
-#[derive(Debug)]
-pub struct State {
-    mux: Mux<Late>,
-    fids: Pool,
-    /// Absent while somebody reads.
-    framer: Option<Framer>,
-    writing: bool,
-    /// Begun frames and small ones that found the writer's role taken. It
-    /// holds at most one message of the full size and a flush and a clunk for
-    /// each tag.
-    outbox: Vec<u8>,
-    /// The memory of a large reply that was taken in, for the next.
-    spare: Vec<u8>,
-    /// Fids that nobody uses and whose clunk was not sent yet.
-    unclunked: Vec<u32>,
-    counters: Counters,
-    news: News,
+    /// It is a write of so many bytes that was sent ahead of its answer.
+    Written {
+        /// To this fid.
+        fid: u32,
+        /// Bytes.
+        count: u32,
+    },
 }
 
 /// What `ns stat` shows of a mount.
@@ -212,55 +221,6 @@ pub struct Counters {
     pub in_flight: u32,
 }
 
-impl State {
-    fn new(msize: u32) -> Self {
-        State {
-            mux: Mux::default(),
-            fids: Pool::new(NOFID),
-            framer: Some(Framer::new(msize)),
-            writing: false,
-            outbox: Vec::new(),
-            spare: Vec::new(),
-            unclunked: Vec::new(),
-            counters: Counters::default(),
-            news: News::default(),
-        }
-    }
-
-    /// What has changed since it was asked last: for a [`Monitor`], at the end
-    /// of each visit.
-    pub fn take_news(&mut self) -> News {
-        let mut news = core::mem::take(&mut self.news);
-        if self.framer.is_none() {
-            news.one &= !about::READER;
-        }
-        if self.writing {
-            news.one &= !about::WRITER;
-        }
-        news.all |= self.mux.take_ended();
-        if self.mux.take_room() {
-            news.all |= about::TAGS;
-        }
-        news
-    }
-
-    /// Ends the connection; only the first failure counts.
-    fn fail(&mut self, error: Errno) {
-        self.mux.fail(error);
-        self.news.all = about::ALL;
-    }
-
-    fn give_framer(&mut self, framer: Framer) {
-        self.framer = Some(framer);
-        self.news.one |= about::READER;
-    }
-
-    fn end_writing(&mut self) {
-        self.writing = false;
-        self.news.one |= about::WRITER;
-    }
-}
-
 /// A connection to a 9P server.
 #[derive(Debug)]
 pub struct Client<T, M> {
@@ -271,6 +231,11 @@ pub struct Client<T, M> {
     largest: u32,
     timeout: Duration,
     grace: Duration,
+    window: window::Window,
+    /// How long the server takes for the least of requests.
+    delay: Duration,
+    /// No other connection of this process has it.
+    serial: u64,
 }
 
 impl<T: Transport, M: Monitor<State>> Client<T, M> {
@@ -282,6 +247,17 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     /// What was agreed on with the server.
     pub const fn agreed(&self) -> Agreed {
         self.agreed
+    }
+
+    /// Why the connection is of no use any more, if it is not: EIO, or
+    /// ETIMEDOUT for a server that has fallen silent.
+    pub fn failure(&self) -> Option<Errno> {
+        self.with(|s| s.mux.failure())
+    }
+
+    /// How the server answers: what windows are made by.
+    pub(super) const fn timing(&self) -> Duration {
+        self.delay
     }
 
     /// The counters as they stand.

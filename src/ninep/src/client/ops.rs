@@ -4,11 +4,12 @@
 use super::at::{checked, walk_of};
 use super::{Client, Fid, Late, Monitor, Pending, State, Transport};
 use crate::attr::{Attr, Entry, Qid, SetAttr, entries, valid};
+use crate::frame::READ_HEADER;
 use crate::message::{
-    Body, Rgetattr, Rgetlock, Rlcreate, Rlock, Rlopen, Rmkdir, Rmknod, Rread, Rreaddir, Rreadlink,
-    Rstatfs, Rsymlink, Rwalk, Rwrite, Rxattrwalk, Tclunk, Tfsync, Tgetattr, Tgetlock, Tlcreate,
-    Tlink, Tlock, Tlopen, Tmkdir, Tmknod, Tread, Treaddir, Treadlink, Tremove, Trename, Trenameat,
-    Tsetattr, Tstatfs, Tsymlink, Tunlinkat, Twrite, Txattrcreate, Txattrwalk,
+    Body, Rgetattr, Rlcreate, Rlopen, Rmkdir, Rmknod, Rread, Rreaddir, Rreadlink, Rstatfs,
+    Rsymlink, Rwalk, Rwrite, Tfsync, Tgetattr, Tlcreate, Tlink, Tlopen, Tmkdir, Tmknod, Tread,
+    Treaddir, Treadlink, Tremove, Trename, Trenameat, Tsetattr, Tstatfs, Tsymlink, Tunlinkat,
+    Twrite,
 };
 use crate::name::Name;
 use crate::wire::{Decoded, Field, Reader, Trailing, Writer};
@@ -43,37 +44,11 @@ pub struct DirEntry<'a> {
     pub name: &'a [u8],
 }
 
-/// A byte range to lock (`struct flock` of fcntl(2), in Tlock's terms).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Lock<'a> {
-    /// 0 shared, 1 exclusive, 2 unlock (`P9_LOCK_TYPE_*`).
-    pub kind: u8,
-    /// First byte.
-    pub start: u64,
-    /// Bytes, 0: to the end, however far that moves.
-    pub length: u64,
-    /// The process that owns it.
-    pub proc_id: u32,
-    /// The host that the process runs on.
-    pub client_id: &'a [u8],
-}
-
-/// What became of a lock request (`P9_LOCK_*`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LockStatus {
-    /// Done.
-    Granted,
-    /// Somebody else has it.
-    Blocked,
-    /// The server recovers; ask again later.
-    Grace,
-}
-
 /// Twrite without its payload, which is sent from where it lies.
-struct WriteHead {
-    fid: u32,
-    offset: u64,
-    count: u32,
+pub(super) struct WriteHead {
+    pub(super) fid: u32,
+    pub(super) offset: u64,
+    pub(super) count: u32,
 }
 
 impl<'a> Field<'a> for WriteHead {
@@ -96,21 +71,18 @@ const fn is_missing(e: Errno) -> bool {
     matches!(e, Errno::EOPNOTSUPP | Errno::ENOSYS)
 }
 
-/// Values of extended attributes and lists of their names (xattr(7)).
-const XATTR_MAX: u64 = 65_536;
-
 impl<T: Transport, M: Monitor<State>> Client<T, M> {
-    fn linux(&self) -> bool {
+    pub(super) fn linux(&self) -> bool {
         self.agreed.dialect == Dialect::Linux
     }
 
     /// EOPNOTSUPP where the dialect has no such thing.
-    fn only_linux(&self) -> Result<()> {
+    pub(super) fn only_linux(&self) -> Result<()> {
         if self.linux() { Ok(()) } else { Err(Errno::EOPNOTSUPP) }
     }
 
     /// A request whose reply has no fields.
-    fn done<'b>(&self, body: &impl Body<'b>, late: Late) -> Result<()> {
+    pub(super) fn done<'b>(&self, body: &impl Body<'b>, late: Late) -> Result<()> {
         self.call(body, late).map(|_| ())
     }
 
@@ -223,11 +195,11 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         names.iter().try_for_each(|name| Name::new(name).component().map(|_| ()))?;
         let fid = self.new_fid()?;
         let count = self.payload(0).min(first.len() as u32);
-        let walk = self.post(&walk_of(from.0, fid, names), &[], Late::Clunk(fid))?;
-        let open = self.post(&Tlopen { fid, flags }, &[], Late::Nothing);
-        let attr = self.post(&Tgetattr { fid, mask: valid::BASIC }, &[], Late::Nothing);
-        let read =
-            (count > 0).then(|| self.post(&Tread { fid, offset: 0, count }, &[], Late::Nothing));
+        let walk = self.queue(&walk_of(from.0, fid, names), Late::Clunk(fid))?;
+        let open = self.queue(&Tlopen { fid, flags }, Late::Nothing);
+        let attr = self.queue(&Tgetattr { fid, mask: valid::BASIC }, Late::Nothing);
+        let read = (count > 0).then(|| self.queue(&Tread { fid, offset: 0, count }, Late::Nothing));
+        self.push();
 
         let walked =
             self.finish(walk).and_then(|f| self.walked(&f, fid, names.len(), Late::Clunk(fid)));
@@ -307,15 +279,33 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         self.post(&Tread { fid: file.fid.0, offset, count }, &[], Late::Nothing)
     }
 
-    /// Bytes read; 0: the end. `buf` is at least as long as what was asked.
+    /// Bytes read; 0: the end. `buf` is at least as long as what was asked; a
+    /// large payload that comes in while it is us who wait goes straight into
+    /// it.
     ///
     /// # Errors
     /// The server's; EIO when it sent more than was asked.
     pub fn end_read(&self, pending: Pending, buf: &mut [u8]) -> Result<usize> {
-        let mut frame = self.finish(pending)?;
+        let mut frame = match self.finish_into(pending, buf)? {
+            Ok(n) => return Ok(n),
+            Err(frame) => frame,
+        };
         let filled = self.fill(&frame, buf);
         self.with(|s| s.spare = core::mem::take(&mut frame));
         filled
+    }
+
+    /// As [`Client::end_read`], of a read of at most `asked` bytes for which
+    /// there is no place yet: what was read, in memory of its own, and where
+    /// in that it begins.
+    pub(super) fn end_read_aside(
+        &self,
+        pending: Pending,
+        asked: usize,
+    ) -> Result<(Vec<u8>, usize)> {
+        let frame = self.finish(pending)?;
+        let n = self.reply::<Rread<'_>>(&frame)?.data.0.len();
+        if n > asked { self.distrust() } else { Ok((frame, READ_HEADER)) }
     }
 
     fn fill(&self, frame: &[u8], buf: &mut [u8]) -> Result<usize> {
@@ -560,117 +550,15 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         self.done(&Tfsync { fid: fid.0, datasync }, Late::Nothing)
     }
 
-    /// Takes or gives up a lock; does not wait for it.
-    ///
-    /// # Errors
-    /// ENOLCK when the server failed at it; EOPNOTSUPP in 9P2000 and .u.
-    pub fn lock(&self, fid: &Fid, lock: &Lock<'_>) -> Result<LockStatus> {
-        self.only_linux()?;
-        let &Lock { kind, start, length, proc_id, client_id } = lock;
-        let body = Tlock { fid: fid.0, kind, flags: 0, start, length, proc_id, client_id };
-        let frame = self.call(&body, Late::Nothing)?;
-        match self.reply::<Rlock>(&frame)?.status {
-            0 => Ok(LockStatus::Granted),
-            1 => Ok(LockStatus::Blocked),
-            3 => Ok(LockStatus::Grace),
-            _ => Err(Errno::ENOLCK),
-        }
-    }
-
-    /// Who holds a lock in the way of this one: kind, start, length and
-    /// process; kind 2 when nobody does.
-    ///
-    /// # Errors
-    /// As [`Client::lock`].
-    pub fn getlock(&self, fid: &Fid, lock: &Lock<'_>) -> Result<(u8, u64, u64, u32)> {
-        self.only_linux()?;
-        let &Lock { kind, start, length, proc_id, client_id } = lock;
-        let body = Tgetlock { fid: fid.0, kind, start, length, proc_id, client_id };
-        let frame = self.call(&body, Late::Nothing)?;
-        let r: Rgetlock<'_> = self.reply(&frame)?;
-        Ok((r.kind, r.start, r.length, r.proc_id))
-    }
-
-    /// The value of an extended attribute; empty name: the list of names,
-    /// each ended by NUL.
-    ///
-    /// # Errors
-    /// ENODATA when there is none; EOPNOTSUPP in 9P2000 and .u.
-    pub fn xattr(&self, fid: &Fid, name: &[u8]) -> Result<Vec<u8>> {
-        self.only_linux()?;
-        let newfid = self.new_fid()?;
-        let body = Txattrwalk { fid: fid.0, newfid, name };
-        let frame = self.call(&body, Late::Clunk(newfid))?;
-        let value = self.reply::<Rxattrwalk>(&frame).and_then(|r| {
-            if r.size > XATTR_MAX {
-                self.distrust()
-            } else {
-                self.read_all(newfid, r.size as usize)
-            }
-        });
-        self.drop_fid(newfid);
-        value
-    }
-
-    fn read_all(&self, fid: u32, size: usize) -> Result<Vec<u8>> {
-        let mut value = Vec::new();
-        while value.len() < size {
-            let count = self.payload(0).min((size - value.len()) as u32);
-            let body = Tread { fid, offset: value.len() as u64, count };
-            let frame = self.call(&body, Late::Nothing)?;
-            let data = self.reply::<Rread<'_>>(&frame)?.data.0;
-            match data.len() {
-                0 => break,
-                n if n > count as usize => return self.distrust(),
-                _ => value.extend_from_slice(data),
-            }
-        }
-        Ok(value)
-    }
-
-    /// Sets an extended attribute; `flags` as setxattr(2). An empty value
-    /// with XATTR_REPLACE removes it, which is how Linux says that in 9P.
-    ///
-    /// # Errors
-    /// The server's; EOPNOTSUPP in 9P2000 and .u.
-    pub fn set_xattr(&self, fid: &Fid, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
-        self.only_linux()?;
-        let (clone, _) = self.walk(fid, &[])?;
-        let body = Txattrcreate { fid: clone.0, name, size: value.len() as u64, flags };
-        let written = self.done(&body, Late::Nothing).and_then(|()| self.write_all(clone.0, value));
-        // The attribute is set by the clunk, whose answer counts.
-        let clunked = self.done(&Tclunk { fid: clone.0 }, Late::Release(clone.0));
-        written.and(clunked)
-    }
-
-    fn write_all(&self, fid: u32, mut value: &[u8]) -> Result<()> {
-        let mut offset = 0;
-        while !value.is_empty() {
-            let n = value.len().min(self.payload(0) as usize);
-            let head = WriteHead { fid, offset, count: n as u32 };
-            let pending = self.post(&head, &value[..n], Late::Nothing)?;
-            match self.end_write(pending, n)? {
-                0 => return Err(Errno::EIO),
-                n => value = &value[n..],
-            }
-            offset += n as u64;
-        }
-        Ok(())
-    }
-
     /// Forgets a fid. Nobody waits for it: an error would say nothing that
     /// could be acted on.
     pub fn clunk(&self, fid: Fid) {
         self.drop_fid(fid.0);
     }
 
-    /// Forgets a fid and waits for it, so that a server which finishes its
-    /// work at the last moment can report an error.
-    ///
-    /// # Errors
-    /// The server's.
-    pub fn close(&self, fid: Fid) -> Result<()> {
-        self.done(&Tclunk { fid: fid.0 }, Late::Release(fid.0))
+    /// Forgets a fid, for whoever is dropping what held it.
+    pub fn release(&self, fid: &Fid) {
+        self.drop_fid(fid.0);
     }
 
     /// A token for the very same open file, for another connection to attach

@@ -8,6 +8,7 @@ use crate::message::{Body, Rattach, Rauth, Rversion, Tattach, Tauth, Tversion, s
 use crate::wire::{Reader, Unix};
 use crate::{Dialect, Errno, IO_HEADER, MSIZE_MAX, MSIZE_MIN, NOFID, NOTAG, Result};
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 
 /// Tversion and its answer, before there is anybody else on the connection.
@@ -18,6 +19,8 @@ struct Negotiation<'t, T> {
     msize: u32,
     /// The server said no in the way that ganesha does.
     old_error: bool,
+    /// How long the quickest answer took.
+    delay: Duration,
 }
 
 impl<T: Transport> Negotiation<'_, T> {
@@ -25,8 +28,10 @@ impl<T: Transport> Negotiation<'_, T> {
     fn offer(&mut self, version: &[u8]) -> Result<Option<Agreed>> {
         let mut frame = Vec::new();
         Tversion { msize: self.msize, version }.frame(NOTAG, Dialect::Base, 0, &mut frame)?;
+        let asked = self.transport.now();
         self.send(&frame)?;
         let reply = self.receive()?;
+        self.delay = self.delay.min(self.transport.now().saturating_sub(asked));
         let (kind, tag, body) = split(&reply)?;
         if tag != NOTAG {
             return Err(Errno::EPROTO);
@@ -103,6 +108,9 @@ impl<T: Transport> Negotiation<'_, T> {
     }
 }
 
+/// Numbers connections, so that what belongs to one is not taken to another.
+static SERIAL: AtomicU64 = AtomicU64::new(1);
+
 /// Payload that ganesha is asked for at most. Version 4.3 agrees to messages
 /// of 1 MiB and ends with SIGSEGV when it is to read 96 KiB at once; it is the
 /// one server known to refuse an offer of 9P2000.L with Rerror.
@@ -123,18 +131,26 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         let msize = options.msize.clamp(MSIZE_MIN, MSIZE_MAX);
         let deadline = transport.now().saturating_add(options.timeout);
         let framer = Framer::new(MSIZE_MIN);
-        let mut negotiation =
-            Negotiation { transport: &transport, framer, deadline, msize, old_error: false };
+        let mut negotiation = Negotiation {
+            transport: &transport,
+            framer,
+            deadline,
+            msize,
+            old_error: false,
+            delay: Duration::MAX,
+        };
         let agreed = negotiation.settle(options.offers)?;
+        let delay = negotiation.delay;
         let fragile = negotiation.old_error && agreed.dialect == Dialect::Linux;
         let largest = if fragile { FRAGILE } else { agreed.msize - IO_HEADER };
         let largest = largest.min(agreed.msize - IO_HEADER);
         if !negotiation.framer.is_empty() {
             return Err(Errno::EPROTO);
         }
-        let monitor = monitor(State::new(agreed.msize));
-        let Options { timeout, grace, .. } = *options;
-        Ok(Client { transport, monitor, agreed, largest, timeout, grace })
+        let monitor = monitor(State::new(agreed.msize, agreed.dialect));
+        let Options { timeout, grace, window, .. } = *options;
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        Ok(Client { transport, monitor, agreed, largest, timeout, grace, window, delay, serial })
     }
 
     /// Binds a fid to the root of the tree `aname` as user `uname`, whose

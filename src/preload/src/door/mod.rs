@@ -7,6 +7,7 @@
 //! remote directory, or when its descriptor stands for a remote file; the table
 //! says which argument is which. To serve another call, add its row.
 
+mod files;
 mod names;
 
 use crate::PROCESS;
@@ -116,7 +117,7 @@ pub(crate) unsafe fn enter(nr: c_long, args: [usize; 6]) -> Result<usize> {
         return unsafe { raw::syscall(nr, args) };
     };
     // SAFETY: the caller's promise.
-    match unsafe { serve(view, nr, args) } {
+    match unsafe { files::serve(view, nr, args).or_else(|| serve(view, nr, args)) } {
         Some(done) => done,
         None => {
             // SAFETY: as above.
@@ -127,6 +128,32 @@ pub(crate) unsafe fn enter(nr: c_long, args: [usize; 6]) -> Result<usize> {
             done
         }
     }
+}
+
+/// As [`door!`], with the arguments in an array.
+///
+/// # Safety
+/// As the call itself.
+#[inline(always)]
+pub(crate) unsafe fn pass(nr: c_long, args: [usize; 6]) -> Result<usize> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if PROCESS.remotes.met() {
+            enter(nr, args)
+        } else {
+            raw::syscall(nr, args)
+        }
+    }
+}
+
+/// A call on a descriptor, when that stands for a remote file.
+///
+/// # Safety
+/// As the call itself.
+#[cold]
+pub(crate) unsafe fn ours(nr: c_long, args: [usize; 6]) -> Option<Result<usize>> {
+    // SAFETY: the caller's promise.
+    unsafe { files::serve(PROCESS.view()?, nr, args) }
 }
 
 unsafe fn at(
@@ -159,7 +186,7 @@ unsafe fn fd(
     [fd]: [usize; 1],
     serve: impl Fn(Call<'_>) -> Result<usize>,
 ) -> Option<Result<usize>> {
-    let file = view.process.remotes.files.get(args[fd] as c_int)?;
+    let file = view.process.file(args[fd] as c_int)?;
     Some(calmly(|| serve(Call { view, place: Place::below(&file, b""), args })))
 }
 
@@ -203,6 +230,6 @@ unsafe fn with_place<R>(
         let place = Place::of(cwd.as_bytes())?;
         return Some(act(Place { base: place.path, path: name, ..place }));
     }
-    let dir = view.process.remotes.files.get(dirfd)?;
+    let dir = view.process.file(dirfd)?;
     Some(act(Place::below(&dir, name)))
 }

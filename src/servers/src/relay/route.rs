@@ -1,12 +1,16 @@
 //! Reaching the server that is relayed.
 
-use crate::wire::Wire;
+use crate::tls::Tls;
+use crate::tls::keys::{self, ClientKey};
+use crate::wire::{Wire, io_error};
 use privns_abi::Result;
 use privns_ninep::address::Address;
 use privns_ninep::client::{Client, Options, Ready, Transport};
 use privns_ninep::dialect::{Agreed, OFFERS};
-use privns_ninep::hosted::{Shared, Stream};
+use privns_ninep::hosted::{Shared, Stream, connect};
 use privns_ninep::{Dialect, MSIZE_MAX};
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How a server is reached.
@@ -20,6 +24,8 @@ pub struct Route {
     pub dialect: Option<Dialect>,
     /// How long dialling may take.
     pub timeout: Duration,
+    /// The directory of keys for TLS; `None`: the user's.
+    pub keys: Option<PathBuf>,
 }
 
 /// A connection to the server, on which a dialect has been agreed.
@@ -33,17 +39,18 @@ impl Route {
     #[must_use]
     pub const fn to(address: Address) -> Route {
         let timeout = Duration::from_secs(30);
-        Route { address, msize: MSIZE_MAX, dialect: None, timeout }
+        Route { address, msize: MSIZE_MAX, dialect: None, timeout, keys: None }
     }
 
     /// Dials, and agrees on a dialect.
     ///
     /// # Errors
-    /// Those of connect(2) and of starting a command; EPROTONOSUPPORT when
-    /// there is no dialect in common, EPROTO for a server that does not speak
-    /// 9P, ETIMEDOUT, ECONNRESET.
-    pub fn dial(&self) -> Result<Upstream> {
-        let wire: Box<dyn Wire> = Box::new(Stream::dial(&self.address)?);
+    /// In words when one end of TLS does not take the other's key, or there is
+    /// none; else those of connect(2) and of starting a command;
+    /// EPROTONOSUPPORT when there is no dialect in common, EPROTO for a server
+    /// that does not speak 9P, ETIMEDOUT, ECONNRESET.
+    pub fn dial(&self) -> io::Result<Upstream> {
+        let wire = self.connect()?;
         let only;
         let offers: &[&[u8]] = match self.dialect {
             None => &OFFERS,
@@ -55,8 +62,30 @@ impl Route {
         };
         let options =
             Options { msize: self.msize, offers, timeout: self.timeout, ..Options::default() };
-        let agreed = Client::start(Lent(&*wire), &options, Shared::new)?.agreed();
+        let started = Client::start(Lent(&*wire), &options, Shared::new);
+        let agreed = match started {
+            Ok(client) => client.agreed(),
+            // With TLS 1.3 a client hears only now that it is not liked.
+            Err(e) => {
+                let said = wire.trouble().map(io::Error::other);
+                return Err(said.unwrap_or_else(|| io_error(e)));
+            }
+        };
         Ok(Upstream { wire, agreed })
+    }
+
+    fn connect(&self) -> io::Result<Box<dyn Wire>> {
+        let Address::Tls { host, port } = &self.address else {
+            return Ok(Box::new(Stream::dial(&self.address).map_err(io_error)?));
+        };
+        let invalid = |_| io::Error::from(io::ErrorKind::InvalidInput);
+        let host = std::str::from_utf8(host).map_err(invalid)?;
+        let key = match &self.keys {
+            Some(dir) => ClientKey::find(dir, host)?,
+            None => ClientKey::find(&keys::directory()?, host)?,
+        };
+        let socket = connect(host, *port, self.timeout)?;
+        Ok(Box::new(Tls::connect(socket, &key, self.timeout)?))
     }
 }
 

@@ -38,6 +38,9 @@ pub enum Peer {
         /// Group number, where the kernel tells it too.
         gid: Option<u32>,
     },
+    /// Somebody who holds a key: attaches as the server's own user, whatever
+    /// number they have where they come from.
+    Owner,
     /// Nobody can tell; whoever it is may attach as whom it likes.
     Trusted,
     /// Somebody who may not attach.
@@ -229,6 +232,7 @@ impl<T: Tree> Session<T> {
         let own = rustix::process::geteuid().as_raw();
         let (uid, gid) = match self.peer {
             Peer::Refused => return Err(Errno::EPERM),
+            Peer::Owner => (own, None),
             Peer::Trusted => (if named { asked } else { own }, None),
             Peer::User { uid: 0, .. } => (if named { asked } else { 0 }, None),
             Peer::User { uid, .. } if named && asked != uid => return Err(Errno::EPERM),

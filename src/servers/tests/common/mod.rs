@@ -11,8 +11,11 @@ use privns_servers::auth::Auth;
 use privns_servers::relay::{self, Route};
 use privns_servers::serve::Listener;
 use privns_servers::session::Peer;
+use privns_servers::tls::keys::ServerKeys;
+use privns_servers::tls::make::make;
 use privns_servers::{Limits, Server, Tree};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
@@ -52,6 +55,11 @@ pub trait Rig: Sync {
     fn socket(&self, peer: Peer) -> UnixStream;
     /// A counter of the server's.
     fn count(&self, what: &str) -> u64;
+
+    /// Whether one user is told from another.
+    fn tells_users(&self) -> bool {
+        true
+    }
 
     fn client(&self, speech: Speech) -> HostedClient {
         self.client_with(speech, &speech.options())
@@ -200,6 +208,7 @@ impl Ease for HostedClient {
 pub struct Relayed<T: Tree> {
     server: std::sync::Arc<Server<T>>,
     place: tempfile::TempDir,
+    sealed: bool,
     /// Closed to end the threads.
     stop: Vec<UnixStream>,
     threads: Vec<std::thread::JoinHandle<()>>,
@@ -208,15 +217,39 @@ pub struct Relayed<T: Tree> {
 const SPEECHES: [Speech; 4] = [Speech::Ours, Speech::Linux, Speech::Unix, Speech::Base];
 
 impl<T: Tree> Relayed<T> {
+    /// On a unix socket.
     pub fn new(tree: T) -> Relayed<T> {
         let place = tempfile::tempdir().unwrap();
-        let server = std::sync::Arc::new(Server::new(tree, false, Limits::default()));
-        let mut rig = Relayed { server, place, stop: Vec::new(), threads: Vec::new() };
-        let listener = UnixListener::bind(rig.place.path().join("server")).unwrap();
+        let server = place.path().join("server");
+        let listener = UnixListener::bind(&server).unwrap();
         listener.set_nonblocking(true).unwrap();
+        let address = Address::Unix(server.into_os_string().into_encoded_bytes());
+        Relayed::over(tree, place, Listener::Unix(listener), &address)
+    }
+
+    /// By TLS.
+    pub fn sealed(tree: T) -> Relayed<T> {
+        let place = tempfile::tempdir().unwrap();
+        make(place.path(), "key", Duration::from_secs(3600)).unwrap();
+        let keys = ServerKeys::read(place.path()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let address = Address::Tls { host: b"127.0.0.1".to_vec(), port };
+        Relayed::over(tree, place, Listener::Tls(listener, keys.into()), &address)
+    }
+
+    fn over(
+        tree: T,
+        place: tempfile::TempDir,
+        listener: Listener,
+        address: &Address,
+    ) -> Relayed<T> {
+        let server = std::sync::Arc::new(Server::new(tree, false, Limits::default()));
+        let sealed = matches!(listener, Listener::Tls(..));
+        let mut rig = Relayed { server, place, sealed, stop: Vec::new(), threads: Vec::new() };
         let server = rig.server.clone();
         rig.run(move |stop| {
-            let listener = Listener::Unix(listener);
             let none = Timespec { tv_sec: 0, tv_nsec: 0 };
             let ended = || poll(&mut [PollFd::new(&stop, PollFlags::IN)], Some(&none)).unwrap() > 0;
             server.listen(&[&listener], Auth::None, stop, ended).unwrap();
@@ -224,14 +257,14 @@ impl<T: Tree> Relayed<T> {
         });
         for (i, speech) in SPEECHES.into_iter().enumerate() {
             let listener = UnixListener::bind(rig.place.path().join(i.to_string())).unwrap();
-            let server = rig.place.path().join("server");
-            let mut route = Route::to(Address::Unix(server.into_os_string().into_encoded_bytes()));
-            route.dialect = match speech {
+            let dialect = match speech {
                 Speech::Ours => None,
                 Speech::Linux => Some(Dialect::Linux),
                 Speech::Unix => Some(Dialect::Unix),
                 Speech::Base => Some(Dialect::Base),
             };
+            let keys = Some(rig.place.path().to_path_buf());
+            let route = Route { dialect, keys, ..Route::to(address.clone()) };
             rig.run(move |stop| relay::serve(&listener, &route, None, stop).unwrap());
         }
         rig
@@ -266,6 +299,10 @@ impl<T: Tree> Rig for Relayed<T> {
 
     fn client_with(&self, speech: Speech, options: &Options<'_>) -> HostedClient {
         Stream::new(self.relay(speech).into(), None).unwrap().client(options).unwrap()
+    }
+
+    fn tells_users(&self) -> bool {
+        !self.sealed
     }
 
     /// The relays' own connections stay.

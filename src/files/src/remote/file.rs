@@ -1,0 +1,247 @@
+//! One open remote file.
+
+use super::conn::Conn;
+use super::names::wire_flags;
+use crate::process::View;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use privns_abi::{Errno, Result, path};
+use privns_host::{Kernel, Rcu, Slot};
+use privns_ninep::client::Opened;
+
+/// An open file as the server has it; it is clunked when nobody uses it any
+/// more.
+pub struct Open {
+    /// The connection that it is open on.
+    pub conn: Conn,
+    /// The fid, and what is known of the file.
+    pub opened: Opened,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if !self.conn.is_dead() {
+            self.conn.client.release(&self.opened.fid);
+        }
+    }
+}
+
+/// What can be done with an open file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Read and written.
+    Regular,
+    /// Listed.
+    Directory,
+    /// Named only (O_PATH).
+    Path,
+}
+
+/// What a virtual descriptor, and all its duplicates, stand for.
+pub struct File {
+    server: u32,
+    kind: Kind,
+    /// `qid.path`: what tells the file from any other of the server.
+    identity: u64,
+    /// Those of open(2) that it was opened with.
+    flags: AtomicI32,
+    path: Rcu<Vec<u8>>,
+    removed: AtomicBool,
+    open: Rcu<Arc<Open>>,
+    pub(super) offset: Offset,
+    /// What was read beyond what was asked for.
+    pub(super) ahead: Slot<super::io::Ahead>,
+    /// Where a sequential reader will go on.
+    pub(super) next: AtomicU64,
+}
+
+/// Where reading and writing go on. A private one is a number here; one that
+/// another process may share is the placeholder's, which the kernel keeps.
+pub(super) struct Offset {
+    pub(super) shared: AtomicBool,
+    pub(super) at: AtomicU64,
+}
+
+impl File {
+    /// A file that has just been opened with these flags of open(2), at this
+    /// path from the server's root.
+    #[must_use]
+    pub fn new(server: u32, open: Open, path: Vec<u8>, flags: i32) -> File {
+        let kind = match flags {
+            _ if flags & libc::O_PATH != 0 => Kind::Path,
+            _ if open.opened.qid.is_dir() => Kind::Directory,
+            _ => Kind::Regular,
+        };
+        let mut file = File {
+            server,
+            kind,
+            identity: open.opened.qid.path,
+            flags: AtomicI32::new(flags),
+            path: Rcu::new(),
+            removed: AtomicBool::new(false),
+            open: Rcu::new(),
+            offset: Offset { shared: AtomicBool::new(false), at: AtomicU64::new(0) },
+            ahead: Slot::new(),
+            next: AtomicU64::new(0),
+        };
+        // The position in a listing is the placeholder's from the beginning.
+        *file.offset.shared.get_mut() = kind == Kind::Directory;
+        file.path.replace(path);
+        file.open.replace(Arc::new(open));
+        file
+    }
+
+    /// The number of the server.
+    #[must_use]
+    pub fn server(&self) -> u32 {
+        self.server
+    }
+
+    /// What can be done with it.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What tells the file from any other of its server.
+    #[must_use]
+    pub fn identity(&self) -> u64 {
+        self.identity
+    }
+
+    /// The flags of open(2) that it was opened with.
+    #[must_use]
+    pub fn flags(&self) -> i32 {
+        self.flags.load(Ordering::Relaxed)
+    }
+
+    /// The name from the server's root, as far as this process knows.
+    ///
+    /// # Errors
+    /// ENOENT for a file that has been removed.
+    pub fn path(&self) -> Result<Vec<u8>> {
+        if self.removed.load(Ordering::Relaxed) {
+            return Err(Errno::ENOENT);
+        }
+        self.path.read().map(|path| path.clone()).ok_or(Errno::ENOENT)
+    }
+
+    /// The name that it was last known by.
+    pub(super) fn last_path(&self) -> Vec<u8> {
+        self.path.read().map(|path| path.clone()).unwrap_or_default()
+    }
+
+    /// Whether it has been removed, as far as this process knows.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Relaxed)
+    }
+
+    /// Its name, or a directory above it, has become another.
+    pub(super) fn renamed(&self, path: Vec<u8>) {
+        self.path.replace(path);
+    }
+
+    /// Its name is gone.
+    pub(super) fn remove(&self) {
+        self.removed.store(true, Ordering::Relaxed);
+    }
+
+    /// The open file, whatever has become of its connection.
+    pub(super) fn known(&self) -> Option<Arc<Open>> {
+        self.open.read().map(|open| open.clone())
+    }
+
+    /// The very same open file on another connection.
+    pub(super) fn reopened(&self, open: Open) -> Arc<Open> {
+        let open = Arc::new(open);
+        self.open.replace(open.clone());
+        open
+    }
+
+    /// In the child of a fork: the parent has it open, on its own connection.
+    pub(super) fn forked(&self) {
+        self.path.forked();
+        self.open.forked();
+        if let Some(open) = self.known() {
+            open.conn.forsake();
+        }
+    }
+
+    /// The open file; opened again where its connection has died.
+    ///
+    /// # Errors
+    /// ESTALE when it is another file now, or none; EIO.
+    pub fn open(&self, view: View<'_>) -> Result<Arc<Open>> {
+        let open = self.known().ok_or(Errno::EBADF)?;
+        if !open.conn.is_dead() {
+            return Ok(open);
+        }
+        self.open_again(view)
+    }
+
+    /// Walks there and opens it again, without making or emptying it.
+    ///
+    /// # Errors
+    /// As [`File::open`].
+    pub(super) fn open_again(&self, view: View<'_>) -> Result<Arc<Open>> {
+        let conn = view.conn(self.server)?;
+        let open = Open { opened: self.open_anew(&conn)?, conn };
+        Ok(self.reopened(open))
+    }
+
+    /// A fid of its own for the same file.
+    pub(super) fn open_anew(&self, conn: &Conn) -> Result<Opened> {
+        let path = self.path().map_err(|_| Errno::ESTALE)?;
+        let names: Vec<&[u8]> = path::components(&path).collect();
+        let stale = |error| match error {
+            Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => Errno::ESTALE,
+            error => error,
+        };
+        let opened = match self.kind {
+            Kind::Path => {
+                let (fid, qid) = conn.client.walk(conn.root(), &names).map_err(stale)?;
+                let qid = qid.unwrap_or(conn.root_qid);
+                Opened { fid, qid, iounit: 0, attr: None, first: None }
+            }
+            _ => {
+                let flags = self.flags() & !(libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC);
+                conn.client
+                    .open_at(conn.root(), &names, wire_flags(flags), &mut [])
+                    .map_err(stale)?
+            }
+        };
+        if opened.qid.path != self.identity {
+            conn.client.clunk(opened.fid);
+            return Err(Errno::ESTALE);
+        }
+        Ok(opened)
+    }
+
+    /// From now on other processes may share the offset: it is where they find
+    /// it. `fd` is any descriptor of the file.
+    pub(super) fn share_offset(&self, fd: i32) {
+        if !self.offset.shared.load(Ordering::Acquire) {
+            let at = self.offset.at.load(Ordering::Acquire);
+            if Kernel.lseek(fd, at as i64, libc::SEEK_SET).is_ok() {
+                self.offset.shared.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    /// May be read or written through descriptors of this access mode.
+    pub(super) fn may(&self, write: bool) -> Result<()> {
+        let access = self.flags() & libc::O_ACCMODE;
+        let refused = if write { libc::O_RDONLY } else { libc::O_WRONLY };
+        if self.kind == Kind::Path || access == refused || access == libc::O_ACCMODE {
+            return Err(Errno::EBADF);
+        }
+        Ok(())
+    }
+
+    /// Whether what is written goes to the end.
+    pub(super) fn appends(&self, fd: i32) -> bool {
+        Kernel.status_flags(fd).unwrap_or(self.flags()) & libc::O_APPEND != 0
+    }
+}

@@ -1,0 +1,64 @@
+//! Locks on byte ranges, which only 9P2000.L has.
+
+use super::{Client, Fid, Late, Monitor, State, Transport};
+use crate::message::{Rgetlock, Rlock, Tgetlock, Tlock};
+use crate::{Errno, Result};
+
+/// A byte range to lock (`struct flock` of fcntl(2), in Tlock's terms).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lock<'a> {
+    /// 0 shared, 1 exclusive, 2 unlock (`P9_LOCK_TYPE_*`).
+    pub kind: u8,
+    /// First byte.
+    pub start: u64,
+    /// Bytes, 0: to the end, however far that moves.
+    pub length: u64,
+    /// The process that owns it.
+    pub proc_id: u32,
+    /// The host that the process runs on.
+    pub client_id: &'a [u8],
+}
+
+/// What became of a lock request (`P9_LOCK_*`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LockStatus {
+    /// Done.
+    Granted,
+    /// Somebody else has it.
+    Blocked,
+    /// The server recovers; ask again later.
+    Grace,
+}
+
+impl<T: Transport, M: Monitor<State>> Client<T, M> {
+    /// Takes or gives up a lock; does not wait for it.
+    ///
+    /// # Errors
+    /// ENOLCK when the server failed at it; EOPNOTSUPP in 9P2000 and .u.
+    pub fn lock(&self, fid: &Fid, lock: &Lock<'_>) -> Result<LockStatus> {
+        self.only_linux()?;
+        let &Lock { kind, start, length, proc_id, client_id } = lock;
+        let body = Tlock { fid: fid.0, kind, flags: 0, start, length, proc_id, client_id };
+        let frame = self.call(&body, Late::Nothing)?;
+        match self.reply::<Rlock>(&frame)?.status {
+            0 => Ok(LockStatus::Granted),
+            1 => Ok(LockStatus::Blocked),
+            3 => Ok(LockStatus::Grace),
+            _ => Err(Errno::ENOLCK),
+        }
+    }
+
+    /// Who holds a lock in the way of this one: kind, start, length and
+    /// process; kind 2 when nobody does.
+    ///
+    /// # Errors
+    /// As [`Client::lock`].
+    pub fn getlock(&self, fid: &Fid, lock: &Lock<'_>) -> Result<(u8, u64, u64, u32)> {
+        self.only_linux()?;
+        let &Lock { kind, start, length, proc_id, client_id } = lock;
+        let body = Tgetlock { fid: fid.0, kind, start, length, proc_id, client_id };
+        let frame = self.call(&body, Late::Nothing)?;
+        let r: Rgetlock<'_> = self.reply(&frame)?;
+        Ok((r.kind, r.start, r.length, r.proc_id))
+    }
+}

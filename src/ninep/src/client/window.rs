@@ -1,0 +1,282 @@
+//! Reading ahead, and how much is under way at once.
+//!
+//! [`ReadAhead`] is what a reader of one open file keeps from one call to the
+//! next. Whoever has it reads alone; it is moved about, not locked. It ends
+//! with [`ReadAhead::forget`].
+
+use super::{Client, Monitor, Opened, Pending, State, Transport};
+use crate::Result;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// Bytes under way at most.
+const MOST: usize = 8 << 20;
+/// Requests under way at most: below the number of tags, so that others get
+/// theirs.
+const REQUESTS: usize = 128;
+/// Requests under way where nothing is known of delay and rate.
+const FEW: usize = 4;
+/// Size of a request for a reader that asks for less at a time.
+const LEAST: usize = 64 << 10;
+/// Largest request on behalf of a reader that asks for less: memory that it
+/// has not given us is used for the answer.
+const ASIDE: usize = 256 << 10;
+
+/// How many requests of one sequential file are under way at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Window(u32);
+
+impl Window {
+    /// So many requests; 0: as many as delay and rate ask for. 1: nothing is
+    /// read ahead, and every write waits for its answer.
+    #[must_use]
+    pub const fn new(requests: u32) -> Self {
+        Window(requests)
+    }
+
+    /// Requests of `size` bytes, of a file that came at `rate` bytes a second.
+    fn requests(self, size: usize, delay: Duration, rate: u64) -> usize {
+        let most = (MOST / size.max(1)).clamp(1, REQUESTS);
+        match self.0 {
+            0 => {
+                // Twice what fits on the way, since what is measured is what
+                // the last window let through; and one at either end.
+                let on_the_way = u128::from(rate) * delay.as_nanos() / 1_000_000_000;
+                let requests = 2 * on_the_way / size.max(1) as u128 + 2;
+                requests.clamp(FEW.min(most) as u128, most as u128) as usize
+            }
+            n => (n as usize).min(most),
+        }
+    }
+
+    /// Requests and bytes of writes that may be unanswered.
+    pub(super) fn written(self, _delay: Duration) -> (u32, usize) {
+        match self.0 {
+            0 => (REQUESTS as u32, MOST),
+            n => (n.min(REQUESTS as u32), MOST),
+        }
+    }
+
+    const fn is_single(self) -> bool {
+        self.0 == 1
+    }
+}
+
+/// A request under way.
+#[derive(Debug)]
+struct Flight {
+    at: u64,
+    len: usize,
+    pending: Pending,
+}
+
+/// What was read and not taken yet.
+#[derive(Debug, Default)]
+struct Aside {
+    memory: Vec<u8>,
+    /// Where in `memory` the next byte is.
+    from: usize,
+}
+
+/// Reads one file, ahead of a reader that goes from one end to the other.
+#[derive(Debug)]
+pub struct ReadAhead {
+    /// Where a sequential reader goes on.
+    next: u64,
+    /// Calls that went on where the last one had ended.
+    run: u32,
+    /// Requests under way, each behind the other.
+    flights: VecDeque<Flight>,
+    /// What lies before them, from `next` on.
+    aside: Aside,
+    /// Nothing is read ahead beyond this place: the file's end as it was last
+    /// known.
+    end: u64,
+    /// Whose requests these are.
+    serial: u64,
+    /// Bytes that came, and since when.
+    came: u64,
+    since: Duration,
+    /// Bytes a second, as last measured.
+    rate: u64,
+}
+
+impl ReadAhead {
+    /// For a file of which it is known, if it is, how long it was.
+    #[must_use]
+    pub const fn new(size: Option<u64>) -> Self {
+        ReadAhead {
+            next: 0,
+            run: 0,
+            flights: VecDeque::new(),
+            aside: Aside { memory: Vec::new(), from: 0 },
+            end: match size {
+                Some(size) => size,
+                None => u64::MAX,
+            },
+            serial: 0,
+            came: 0,
+            since: Duration::ZERO,
+            rate: 0,
+        }
+    }
+
+    /// Whether something is here, or under way, that was not asked for yet.
+    #[must_use]
+    pub fn is_ahead(&self) -> bool {
+        !self.flights.is_empty() || self.aside.from < self.aside.memory.len()
+    }
+
+    /// Forgets what is here and gives up what is under way: before the value
+    /// is dropped, and when the file may have changed.
+    pub fn forget<T: Transport, M: Monitor<State>>(&mut self, client: &Client<T, M>) {
+        self.aside = Aside::default();
+        for flight in core::mem::take(&mut self.flights) {
+            // The requests of a connection that is gone are gone with it.
+            if self.serial == client.serial {
+                client.abandon(flight.pending);
+            }
+        }
+    }
+
+    /// Reads at `at` until `buf` is full, the file ends, or the server gives
+    /// less than it was asked for. Bytes read; 0: the end.
+    ///
+    /// # Errors
+    /// The server's, and those of the connection; what came before an error is
+    /// returned first.
+    pub fn read<T: Transport, M: Monitor<State>>(
+        &mut self,
+        client: &Client<T, M>,
+        file: &Opened,
+        at: u64,
+        buf: &mut [u8],
+    ) -> Result<usize> {
+        if self.serial != client.serial || at != self.next {
+            self.forget(client);
+            self.serial = client.serial;
+            (self.next, self.run) = (at, 0);
+            (self.came, self.since, self.rate) = (0, client.transport.now(), 0);
+        }
+        let mut done = self.take_aside(buf);
+        while done < buf.len() {
+            let read = self.read_some(client, file, &mut buf[done..]);
+            match read {
+                Ok((n, more)) => {
+                    done += n;
+                    if !more {
+                        break;
+                    }
+                }
+                Err(_) if done > 0 => break,
+                Err(e) => return Err(e),
+            }
+        }
+        self.run = self.run.saturating_add(1);
+        Ok(done)
+    }
+
+    /// Takes what is here.
+    fn take_aside(&mut self, buf: &mut [u8]) -> usize {
+        let here = self.aside.memory.get(self.aside.from..).unwrap_or_default();
+        let n = here.len().min(buf.len());
+        buf[..n].copy_from_slice(&here[..n]);
+        self.aside.from += n;
+        self.next += n as u64;
+        n
+    }
+
+    /// One answer: bytes taken, and whether the file goes on behind them.
+    fn read_some<T: Transport, M: Monitor<State>>(
+        &mut self,
+        client: &Client<T, M>,
+        file: &Opened,
+        buf: &mut [u8],
+    ) -> Result<(usize, bool)> {
+        self.send(client, file, buf.len())?;
+        let Some(Flight { len, pending, .. }) = self.flights.pop_front() else {
+            return Ok((0, false));
+        };
+        if len <= buf.len() {
+            let n = client.end_read(pending, &mut buf[..len])?;
+            self.next += n as u64;
+            return Ok((n, self.arrived(client, n, len)));
+        }
+        let (memory, from) = client.end_read_aside(pending, len)?;
+        let came = memory.len() - from;
+        self.aside = Aside { memory, from };
+        let n = self.take_aside(buf);
+        Ok((n, self.arrived(client, came, len)))
+    }
+
+    /// Notes that `n` bytes came of `len`: whether the file goes on.
+    fn arrived<T: Transport, M: Monitor<State>>(
+        &mut self,
+        client: &Client<T, M>,
+        n: usize,
+        len: usize,
+    ) -> bool {
+        self.came += n as u64;
+        if n == len {
+            return true;
+        }
+        // The end, or less than there is: what was asked for behind it is not
+        // what comes next.
+        let aside = core::mem::take(&mut self.aside);
+        self.forget(client);
+        self.aside = aside;
+        self.end = self.next + (self.aside.memory.len().saturating_sub(self.aside.from)) as u64;
+        false
+    }
+
+    /// Sends requests until the window is full: at least for what is wanted
+    /// now, and ahead of it once the reader has shown where it goes.
+    fn send<T: Transport, M: Monitor<State>>(
+        &mut self,
+        client: &Client<T, M>,
+        file: &Opened,
+        wanted: usize,
+    ) -> Result<()> {
+        let unit = (file.iounit as usize).max(1);
+        let single = client.window.is_single();
+        let ahead = self.run > 0 && !single;
+        let size = match ahead {
+            true if wanted < LEAST => unit.min(ASIDE.min(LEAST << self.run.min(2))),
+            _ => unit.min(wanted),
+        };
+        let requests = match single {
+            true => 1,
+            false => client.window.requests(size, client.delay, self.measure(client)),
+        };
+        let asked = self.next + wanted as u64;
+        while self.flights.len() < requests {
+            let at = self.flights.back().map_or(self.next, |f| f.at + f.len as u64);
+            let needed = at < asked;
+            if !needed && (!ahead || at >= self.end) {
+                break;
+            }
+            let len = if ahead { size } else { size.min((asked - at) as usize) };
+            let sent = client.begin_read(file, at, len);
+            match sent {
+                Ok(pending) => self.flights.push_back(Flight { at, len, pending }),
+                // What is under way comes first.
+                Err(_) if !self.flights.is_empty() => break,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes a second: measured over the time that a few requests take, so
+    /// that it follows a window that opens.
+    fn measure<T: Transport, M: Monitor<State>>(&mut self, client: &Client<T, M>) -> u64 {
+        let now = client.transport.now();
+        let time = now.saturating_sub(self.since);
+        if time > 2 * client.delay + Duration::from_millis(1) {
+            self.rate = (u128::from(self.came) * 1_000_000_000 / time.as_nanos()) as u64;
+            (self.came, self.since) = (0, now);
+        }
+        self.rate
+    }
+}

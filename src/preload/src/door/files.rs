@@ -1,0 +1,470 @@
+//! The calls on a descriptor, for one that stands for a remote file.
+
+use super::door;
+use core::ffi::{c_int, c_long};
+use core::slice;
+use privns_abi::{Errno, Result};
+use privns_files::process::View;
+use privns_files::remote::file::File;
+
+/// A call on a virtual descriptor.
+pub(super) struct Call<'a> {
+    view: View<'a>,
+    fd: c_int,
+    file: &'a File,
+    /// The arguments, as the kernel would be given them.
+    args: [usize; 6],
+}
+
+/// The table: `number kind(arguments) function`. `fd` is a descriptor, `either`
+/// two of which one at least is ours, `mapped` a descriptor among those of
+/// mmap(2).
+macro_rules! table {
+    ($($nr:ident $kind:ident ($($n:literal),+) $serve:ident;)*) => {
+        /// `None`: the kernel's own to answer.
+        pub(super) unsafe fn serve(
+            view: View<'_>,
+            nr: c_long,
+            args: [usize; 6],
+        ) -> Option<Result<usize>> {
+            // SAFETY: the caller's promise: the arguments are the call's.
+            unsafe {
+                match nr {
+                    $(libc::$nr => $kind(view, args, [$($n),+], |call| $serve(call)),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+table! {
+    SYS_read fd(0) read;
+    SYS_write fd(0) write;
+    SYS_pread64 fd(0) pread;
+    SYS_pwrite64 fd(0) pwrite;
+    SYS_readv fd(0) readv;
+    SYS_writev fd(0) writev;
+    SYS_preadv fd(0) preadv;
+    SYS_pwritev fd(0) pwritev;
+    SYS_preadv2 fd(0) preadv2;
+    SYS_pwritev2 fd(0) pwritev2;
+    SYS_lseek fd(0) lseek;
+    SYS_ftruncate fd(0) ftruncate;
+    SYS_fallocate fd(0) fallocate;
+    SYS_fsync fd(0) fsync;
+    SYS_fdatasync fd(0) fdatasync;
+    SYS_syncfs fd(0) fsync;
+    SYS_sync_file_range fd(0) fdatasync;
+    SYS_fadvise64 fd(0) nothing;
+    SYS_readahead fd(0) nothing;
+    SYS_fcntl file(0) fcntl;
+    SYS_ioctl file(0) ioctl;
+    SYS_sendfile either(0, 1) sendfile;
+    SYS_copy_file_range either(0, 2) copy_file_range;
+    SYS_splice either(0, 2) splice;
+}
+
+unsafe fn fd(
+    view: View<'_>,
+    args: [usize; 6],
+    [fd]: [usize; 1],
+    serve: impl FnOnce(Call<'_>) -> Result<usize>,
+) -> Option<Result<usize>> {
+    let fd = args[fd] as c_int;
+    let file = view.process.file(fd)?;
+    Some(serve(Call { view, fd, file: &file, args }))
+}
+
+/// As `fd`; some of what is asked is the placeholder's to answer.
+unsafe fn file(
+    view: View<'_>,
+    args: [usize; 6],
+    [fd]: [usize; 1],
+    serve: impl FnOnce(Call<'_>) -> Option<Result<usize>>,
+) -> Option<Result<usize>> {
+    let fd = args[fd] as c_int;
+    let file = view.process.file(fd)?;
+    serve(Call { view, fd, file: &file, args })
+}
+
+unsafe fn either(
+    view: View<'_>,
+    args: [usize; 6],
+    fds: [usize; 2],
+    serve: impl FnOnce([usize; 6]) -> Result<usize>,
+) -> Option<Result<usize>> {
+    let ours = fds.iter().any(|&fd| view.process.is_virtual(args[fd] as c_int));
+    ours.then(|| serve(args))
+}
+
+/// A buffer of the program's to be filled.
+///
+/// # Safety
+/// Null with a length of 0, or that many bytes that may be written.
+unsafe fn room<'a>(at: usize, len: usize) -> Result<&'a mut [u8]> {
+    match (at, len) {
+        (_, 0) => Ok(&mut []),
+        (0, _) => Err(Errno::EFAULT),
+        _ if len > isize::MAX as usize => Err(Errno::EINVAL),
+        // SAFETY: the caller's promise.
+        _ => Ok(unsafe { slice::from_raw_parts_mut(at as *mut u8, len.min(LONGEST)) }),
+    }
+}
+
+/// What one call transfers at most (read(2), NOTES).
+const LONGEST: usize = 0x7fff_f000;
+
+unsafe fn read(call: Call<'_>) -> Result<usize> {
+    // SAFETY: the program's own buffer.
+    let buf = unsafe { room(call.args[1], call.args[2]) }?;
+    call.view.read(call.fd, call.file, buf)
+}
+
+unsafe fn write(call: Call<'_>) -> Result<usize> {
+    // SAFETY: as above; it is only read.
+    let buf = unsafe { room(call.args[1], call.args[2]) }?;
+    call.view.write(call.fd, call.file, buf)
+}
+
+unsafe fn pread(call: Call<'_>) -> Result<usize> {
+    // SAFETY: as above.
+    let buf = unsafe { room(call.args[1], call.args[2]) }?;
+    call.view.pread(call.file, buf, call.args[3] as u64)
+}
+
+unsafe fn pwrite(call: Call<'_>) -> Result<usize> {
+    // SAFETY: as above.
+    let buf = unsafe { room(call.args[1], call.args[2]) }?;
+    call.view.pwrite(call.fd, call.file, buf, call.args[3] as u64)
+}
+
+/// Does something with each buffer of a vectored call, as long as each is used
+/// whole.
+///
+/// # Safety
+/// The arguments are those of readv(2).
+unsafe fn each(
+    call: &Call<'_>,
+    mut act: impl FnMut(&mut [u8], u64) -> Result<usize>,
+) -> Result<usize> {
+    let n = call.args[2] as c_int;
+    if !(0..=1024).contains(&n) {
+        return Err(Errno::EINVAL);
+    }
+    if n == 0 {
+        return Ok(0);
+    }
+    if call.args[1] == 0 {
+        return Err(Errno::EFAULT);
+    }
+    // SAFETY: the program says that there are so many.
+    let parts = unsafe { slice::from_raw_parts(call.args[1] as *const libc::iovec, n as usize) };
+    let whole = parts.iter().try_fold(0usize, |sum, part| sum.checked_add(part.iov_len));
+    if whole.is_none_or(|whole| whole > isize::MAX as usize) {
+        return Err(Errno::EINVAL);
+    }
+    let mut done = 0;
+    for part in parts.iter().filter(|part| part.iov_len > 0) {
+        // SAFETY: the program's own buffers.
+        let used = unsafe { room(part.iov_base as usize, part.iov_len) }
+            .and_then(|buf| act(buf, done as u64));
+        match used {
+            Ok(used) => {
+                done += used;
+                if used < part.iov_len {
+                    break;
+                }
+            }
+            Err(_) if done > 0 => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+unsafe fn readv(call: Call<'_>) -> Result<usize> {
+    // SAFETY: the call's own arguments.
+    unsafe { each(&call, |buf, _| call.view.read(call.fd, call.file, buf)) }
+}
+
+/// One write for all that is small: lines of several processes stay whole.
+unsafe fn writev(call: Call<'_>) -> Result<usize> {
+    // SAFETY: as above.
+    unsafe {
+        match gathered(&call)? {
+            Some(data) => call.view.write(call.fd, call.file, &data),
+            None => each(&call, |buf, _| call.view.write(call.fd, call.file, buf)),
+        }
+    }
+}
+
+/// The buffers of a vectored write in one piece, when they are small.
+unsafe fn gathered(call: &Call<'_>) -> Result<Option<Vec<u8>>> {
+    const SMALL: usize = 256 << 10;
+    let mut data = Vec::new();
+    // SAFETY: the caller's arguments.
+    let done = unsafe {
+        each(call, |buf, _| {
+            if data.len() + buf.len() > SMALL {
+                return Err(Errno::ENOBUFS);
+            }
+            data.try_reserve(buf.len()).map_err(|_| Errno::ENOMEM)?;
+            data.extend_from_slice(buf);
+            Ok(buf.len())
+        })
+    };
+    match done {
+        Err(Errno::ENOBUFS | Errno::ENOMEM) => Ok(None),
+        Err(error) => Err(error),
+        // SAFETY: as above.
+        Ok(n) => Ok((n == unsafe { length(call) }).then_some(data)),
+    }
+}
+
+/// The bytes of a vectored call, which was looked at before.
+unsafe fn length(call: &Call<'_>) -> usize {
+    match call.args[2] {
+        0 => 0,
+        // SAFETY: the program says that there are so many.
+        n => unsafe { slice::from_raw_parts(call.args[1] as *const libc::iovec, n) }
+            .iter()
+            .map(|part| part.iov_len)
+            .sum(),
+    }
+}
+
+unsafe fn preadv(call: Call<'_>) -> Result<usize> {
+    let at = offset(call.args[3])?;
+    // SAFETY: as above.
+    unsafe { each(&call, |buf, done| call.view.pread(call.file, buf, at + done)) }
+}
+
+unsafe fn pwritev(call: Call<'_>) -> Result<usize> {
+    let at = offset(call.args[3])?;
+    // SAFETY: as above.
+    unsafe {
+        match gathered(&call)? {
+            Some(data) => call.view.pwrite(call.fd, call.file, &data, at),
+            None => each(&call, |buf, done| call.view.pwrite(call.fd, call.file, buf, at + done)),
+        }
+    }
+}
+
+fn offset(at: usize) -> Result<u64> {
+    if (at as isize) < 0 {
+        Err(Errno::EINVAL)
+    } else {
+        Ok(at as u64)
+    }
+}
+
+/// An offset of -1 is the file's own. Flags are hints, or what a remote file
+/// cannot do.
+unsafe fn preadv2(call: Call<'_>) -> Result<usize> {
+    const HINTS: c_int = 0x1; // RWF_HIPRI
+    if call.args[5] as c_int & !HINTS != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    // SAFETY: as above.
+    unsafe {
+        if call.args[3] == usize::MAX {
+            readv(call)
+        } else {
+            preadv(call)
+        }
+    }
+}
+
+unsafe fn pwritev2(call: Call<'_>) -> Result<usize> {
+    const HINTS: c_int = 0x1;
+    if call.args[5] as c_int & !HINTS != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    // SAFETY: as above.
+    unsafe {
+        if call.args[3] == usize::MAX {
+            writev(call)
+        } else {
+            pwritev(call)
+        }
+    }
+}
+
+unsafe fn lseek(call: Call<'_>) -> Result<usize> {
+    let [_, offset, whence, ..] = call.args;
+    call.view.seek(call.fd, call.file, offset as i64, whence as c_int).map(|at| at as usize)
+}
+
+unsafe fn ftruncate(call: Call<'_>) -> Result<usize> {
+    let size = call.args[1] as i64;
+    let size = u64::try_from(size).map_err(|_| Errno::EINVAL)?;
+    call.view.ftruncate(call.file, size).map(|()| 0)
+}
+
+unsafe fn fallocate(call: Call<'_>) -> Result<usize> {
+    let [_, mode, offset, len, ..] = call.args;
+    call.view.fallocate(call.file, mode as c_int, offset as i64, len as i64).map(|()| 0)
+}
+
+unsafe fn fsync(call: Call<'_>) -> Result<usize> {
+    call.view.fsync(call.file, false).map(|()| 0)
+}
+
+unsafe fn fdatasync(call: Call<'_>) -> Result<usize> {
+    call.view.fsync(call.file, true).map(|()| 0)
+}
+
+/// Advice.
+unsafe fn nothing(_: Call<'_>) -> Result<usize> {
+    Ok(0)
+}
+
+/// What of fcntl(2) is about the file, and not about the number.
+unsafe fn fcntl(call: Call<'_>) -> Option<Result<usize>> {
+    match call.args[1] as c_int {
+        libc::F_GETFL => Some(call.view.status(call.fd, call.file).map(|flags| flags as usize)),
+        // No lease is to be had, and no news of changes.
+        F_SETLEASE | F_GETLEASE | F_NOTIFY => Some(Err(Errno::EINVAL)),
+        F_ADD_SEALS | F_GET_SEALS => Some(Err(Errno::EINVAL)),
+        _ => None,
+    }
+}
+
+const F_SETLEASE: c_int = 1024;
+const F_GETLEASE: c_int = 1025;
+const F_NOTIFY: c_int = 1026;
+const F_ADD_SEALS: c_int = 1033;
+const F_GET_SEALS: c_int = 1034;
+
+/// What of ioctl(2) is about the file; the rest is for devices.
+unsafe fn ioctl(call: Call<'_>) -> Option<Result<usize>> {
+    const FICLONE: u32 = 0x4004_9409;
+    const FICLONERANGE: u32 = 0x4020_940d;
+    let [_, request, arg, ..] = call.args;
+    match request as libc::c_ulong {
+        libc::FIONREAD => Some(call.view.unread(call.fd, call.file).and_then(|n| {
+            if arg == 0 {
+                return Err(Errno::EFAULT);
+            }
+            // SAFETY: the program's own variable.
+            unsafe { *(arg as *mut c_int) = c_int::try_from(n).unwrap_or(c_int::MAX) };
+            Ok(0)
+        })),
+        libc::FIOCLEX | libc::FIONCLEX | libc::FIONBIO | libc::FIOASYNC => None,
+        _ if matches!(request as u32, FICLONE | FICLONERANGE) => Some(Err(Errno::EOPNOTSUPP)),
+        _ => Some(Err(Errno::ENOTTY)),
+    }
+}
+
+/// A place in a file of which the program keeps count, or the file's own.
+struct Cursor {
+    fd: c_int,
+    /// Null: the file's own offset.
+    at: *mut i64,
+}
+
+impl Cursor {
+    fn new(fd: usize, at: usize) -> Cursor {
+        Cursor { fd: fd as c_int, at: at as *mut i64 }
+    }
+
+    /// # Safety
+    /// `at` is null or the program's offset.
+    unsafe fn read(&self, buf: &mut [u8]) -> Result<usize> {
+        // SAFETY: the caller's promise, and a buffer of ours.
+        unsafe {
+            if self.at.is_null() {
+                return door!(libc::SYS_read, self.fd, buf.as_mut_ptr(), buf.len());
+            }
+            door!(libc::SYS_pread64, self.fd, buf.as_mut_ptr(), buf.len(), *self.at)
+        }
+    }
+
+    unsafe fn write(&self, data: &[u8]) -> Result<usize> {
+        // SAFETY: as above.
+        unsafe {
+            if self.at.is_null() {
+                return door!(libc::SYS_write, self.fd, data.as_ptr(), data.len());
+            }
+            door!(libc::SYS_pwrite64, self.fd, data.as_ptr(), data.len(), *self.at)
+        }
+    }
+
+    /// Moves the program's own offset on; the file's has moved with reading,
+    /// and goes back by what was read and not used.
+    unsafe fn moved(&self, used: usize, unused: usize) {
+        // SAFETY: as above.
+        unsafe {
+            if !self.at.is_null() {
+                *self.at += used as i64;
+            } else if unused > 0 {
+                let _ = door!(libc::SYS_lseek, self.fd, -(unused as isize), libc::SEEK_CUR);
+            }
+        }
+    }
+}
+
+/// Copies up to `count` bytes: how many.
+///
+/// # Safety
+/// The offsets are null or the program's.
+unsafe fn transfer(from: &Cursor, to: &Cursor, count: usize) -> Result<usize> {
+    const PIECE: usize = 256 << 10;
+    let count = count.min(LONGEST);
+    let mut piece = Vec::new();
+    piece.try_reserve_exact(PIECE.min(count)).map_err(|_| Errno::ENOMEM)?;
+    piece.resize(PIECE.min(count), 0);
+    let mut done = 0;
+    while done < count {
+        let want = piece.len().min(count - done);
+        // SAFETY: the caller's promise.
+        let read = match unsafe { from.read(&mut piece[..want]) } {
+            Ok(0) => break,
+            Ok(n) => n,
+            Err(_) if done > 0 => break,
+            Err(error) => return Err(error),
+        };
+        // SAFETY: as above.
+        let wrote = unsafe { to.write(&piece[..read]) };
+        let used = *wrote.as_ref().unwrap_or(&0);
+        // SAFETY: as above.
+        unsafe {
+            from.moved(used, read - used);
+            to.moved(used, 0);
+        }
+        done += used;
+        match wrote {
+            Err(error) if done == 0 => return Err(error),
+            Ok(n) if n == read => {}
+            _ => break,
+        }
+    }
+    Ok(done)
+}
+
+unsafe fn sendfile(args: [usize; 6]) -> Result<usize> {
+    let [to, from, at, count, ..] = args;
+    // SAFETY: the program's own offset.
+    unsafe { transfer(&Cursor::new(from, at), &Cursor::new(to, 0), count) }
+}
+
+unsafe fn copy_file_range(args: [usize; 6]) -> Result<usize> {
+    let [from, from_at, to, to_at, count, flags] = args;
+    if flags != 0 {
+        return Err(Errno::EINVAL);
+    }
+    // SAFETY: no memory is involved.
+    let status = unsafe { door!(libc::SYS_fcntl, to, libc::F_GETFL) }?;
+    if status as c_int & libc::O_APPEND != 0 {
+        return Err(Errno::EBADF);
+    }
+    // SAFETY: the program's own offsets.
+    unsafe { transfer(&Cursor::new(from, from_at), &Cursor::new(to, to_at), count) }
+}
+
+/// Moves pages between files and pipes, which nobody can with ours: whoever
+/// tries it reads and writes then.
+unsafe fn splice(_: [usize; 6]) -> Result<usize> {
+    Err(Errno::EINVAL)
+}
