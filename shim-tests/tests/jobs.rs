@@ -82,7 +82,7 @@ fn by_srun_alone() {
     let slurm = Slurm::start(&site, [""; 0]);
     let prolog = bins().dir.join("ns-slurm-prolog");
     let script = format!(
-        "cd /; srun -N2 -n2 --task-prolog={} sh -c 'ls /tmp | wc -l; findmnt -n -o TARGET /tmp /dev/shm' | sort",
+        "cd /; srun -N2 -n2 --task-prolog={} sh -c 'ls /tmp | wc -l; findmnt -n -o TARGET /tmp; findmnt -n -o TARGET /dev/shm' | sort",
         prolog.display()
     );
     slurm.sh(&script).run().prints("/dev/shm\n/dev/shm\n/tmp\n/tmp\n0\n0".trim_end());

@@ -4,9 +4,9 @@
 //! A task begins as any program that is started by hand: with the library and
 //! an image. The image is what the task was given already, when its job was
 //! submitted from inside a family, and the job's own lines on top of that.
-//! `PRIVNS_JOB` says for which job that was done, so that what runs in the job
-//! keeps what it has there; `PRIVNS_FAMILY` is the one family that all tasks of
-//! the job are in on a node.
+//! `PRIVNS_FAMILY` is the one family that tasks of the job are in on a node; it
+//! says too for which job and where that was done, so that what runs in a job
+//! keeps what it has there.
 
 use crate::exec::environment::{self, Variables};
 use crate::exec::{birth, request};
@@ -40,8 +40,7 @@ pub static PROGRAM: Program<Request> = Program {
     description: "\
 ns-slurm-prolog is a TaskProlog of slurm.conf(5), and a program for srun --task-prolog. Slurm \
 runs it before each task, and it prints what is to change in the task's environment, one line \
-each: LD_PRELOAD, with libprivns.so last; PRIVNS_IMAGE, the namespace; PRIVNS_FAMILY and \
-PRIVNS_JOB. The task, and all that it starts, then is in the job's namespace, in batch scripts, \
+each: LD_PRELOAD, with libprivns.so last; PRIVNS_IMAGE, the namespace; PRIVNS_FAMILY. The task, and all that it starts, then is in the job's namespace, in batch scripts, \
 srun, job arrays and mpirun, with --export=NONE too.
 
 The namespace is that of FILE, else of /etc/privns/job, else
@@ -51,7 +50,7 @@ The namespace is that of FILE, else of /etc/privns/job, else
 
 which gives the job a /tmp and a /dev/shm of its own on each node, shared by its steps and \
 ranks. A job that was submitted from inside a family has that family's namespace, and these \
-lines act on top of it. All tasks of a job on a node are one family, job-JOB.RESTARTS, which \
+lines act on top of it. The tasks of a job on a node are one family, job-JOB.RESTARTS@NODE, which \
 ns --family looks at and changes.
 
 The instances go when nobody uses them any more; an Epilog of one line makes sure of that when \
@@ -109,11 +108,15 @@ fn lines(asked: &Request) -> Result<Vec<u8>, Failure> {
     let mut variables = Variables::edited(&[]);
     variables.preload(&environment::library()?);
     let image = variables.get(b"PRIVNS_IMAGE").map(<[u8]>::to_vec);
-    if image.is_some() && variables.get(b"PRIVNS_JOB") == Some(&job[..]) {
-        // From a task of this job.
-        return Ok(Vec::new());
+    let node = Process.variable(b"NODE").unwrap_or_default();
+    let family = family(&job, &node, image.as_deref(), variables.get(b"PRIVNS"));
+    let from = variables.get(b"PRIVNS_FAMILY").and_then(|family| node_of(&job, family));
+    if let Some(from) = from.filter(|_| image.is_some()) {
+        // A task of this job starts it: on its own node it hands its family
+        // down, to another one the job's lines with the rest of its image.
+        let elsewhere = [&b"unset PRIVNS\nexport PRIVNS_FAMILY="[..], &family, b"\n"].concat();
+        return Ok(if from == node { Vec::new() } else { elsewhere });
     }
-    let family = family(&job, image.as_deref(), variables.get(b"PRIVNS"));
     let (origin, text) = match &asked.namespace {
         Some(file) => (&file[..], read(file)?),
         None => match Process.read(SITE) {
@@ -129,7 +132,6 @@ fn lines(asked: &Request) -> Result<Vec<u8>, Failure> {
         (&b"LD_PRELOAD"[..], preload),
         (b"PRIVNS_IMAGE", token.trim_ascii_end()),
         (b"PRIVNS_FAMILY", &family),
-        (b"PRIVNS_JOB", &job),
     ];
     let mut out = b"unset PRIVNS\n".to_vec();
     for (name, value) in set {
@@ -141,17 +143,23 @@ fn lines(asked: &Request) -> Result<Vec<u8>, Failure> {
     Ok(out)
 }
 
-/// The job's family on this node; another one for what was submitted from
-/// inside a family, which brings a namespace of its own.
-fn family(job: &[u8], image: Option<&[u8]>, handed: Option<&[u8]>) -> Vec<u8> {
-    let mut name = [b"job-", job].concat();
+/// The job's family on this node: `job-JOB@NODE`; another one for what was
+/// begun inside a family, which brings a namespace of its own.
+fn family(job: &[u8], node: &[u8], image: Option<&[u8]>, handed: Option<&[u8]>) -> Vec<u8> {
+    let mut name = [b"job-", job, b"@", node].concat();
     if let Some(image) = image {
         let of = handed.and_then(Inherited::parse).and_then(|i| i.name_elsewhere());
         let mut hasher = DefaultHasher::new();
         (of, image).hash(&mut hasher);
-        name.extend(format!("-{:016x}", hasher.finish()).into_bytes());
+        name.extend(format!("+{:016x}", hasher.finish()).into_bytes());
     }
     name
+}
+
+/// The node that a family is on, if it is this job's.
+fn node_of<'a>(job: &[u8], family: &'a [u8]) -> Option<&'a [u8]> {
+    let rest = family.strip_prefix(b"job-")?.strip_prefix(job)?.strip_prefix(b"@")?;
+    rest.split(|&b| b == b'+').next()
 }
 
 fn read(file: &[u8]) -> Result<Vec<u8>, Failure> {
@@ -163,14 +171,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_has_one_family_for_each_namespace_that_came_with_it() {
-        assert_eq!(family(b"7.0", None, None), b"job-7.0");
-        let of = |image: &[u8], handed| family(b"7.0", Some(image), handed);
+    fn a_job_has_one_family_on_a_node_for_each_namespace_that_came_with_it() {
+        assert_eq!(family(b"7.0", b"n1", None, None), b"job-7.0@n1");
+        let of = |image: &[u8], handed| family(b"7.0", b"n1", Some(image), handed);
         let handed = |id: char| format!("1:9:000000000000000{id}:g2;u0;").into_bytes();
         assert_ne!(of(b"a", None), of(b"b", None));
         let [one, two] = ['1', '2'].map(handed);
         assert_eq!(of(b"a", Some(&one)), of(b"a", Some(&one)));
         assert_ne!(of(b"a", Some(&one)), of(b"a", Some(&two)));
         assert!(privns_namespace::family::check_name(&of(b"a", None)).is_ok());
+    }
+
+    #[test]
+    fn a_family_tells_its_job_and_its_node() {
+        let family = |image| family(b"7.0", b"n-1", image, None);
+        for name in [family(None), family(Some(b"a"))] {
+            assert_eq!(node_of(b"7.0", &name), Some(&b"n-1"[..]));
+            assert_eq!(node_of(b"7.1", &name), None);
+            assert_eq!(node_of(b"7", &name), None);
+        }
+        assert_eq!(node_of(b"7.0", b"login"), None);
     }
 }
