@@ -174,6 +174,17 @@ impl Drop for Sshd<'_> {
     }
 }
 
+/// The page for administrators, privns-site(7), without roff's own words: what it
+/// says to write is what the tests write.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn site_page() -> String {
+    let page = std::fs::read_to_string(package().join("../docs/man/privns-site.7"));
+    page.expect("the page").replace("\\-", "-")
+}
+
 fn script(site: &Site, name: &str) -> Cmd {
     site.cmd("/bin/sh").arg(package().join("site").join(name))
 }

@@ -1,6 +1,7 @@
 //! A /tmp and a /dev/shm for every batch job, by ns-slurm-prolog as TaskProlog.
 
-use privns_shim_tests::{Site, Slurm, Source, bins, compile, needs, package};
+use privns_shim_tests::package;
+use privns_shim_tests::{Site, Slurm, Source, bins, compile, needs, site_page};
 
 /// The words of a script that wait until no job is left.
 const DONE: &str = "until test -z \"$(squeue -h)\"; do sleep .1; done";
@@ -14,10 +15,18 @@ fn program(site: &Site, name: &str, text: &str) -> String {
 
 /// A cluster whose site gives each job a /tmp and a /dev/shm, and clears them away.
 fn cluster(site: &Site) -> Slurm<'_> {
-    let prolog = bins().dir.join("ns-slurm-prolog");
-    let reap = format!("#!/bin/sh\nexec {} reap --job \"$SLURM_JOB_ID\"\n", bins().ns().display());
-    let epilog = program(site, "epilog", &reap);
-    Slurm::start(site, ["--task-prolog", &prolog.to_string_lossy(), "--epilog", &epilog])
+    let page = site_page();
+    let begins =
+        |begin: &str| page.lines().filter(|line| line.starts_with(begin)).collect::<Vec<_>>();
+    let lines = begins("private -i ");
+    assert_eq!(lines.len(), 2, "the page says what a job gets");
+    let file = site.write("job-namespace", lines.join("\n"));
+    let dir = format!("{}/", bins().dir.display());
+    let run = |line: &str| format!("#!/bin/sh\n{}\n", line.replace("/usr/local/bin/", &dir));
+    let prolog = begins("TaskProlog=")[0].replace("TaskProlog=", "exec ");
+    let prolog = program(site, "prolog", &run(&format!("{prolog} -n {}", file.display())));
+    let epilog = program(site, "epilog", &run(begins("exec /usr/local/bin/ns reap ")[0]));
+    Slurm::start(site, ["--task-prolog", &prolog, "--epilog", &epilog])
 }
 
 /// What lies on the host of a job's instances.

@@ -1,6 +1,6 @@
 //! Namespaces over ssh, with a real sshd and its PAM sessions.
 
-use privns_shim_tests::{Cmd, Ending, Site, Sshd, bins, needs, package};
+use privns_shim_tests::{Cmd, Ending, Site, Sshd, bins, needs, site_page};
 use std::os::unix::fs::PermissionsExt;
 
 /// What a program of the family prints in one line, wherever it runs.
@@ -65,25 +65,27 @@ fn host(mode: &str) -> String {
     )
 }
 
-/// The rules of the page for administrators who know pam_namespace, with an exempt user.
+/// The rules of the page for administrators, with an exempt user more.
 fn rules(site: &Site, exempt: &str) -> String {
-    let rules = format!(
-        "/tmp      /tmp/usertmp/      user  root,{exempt}\n/dev/shm  /dev/shm/usertmp/  user  root,{exempt}\n"
-    );
+    let page = site_page();
+    let rules = page.lines().filter(|line| line.ends_with("  user  root"));
+    let rules: String = rules.map(|line| format!("{line},{exempt}\n")).collect();
+    assert_eq!(rules.lines().count(), 2, "the page has rules");
     site.write("login.conf", rules);
-    let file = site.write("login", format!("poly {}\n", site.at("login.conf")));
-    file.to_string_lossy().into_owned()
+    let poly = line_of_page(site, "poly ");
+    site.write("login", poly + "\n").to_string_lossy().into_owned()
 }
 
-/// The variables that pam_env gives every session, and the name of the third user.
+/// What pam_env gives every session, and the name of the third user.
 fn variables(site: &Site) -> (Vec<String>, String) {
     let exempt = format!("pn{}u3", std::process::id());
     let file = rules(site, &exempt);
-    let words =
-        ["--preload", &site.at("bin/libprivns.so"), "--env", "PRIVNS_FAMILY=login", "--env"];
-    let mut words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-    words.push(format!("PRIVNS_NAMESPACE={file}"));
-    (words, exempt)
+    let library = line_of_page(site, "LD_PRELOAD ").replace("LD_PRELOAD DEFAULT=", "");
+    let family = line_of_page(site, "PRIVNS_FAMILY ").replace(" DEFAULT=", "=");
+    // A site's own /etc/privns/namespace is not for a test to write.
+    let file = format!("PRIVNS_NAMESPACE={file}");
+    let words = ["--preload", &library, "--env", &family, "--env", &file];
+    (words.iter().map(|word| (*word).to_owned()).collect(), exempt)
 }
 
 /// POSIX shared memory and a semaphore, made or looked for.
@@ -158,12 +160,11 @@ fn two_sessions(session: impl Fn(&str) -> Cmd) {
 
 /// A line of the page for administrators, with the site's own places in it.
 fn line_of_page(site: &Site, begins: &str) -> String {
-    let page = package().join("../docs/man/privns-site.7");
-    let page = std::fs::read_to_string(page).expect("the page").replace("\\-", "-");
-    let page = page.replace("\\(dq", "\"").replace("\\(ti", "~").replace("\\e", "\\");
+    let page = site_page();
     let line = page.lines().find(|line| line.starts_with(begins)).expect("the line").to_owned();
     let line = line.replace("/usr/local/lib/privns/", &format!("{}/", site.at("bin")));
     let line = line.replace("/usr/local/bin/", &format!("{}/", site.at("bin")));
+    let line = line.replace("/etc/privns/login.conf", &site.at("login.conf"));
     line.replace("/etc/privns/namespace", &site.at("login"))
 }
 

@@ -49,12 +49,12 @@ The namespace is that of FILE, else of /etc/privns/job, else
   private -i '/dev/shm/.job-$JOB.$NODE. job' /dev/shm
 
 which gives the job a /tmp and a /dev/shm of its own on each node, shared by its steps and \
-ranks. A job that was submitted from inside a family has that family's namespace, and these \
+ranks, for as long as one of its processes is there. With job:keep, as in privns-site(7), they \
+last from one step to the next, until the Epilog. A job that was submitted from inside a family has that family's namespace, and these \
 lines act on top of it. The tasks of a job on a node are one family, job-JOB.RESTARTS@NODE, which \
 ns --family looks at and changes.
 
-The instances go when nobody uses them any more; an Epilog of one line makes sure of that when \
-the job has ended: ns reap --job \"$SLURM_JOB_ID\".",
+An Epilog of one line removes what a job leaves: ns reap --job \"$SLURM_JOB_ID\".",
     options: &[Opt {
         long: "namespace",
         short: Some('n'),

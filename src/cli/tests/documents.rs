@@ -66,6 +66,9 @@ fn checked(program: &str, args: &[&str], text: &str) {
 
 #[test]
 fn shells_and_roff_understand_them() {
+    let site = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/man/privns-site.7");
+    let site = std::fs::read_to_string(site).unwrap();
+    checked("groff", &["-man", "-Tutf8", "-ww", "-z"], &site);
     for (_, program) in PROGRAMS {
         checked("bash", &["-n"], &generated(program, "bash"));
         checked("zsh", &["-n"], &generated(program, "zsh"));
