@@ -7,6 +7,7 @@ use privns_namespace::failure::Failure;
 use privns_namespace::file::{self, Environment};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::OnceLock;
 
 /// The process's own environment, as namespace files see it.
 pub struct Process;
@@ -128,10 +129,11 @@ pub struct User {
 }
 
 impl User {
-    /// The effective user.
+    /// The effective user, looked up once.
     #[must_use]
     pub fn own() -> Option<User> {
-        User::by_uid(Kernel.geteuid())
+        static OWN: OnceLock<Option<User>> = OnceLock::new();
+        OWN.get_or_init(|| User::by_uid(Kernel.geteuid())).clone()
     }
 
     /// Looks a user up: in the file, then by getent(1), which asks whatever

@@ -37,8 +37,8 @@ $USER, $HOME, $JOB (the batch job, with how often it was restarted) and $NODE.
 
   bind [-bacrq] SRC DST
   mount [-bacrq] [-o KEY=VALUE,...] ADDR DST [ANAME]
-  private DIR
-  poly FILE
+  private [-i RULE] DIR
+  poly [-o ARG,...] FILE
   dir DST
   symlink TARGET DST
   unmount [SRC] DST
@@ -48,6 +48,41 @@ $USER, $HOME, $JOB (the batch job, with how often it was restarted) and $NODE.
 
 Flags: -b first in a union, -a last, -c new files go here, -r read-only, -q no \
 error if it fails.",
+    ),
+    (
+        "RULES FOR PRIVATE DIRECTORIES",
+        "--poly FILE reads rules as pam_namespace does, so that a site's namespace.conf(5) \
+works as it is: polydir, instance prefix, method with flags, and the users that a line is not \
+for, or with ~ in front is only for. Beside FILE (NAME.conf) its drop-ins NAME.d/*.conf are \
+read; a file of /etc/security hides that of the same name in /usr/etc/security and \
+/usr/share/security. Arguments of the module that mean something here are given by -o: \
+ignore_config_error, require_selinux, gen_hash. Each rule that applies to the user becomes a \
+line private -i 'PREFIX METHOD[:FLAG...]' POLYDIR, which is how it is printed and dumped.
+
+Methods are user, level and context (without SELinux: user), tmpdir, tmpfs, and beside \
+these job, one for each user and batch job, and family, one for each family. The prefix \
+may hold $HOME, $USER, $JOB and $NODE. $JOB is SLURM_JOB_ID with SLURM_RESTART_COUNT, else \
+PRIVNS_JOB. A prefix of method job that does not name $JOB gets job and node put before the \
+user's name. Flags are create=MODE,OWNER,GROUP, iscript=, noinit, shared and mntopts=. With \
+create a polydir that is not there is shown, and not made on the host.
+
+The instance lies in PREFIX with the name, a directory of the user's own with mode 0700, as \
+dir; it has the mode of what it stands for and, made by root, the owner and group. All families \
+of the user, or of the job, on this node share it. Nobody else may be able to exchange it: every \
+directory on the way is root's or the user's, and sticky where others may write; else, and where \
+somebody has taken the name, nothing is run. Where the parent is closed to users, as \
+pam_namespace wants it, an administrator opens it (chmod 1777), or makes each user's directory in \
+it. An instance is removed when the last member that uses it is gone; those of method user, level \
+and context stay until ns reap --user.
+
+tmpfs mounts nothing: its instance is a directory in /dev/shm, removed with the family. Of \
+mntopts only mode, uid and gid hold; size and the like bind nobody.
+
+namespace.init beside FILE, or the iscript, is run as a member of the family with the arguments \
+polydir, instance (tmpfs), 1 for a new one, user, and for either path whether only root could \
+exchange it; its environment is empty but for what the library needs, and its status is ignored. \
+What unmnt_remnt and unmnt_only are for needs no word: who becomes another user leaves the \
+namespace.",
     ),
     (
         "CONFINEMENT",
@@ -103,5 +138,9 @@ pub(super) const EXAMPLES: &[(&str, &str)] = &[
     ),
     ("ns-exec --family work -n ~/lib/namespace", "A named family, by a namespace file."),
     ("ns-exec --join work -- ps", "Another program in it."),
+    (
+        "ns-exec --poly /etc/security/namespace.conf",
+        "A shell with the private directories that this site gives its users.",
+    ),
     ("ns-exec -n FILE --dump", "Prints the namespace, runs nothing."),
 ];

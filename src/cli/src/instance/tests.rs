@@ -9,17 +9,17 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// A directory that goes with the test.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
-    fn new(name: &str) -> Scratch {
+    pub(super) fn new(name: &str) -> Scratch {
         let path = PathBuf::from(format!("/var/tmp/privns-test-{}-{name}", std::process::id()));
         fs::create_dir_all(path.join("o")).unwrap();
         mode(&path.join("o"), 0o755);
         Scratch(path)
     }
 
-    fn original(&self) -> PathBuf {
+    pub(super) fn original(&self) -> PathBuf {
         self.0.join("o")
     }
 }
@@ -30,15 +30,15 @@ impl Drop for Scratch {
     }
 }
 
-fn mode(path: &Path, mode: u32) {
+pub(super) fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-fn bytes(path: &Path) -> &[u8] {
+pub(super) fn bytes(path: &Path) -> &[u8] {
     path.as_os_str().as_bytes()
 }
 
-fn of(path: &[u8]) -> &Path {
+pub(super) fn of(path: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(path))
 }
 

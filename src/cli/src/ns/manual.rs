@@ -18,6 +18,12 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
 is not UTF-8 stands there as an object with its bytes in hexadecimal, {\"hex\": \"ff\"}; in \
 text, as \\xff.
 
+ns instances lists the private directories on this host: what each stands for, the method that \
+told it apart (private: none), its user, size and age, whether anybody uses it, and which \
+families. ns reap removes those that no living process uses: with --job those of a batch job, \
+with --user also those that stay by their method (user, level, context). Root sees and reaps \
+everybody's. A process of another user keeps nothing, whatever it was started from.
+
 ns ps escapes blanks within an argument with a backslash.",
     ),
     ("EXIT STATUS", "0 done, 1 failed, 2 bad usage. Errors are one line on standard error."),
