@@ -135,19 +135,17 @@ fn p11() {
     site.write("src/f", "toy\n");
     let (options, _) = variables(&site);
     let sshd = Sshd::start_after(&site, &host("1777"), 2, &options);
-    let wait = "until cat /newtoy/f 2>/dev/null; do sleep .1; done; until test -e /tmp/end; do sleep .1; done; ls /tmp";
+    let wait = "touch /tmp/here; until cat /newtoy/f 2>/dev/null; do sleep .1; done; until test -e /tmp/end; do sleep .1; done; ls /tmp";
     std::thread::scope(|scope| {
         let first = scope.spawn(|| sshd.session(0, wait).run());
         let bind = format!("{0}/ns --family login bind {0}/../src /newtoy", site.at("bin"));
-        let bind = format!(
-            "until {}/ns --family login >/dev/null 2>&1; do sleep .1; done; {bind}",
-            site.at("bin")
-        );
+        // A family that this session began alone would end with it.
+        let bind = format!("until test -e /tmp/here; do sleep .1; done; {bind}");
         sshd.session(0, &bind).run().prints("");
         sshd.session(0, "cat /newtoy/f").run().prints("toy");
         assert_eq!(sshd.session(1, "cat /newtoy/f").run().ending, Ending::Exit(1));
         sshd.session(0, "touch /tmp/end").run().ok();
-        first.join().expect("the first session").prints("toy\nend");
+        first.join().expect("the first session").prints("toy\nend\nhere");
     });
 }
 

@@ -64,7 +64,8 @@ these job, one for each user and batch job, and family, one for each family. The
 may hold $HOME, $USER, $JOB and $NODE. $JOB is SLURM_JOB_ID with SLURM_RESTART_COUNT, else \
 PRIVNS_JOB. A prefix of method job that does not name $JOB gets job and node put before the \
 user's name. Flags are create=MODE,OWNER,GROUP, iscript=, noinit, shared and mntopts=. With \
-create a polydir that is not there is shown, and not made on the host.
+create a polydir that is not there is shown, and not made on the host. One flag is beside \
+these: keep, with which an instance of any method stays until ns reap --job or --user.
 
 The instance lies in PREFIX with the name, a directory of the user's own with mode 0700, as \
 dir; it has the mode of what it stands for and, made by root, the owner and group. All families \
