@@ -266,7 +266,7 @@ fn bad_usage_is_told_in_one_line() {
         (&["mem", "--listen", "nonsense"], 2, "no address"),
         (&["mem", "--stdio", "--listen", "unix!/x"], 2, "one connection"),
         (&["mem", "--auth", "tls", "--stdio"], 2, "who started it"),
-        (&["registry"], 2, "not built yet"),
+        (&["registry", "--size", "1M"], 2, "--size"),
         (&["mem", "--what"], 2, "unknown option"),
         (&["dir", "/not/there", "--stdio"], 1, "No such file"),
         (&["mem", "--listen", "tcp!0.0.0.0!0"], 1, "loopback"),
@@ -286,9 +286,6 @@ fn help_says_what_works() {
     let help = run("--help");
     let text = String::from_utf8(help.stdout).unwrap();
     assert!(help.status.success() && text.contains("Examples:"));
-    for later in ["registry", "munge", "announce"] {
-        assert!(!text.contains(later), "{later}");
-    }
     for what in ["man", "bash", "zsh", "fish"] {
         let done = Command::new(PROGRAM).args(["--generate", what]).output().unwrap();
         let text = String::from_utf8(done.stdout).unwrap();

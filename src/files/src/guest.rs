@@ -29,8 +29,7 @@ pub struct Guests {
     sharing: AtomicU32,
     /// Ours: what tells the child from us, asked only while there is one.
     pid: AtomicI32,
-    /// Made when the first child is: most processes make none.
-    first: OnceBox<Block>,
+    first: Block,
 }
 
 struct Block {
@@ -60,7 +59,7 @@ struct Note {
 
 impl Guests {
     pub(crate) const fn new() -> Guests {
-        Guests { sharing: AtomicU32::new(0), pid: AtomicI32::new(0), first: OnceBox::new() }
+        Guests { sharing: AtomicU32::new(0), pid: AtomicI32::new(0), first: Block::new() }
     }
 
     /// The guest that calls, when it is one.
@@ -82,7 +81,7 @@ impl Guests {
     }
 
     fn all(&self) -> impl Iterator<Item = &Guest> {
-        let blocks = core::iter::successors(self.first.get(), |block| block.next.get());
+        let blocks = core::iter::successors(Some(&self.first), |block| block.next.get());
         blocks.flat_map(|block| &block.guests)
     }
 
@@ -106,7 +105,7 @@ impl Guests {
     }
 
     fn claim(&self, owner: usize) -> &Guest {
-        let mut block = self.first.get_or_init(|| Box::new(Block::new()));
+        let mut block = &self.first;
         loop {
             for guest in &block.guests {
                 let free = guest.owner.load(Ordering::Relaxed) == 0;

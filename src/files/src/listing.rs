@@ -18,12 +18,14 @@
 
 use crate::fds::Shown;
 use crate::process::View;
+use crate::remote::file::File;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use privns_abi::{Errno, Result, Stat};
 use privns_host::dirent::{self, Entry};
 use privns_host::{Host, Kernel, Name, Slot};
 use privns_namespace::index::MountRef;
+use privns_namespace::remote::is_remote;
 
 /// Listings kept at a time.
 const KEPT: usize = 64;
@@ -83,7 +85,7 @@ impl View<'_> {
     pub fn list(self, fd: i32, room: usize, take: &mut dyn FnMut(&[u8])) -> Result<usize> {
         let at = Kernel.lseek(fd, 0, libc::SEEK_CUR)?;
         let kept = self.process.listings.slot(fd);
-        let directory = Kernel.fstat(fd)?;
+        let directory = self.host().fstat(fd)?;
         let generation = self.family.generation();
         let of = Of { fd, dev: directory.dev, ino: directory.ino, generation };
         let known = kept.take().filter(|listing| listing.of == of && at != 0);
@@ -109,8 +111,8 @@ impl View<'_> {
         let table = self.table()?;
         let mount = table.index().find(ns.as_bytes()).mount;
         match mount.filter(|m| m.is_union() && m.path() == ns.as_bytes()) {
-            Some(union) => listing.add_union(union, fd, shown)?,
-            None => listing.add_directory(fd)?,
+            Some(union) => listing.add_union(self, union, fd, shown)?,
+            None => listing.add_directory(self, fd)?,
         }
         for (name, kind) in table.index().children(ns.as_bytes()) {
             listing.cover(self.mounted(&ns, name, kind))?;
@@ -132,7 +134,7 @@ impl View<'_> {
         let others = members.into_iter().flatten().filter(|m| m.seq() != seq);
         let count = others.map(|member| {
             let host = Name::from(if member.host().is_empty() { b"/" } else { member.host() });
-            match host.and_then(|mut host| Kernel.lstat(host.as_cstr()?)) {
+            match host.and_then(|mut host| self.host().lstat(host.as_cstr()?)) {
                 Ok(directory) => directory.links.checked_sub(2),
                 Err(_) => Some(0),
             }
@@ -150,6 +152,10 @@ impl View<'_> {
             let table = self.table()?;
             let mount = table.index().find(at.as_bytes()).mount.ok_or(Errno::ENOENT)?;
             let host = mount.first().host();
+            if is_remote(host) {
+                // No listing waits for a server.
+                return Err(Errno::EREMOTE);
+            }
             Kernel.lstat(Name::from(if host.is_empty() { b"/" } else { host })?.as_cstr()?)
         };
         match look() {
@@ -163,11 +169,19 @@ impl View<'_> {
 impl Listing {
     /// The members' entries. One that cannot be read just now has none, as in
     /// lookups, unless none can be.
-    fn add_union(&mut self, union: MountRef<'_>, fd: i32, shown: Shown) -> Result<()> {
+    fn add_union(
+        &mut self,
+        view: View<'_>,
+        union: MountRef<'_>,
+        fd: i32,
+        shown: Shown,
+    ) -> Result<()> {
         let mut done = Err(Errno::ENOENT);
         for member in union.members() {
             let added = if member.seq() == shown.seq {
-                self.add_directory(fd)
+                self.add_directory(view, fd)
+            } else if is_remote(member.host()) {
+                view.remote_dir(member.host()).and_then(|dir| self.add_remote(view, &dir))
             } else {
                 open_dir(member.host()).and_then(|dir| self.add_open(dir))
             };
@@ -182,11 +196,18 @@ impl Listing {
 
     /// The entries of the very directory behind `fd`, whatever it is called by
     /// now, read through a description of its own: the offset of `fd` is ours.
-    fn add_directory(&mut self, fd: i32) -> Result<()> {
+    fn add_directory(&mut self, view: View<'_>, fd: i32) -> Result<()> {
+        if let Some(file) = view.process.file(fd) {
+            return self.add_remote(view, &file);
+        }
         let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
         // Without /proc; this way needs leave to search it, too.
         let opened = Kernel.reopen(fd, flags).or_else(|_| Kernel.openat(fd, c".", flags, 0));
         self.add_open(opened?)
+    }
+
+    fn add_remote(&mut self, view: View<'_>, dir: &File) -> Result<()> {
+        view.remote_entries(dir, &mut |entry| self.add(entry).map(drop))
     }
 
     fn add_open(&mut self, dir: i32) -> Result<()> {

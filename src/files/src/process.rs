@@ -176,6 +176,9 @@ impl Process {
         self.counts.clear();
         self.remotes.forked();
         self.dirs.clear(&self.marks);
+        if self.remotes.met() {
+            self.claim_handed();
+        }
     }
 
     /// The calling thread is about to make a child that shares our memory.
@@ -368,7 +371,7 @@ impl<'a> View<'a> {
     /// ENOENT when it has been removed or unmounted; getcwd(2)'s.
     pub fn cwd_name(self) -> Result<Name> {
         let mut host = Name::new();
-        Kernel.getcwd(&mut host)?;
+        self.host().getcwd(&mut host)?;
         let (table, seq) = (self.table()?, self.process.cwd_seq());
         // The directory lives on for whoever stands in it; its name does not.
         if self.is_unmounted(seq)? {
@@ -389,7 +392,7 @@ impl<'a> View<'a> {
     /// EBADF for no descriptor, ENOENT for a file without a name here.
     pub fn fd_name(self, fd: i32, seq: u32) -> Result<Name> {
         let mut host = Name::new();
-        Kernel
+        self.host()
             .fd_path(fd, &mut host)
             .map_err(|e| if e == Errno::ENOENT { Errno::EBADF } else { e })?;
         if host.as_bytes().first() != Some(&b'/') {
@@ -432,7 +435,7 @@ impl<'a> View<'a> {
     pub fn walk_anywhere(self, name: &[u8], last: Last) -> Result<Located> {
         let table = self.table()?;
         let jump = Own { view: self, index: table.index() };
-        resolve::walk(&Kernel, table.index(), &jump, Start::ROOT, name, last)
+        resolve::walk(&self.host(), table.index(), &jump, Start::ROOT, name, last)
     }
 
     /// The canonical name of the directory behind a descriptor or `AT_FDCWD`,
@@ -445,7 +448,7 @@ impl<'a> View<'a> {
             return Ok((self.cwd_name()?, self.process.cwd_seq()));
         }
         let seq = self.process.fds.seq(dirfd);
-        if !Kernel.fstat(dirfd)?.is_dir() {
+        if !self.host().fstat(dirfd)?.is_dir() {
             return Err(Errno::ENOTDIR);
         }
         Ok((self.fd_name(dirfd, seq)?, seq))
@@ -461,11 +464,11 @@ impl<'a> View<'a> {
         let root = self.root()?;
         let root = root.as_bytes();
         if name.first() == Some(&b'/') {
-            return resolve::walk_from(&Kernel, index, &jump, root, Start::ROOT, name, last);
+            return resolve::walk_from(&self.host(), index, &jump, root, Start::ROOT, name, last);
         }
         let (from, seq) = self.dir_name(dirfd)?;
         let start = Start { ns: from.as_bytes(), seq };
-        resolve::walk_from(&Kernel, index, &jump, root, start, name, last)
+        resolve::walk_from(&self.host(), index, &jump, root, start, name, last)
     }
 }
 

@@ -90,6 +90,14 @@ impl Transport for Link {
         self.0.recv(&mut [buf])
     }
 
+    fn recv_waiting(&self, buf: &mut [u8], timeout: Duration) -> Result<usize> {
+        self.0.recv_waiting(buf, timeout)
+    }
+
+    fn recv_two(&self, first: &mut [u8], more: &mut [u8]) -> Result<usize> {
+        self.0.recv(&mut [first, more])
+    }
+
     fn wait(&self, want: client::Ready, timeout: Duration) -> Result<client::Ready> {
         let ready = self.0.wait(Ready { read: want.read, write: want.write }, timeout)?;
         Ok(client::Ready { read: ready.read, write: ready.write })

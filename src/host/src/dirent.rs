@@ -54,6 +54,13 @@ pub fn entry(records: &[u8], at: usize) -> Option<(Entry<'_>, usize)> {
     Some((Entry { ino, kind: record[HEAD - 1], name }, at + len))
 }
 
+/// The position of the entry after the record at `at` (`d_off`).
+#[must_use]
+pub fn offset(records: &[u8], at: usize) -> Option<i64> {
+    let bytes = records.get(at..)?.get(OFF..OFF + 8)?;
+    Some(i64::from_ne_bytes(bytes.try_into().ok()?))
+}
+
 /// The entries of `records`, in order.
 pub fn entries(records: &[u8]) -> impl Iterator<Item = Entry<'_>> {
     let mut at = 0;

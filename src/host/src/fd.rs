@@ -212,6 +212,14 @@ impl Kernel {
         Ok(fd)
     }
 
+    /// Whether a descriptor is one of those, opened anew or not.
+    #[must_use]
+    pub fn is_placeholder(self, fd: i32) -> bool {
+        let wanted = libc::F_SEAL_WRITE | libc::F_SEAL_GROW;
+        let sealed = self.seals(fd).is_ok_and(|seals| seals & wanted == wanted);
+        sealed && self.extent(fd).is_ok_and(|extent| extent.size == 0)
+    }
+
     /// Status flags and access mode of an open file (F_GETFL).
     ///
     /// # Errors
@@ -251,6 +259,26 @@ impl Kernel {
             }
         }
         Ok(done)
+    }
+
+    /// Writes all of `data` at an offset (pwrite(2)).
+    ///
+    /// # Errors
+    /// The kernel's; EIO when it writes nothing.
+    pub fn pwrite(self, fd: i32, mut data: &[u8], mut at: u64) -> Result<()> {
+        while !data.is_empty() {
+            // SAFETY: the kernel reads at most the buffer's length.
+            match unsafe { sys!(libc::SYS_pwrite64, fd, data.as_ptr(), data.len(), at) } {
+                Ok(0) => return Err(Errno::EIO),
+                Ok(n) => {
+                    data = data.get(n..).unwrap_or_default();
+                    at += n as u64;
+                }
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Soft limit on descriptor numbers (getrlimit(2), `RLIMIT_NOFILE`).

@@ -5,7 +5,39 @@ use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use privns_abi::{Errno, Result};
 
+/// Where a directory may be made and removed again.
+const SCRATCH: [&CStr; 4] = [c"/dev/shm", c"/tmp", c"/var/tmp", c"/run"];
+
 impl Kernel {
+    /// Makes the working directory one that has no name and holds nothing, so
+    /// that no relative name leads anywhere: a directory that is removed again
+    /// at once, or where none can be made, one of `/proc` that nothing can be
+    /// made in.
+    ///
+    /// # Errors
+    /// chdir(2)'s.
+    pub fn leave_for_nowhere(self) -> Result<()> {
+        for scratch in SCRATCH {
+            let mut name = Name::from(scratch.to_bytes())?;
+            name.push(alloc::format!("/.privns-{:016x}", self.random()?).as_bytes())?;
+            let path = name.as_cstr()?.as_ptr();
+            // SAFETY: a C string of ours.
+            let gone = unsafe {
+                if sys!(libc::SYS_mkdirat, libc::AT_FDCWD, path, 0o700).is_err() {
+                    continue;
+                }
+                let there = sys!(libc::SYS_chdir, path);
+                let _ = sys!(libc::SYS_unlinkat, libc::AT_FDCWD, path, libc::AT_REMOVEDIR);
+                there
+            };
+            if gone.is_ok() {
+                return Ok(());
+            }
+        }
+        // SAFETY: a C string of ours.
+        unsafe { sys!(libc::SYS_chdir, c"/proc/self/fdinfo".as_ptr()) }.map(drop)
+    }
+
     /// Writes all of `bytes` (write(2)).
     ///
     /// # Errors
@@ -49,6 +81,15 @@ impl Kernel {
     pub fn unlink(self, path: &CStr) -> Result<()> {
         // SAFETY: the path is valid for the call.
         unsafe { sys!(libc::SYS_unlinkat, libc::AT_FDCWD, path.as_ptr(), 0) }.map(drop)
+    }
+
+    /// unlinkat(2) of a file.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn unlinkat(self, dirfd: i32, path: &CStr) -> Result<()> {
+        // SAFETY: the path is valid for the call.
+        unsafe { sys!(libc::SYS_unlinkat, dirfd, path.as_ptr(), 0) }.map(drop)
     }
 
     /// The name of this machine (uname(2)).

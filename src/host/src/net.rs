@@ -6,8 +6,8 @@
 //! - Only sendmsg(2) and recvmsg(2) move bytes. Where a program has closed our
 //!   number behind our back and a file of its own has taken it, they say
 //!   ENOTSOCK; write(2) would have gone into the file.
-//! - Nothing blocks but [`Socket::wait`], which looks after signals
-//!   ([`crate::signals`]).
+//! - Nothing blocks but [`Socket::wait`] and [`Socket::recv_waiting`], which
+//!   look after signals ([`crate::signals`]).
 //!
 //! Race: a program that makes our number its own by dup2(2) is given it
 //! ([`Socket::move_away`]). Another thread that has read the old number and
@@ -106,6 +106,7 @@ impl Socket {
                 socket.no_delay();
             }
         }
+        socket.blocking();
         Ok(socket)
     }
 
@@ -113,7 +114,11 @@ impl Socket {
     /// stands at a high number from now on.
     #[must_use]
     pub fn adopt(fd: i32) -> Socket {
-        Socket { fd: AtomicI32::new(raised(fd)) }
+        let socket = Socket { fd: AtomicI32::new(raised(fd)) };
+        // What waits in a receive looks up as often as other waits do.
+        let slice = libc::timeval { tv_sec: 0, tv_usec: SLICE.as_micros() as libc::suseconds_t };
+        socket.option(libc::SOL_SOCKET, libc::SO_RCVTIMEO, &slice);
+        socket
     }
 
     /// The descriptor's number, -1 when it is closed.
@@ -208,19 +213,22 @@ impl Socket {
 
     /// Small messages leave at once (`TCP_NODELAY`).
     fn no_delay(&self) {
-        let on = 1i32;
-        let len = size_of::<i32>();
-        // SAFETY: the kernel reads one int. Nothing depends on the answer.
-        let _ = unsafe {
-            sys!(
-                libc::SYS_setsockopt,
-                self.fd(),
-                libc::IPPROTO_TCP,
-                libc::TCP_NODELAY,
-                &raw const on,
-                len
-            )
-        };
+        self.option(libc::IPPROTO_TCP, libc::TCP_NODELAY, &1i32);
+    }
+
+    /// Sets an option on which nothing but speed depends.
+    fn option<V>(&self, level: i32, name: i32, value: &V) {
+        let value = core::ptr::from_ref(value);
+        // SAFETY: the kernel reads one value of that size.
+        let _ =
+            unsafe { sys!(libc::SYS_setsockopt, self.fd(), level, name, value, size_of::<V>()) };
+    }
+
+    /// Whether waiting is up to each call (FIONBIO off): connecting is over.
+    fn blocking(&self) {
+        let off = 0i32;
+        // SAFETY: the kernel reads one int.
+        let _ = unsafe { sys!(libc::SYS_ioctl, self.fd(), libc::FIONBIO, &raw const off) };
     }
 
     /// Sends from the parts, in order, as much as goes at once; parts beyond
@@ -250,6 +258,31 @@ impl Socket {
     /// # Errors
     /// As [`Socket::send`].
     pub fn recv(&self, parts: &mut [&mut [u8]]) -> Result<usize> {
+        self.receive(parts, libc::MSG_DONTWAIT)
+    }
+
+    /// As [`Socket::recv`], but waits until something comes: one system call
+    /// where that is soon.
+    ///
+    /// # Errors
+    /// As [`Socket::recv`] and [`Socket::wait`].
+    pub fn recv_waiting(&self, buf: &mut [u8], timeout: Duration) -> Result<usize> {
+        let mut waited = Duration::ZERO;
+        while timeout >= SLICE && waited < timeout {
+            match self.receive(&mut [buf], 0) {
+                Err(Errno::EAGAIN) => {}
+                // Of a signal that is never kept waiting.
+                Err(Errno::EINTR) if signals::is_calm() => {}
+                done => return done,
+            }
+            waited += SLICE;
+            signals::check()?;
+        }
+        self.wait(Ready { read: true, write: false }, timeout.saturating_sub(waited))?;
+        self.recv(&mut [buf])
+    }
+
+    fn receive(&self, parts: &mut [&mut [u8]], flags: i32) -> Result<usize> {
         let mut vectors = [EMPTY; PARTS];
         let filled = parts.iter_mut().filter(|part| !part.is_empty());
         let mut n = 0;
@@ -259,7 +292,7 @@ impl Socket {
         }
         let mut message = header(&mut vectors[..n]);
         // Descriptors that a peer passes have no room to come into.
-        let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+        let flags = flags | libc::MSG_CMSG_CLOEXEC;
         // SAFETY: the parts are valid for writing, and distinct.
         unsafe { sys!(libc::SYS_recvmsg, self.fd(), &raw mut message, flags) }
     }
@@ -325,6 +358,22 @@ fn poll(fds: &mut [libc::pollfd], timeout: Duration) -> Result<bool> {
         // Of a signal that is never kept waiting.
         Err(Errno::EINTR) if signals::is_calm() => Ok(false),
         done => done.map(|n| n > 0),
+    }
+}
+
+/// Sleeps, unless a signal is due.
+///
+/// # Errors
+/// EINTR.
+pub fn sleep(time: Duration) -> Result<()> {
+    let end = now().saturating_add(time);
+    loop {
+        signals::check()?;
+        let left = end.saturating_sub(now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        poll(&mut [], left.min(SLICE))?;
     }
 }
 

@@ -10,6 +10,7 @@
 use crate::pool::Pool;
 use crate::wire::Malformed;
 use crate::{Errno, Result};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 /// Requests in flight at most; far below NOTAG.
@@ -58,7 +59,7 @@ struct Call<D> {
 pub struct Mux<D> {
     tags: Pool,
     calls: Vec<Option<Call<D>>>,
-    late: Vec<(D, Outcome)>,
+    late: VecDeque<(D, Outcome)>,
     dead: Option<Errno>,
     /// Groups in which a request has ended since this was asked.
     ended: u32,
@@ -71,7 +72,7 @@ impl<D> Default for Mux<D> {
         Mux {
             tags: Pool::new(IN_FLIGHT),
             calls: Vec::new(),
-            late: Vec::new(),
+            late: VecDeque::new(),
             dead: None,
             ended: 0,
             room: false,
@@ -160,7 +161,7 @@ impl<D> Mux<D> {
         if let Some(Call { late, progress: Progress::Ended(outcome), .. }) =
             self.calls[usize::from(tag)].take()
         {
-            self.late.push((late, outcome));
+            self.late.push_back((late, outcome));
         }
         self.give(tag);
     }
@@ -201,9 +202,9 @@ impl<D> Mux<D> {
         }
     }
 
-    /// The next deserted request that has ended.
+    /// The next deserted request that has ended, in the order of the replies.
     pub fn next_late(&mut self) -> Option<(D, Outcome)> {
-        self.late.pop()
+        self.late.pop_front()
     }
 
     /// The groups ([`group`]) in which requests have ended since it was asked

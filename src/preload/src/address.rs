@@ -191,6 +191,7 @@ pub(crate) unsafe fn place(
     let mut to = Target::new();
     // SAFETY: a C string of ours.
     let found = unsafe { named.locate(view, &mut to) }.and_then(|()| {
+        remote(view, named, make, &mut to)?;
         if to.as_given {
             return Ok(None);
         }
@@ -203,6 +204,21 @@ pub(crate) unsafe fn place(
         Err(_) if !is_unix(fd)? => Ok(None),
         Err(Errno::EEXIST) => Err(Errno::EADDRINUSE),
         found => found,
+    }
+}
+
+/// No server makes sockets, and what is one there no kernel here listens on:
+/// the answer for a remote name.
+fn remote(view: View<'_>, named: Named, make: bool, to: &mut Target) -> Result<()> {
+    if !view.process.remotes.met() {
+        return Ok(());
+    }
+    let (dirfd, path) = named.place(to);
+    // SAFETY: `place` gives a C string.
+    match unsafe { crate::door::is_remote(view, dirfd, path) } {
+        false => Ok(()),
+        true if make => named.mode(to).map_or(Err(Errno::EOPNOTSUPP), |_| Err(Errno::EEXIST)),
+        true => named.mode(to).and(Err(Errno::ECONNREFUSED)),
     }
 }
 

@@ -118,7 +118,30 @@ impl Named {
         // SAFETY: not null, and the program says that it is a string.
         unsafe { self.locate(view, &mut to) }?;
         let (dirfd, path) = self.args(&mut to);
-        make(dirfd, path)
+        match make(dirfd, path) {
+            Err(Errno::ELOOP) if self.walks(view, &mut to)? => {
+                let (dirfd, path) = self.args(&mut to);
+                make(dirfd, path)
+            }
+            done => done,
+        }
+    }
+
+    /// A remote name is taken to be free of links, and ELOOP when it is not:
+    /// then it is walked, and the call is to be made again. False: that is not
+    /// the reason.
+    #[cold]
+    pub(crate) fn walks(self, view: View<'_>, to: &mut Target) -> Result<bool> {
+        if !view.process.remotes.met() {
+            return Ok(false);
+        }
+        // SAFETY: located already as a C string.
+        let name = unsafe { CStr::from_ptr(self.path) };
+        self.tell(view.locate_exact(self.dirfd, name, self.last, to))?;
+        if self.does != Does::Read {
+            self.permit(to)?;
+        }
+        Ok(true)
     }
 
     /// Locates the name; a link at its end is followed when the call follows,

@@ -3,6 +3,7 @@
 
 use crate::call::{set_errno, Ret};
 use crate::descriptors::shut;
+use crate::door::door;
 use crate::open::open_at;
 use crate::real::libcs;
 use crate::streams::pointer;
@@ -13,7 +14,7 @@ use core::mem::MaybeUninit;
 use core::ptr::null_mut;
 use libc::{dirent, off_t, size_t, ssize_t, DIR};
 use privns_abi::{Errno, Result};
-use privns_host::{sys, Kernel};
+use privns_host::Kernel;
 
 pub(crate) unsafe fn getdents64(fd: c_int, buf: *mut c_void, size: size_t) -> ssize_t {
     // SAFETY: passed on.
@@ -34,7 +35,7 @@ pub(crate) unsafe fn read_dir(fd: c_int, buf: *mut c_void, size: size_t) -> Resu
             }
         }),
         // SAFETY: the program's own arguments.
-        _ => unsafe { sys!(libc::SYS_getdents64, fd, buf, size) },
+        _ => unsafe { door!(libc::SYS_getdents64, fd, buf, size) },
     }
 }
 
@@ -167,7 +168,11 @@ pub(crate) unsafe fn fdopendir(fd: c_int) -> *mut DIR {
 
 /// Whether a descriptor can be read as a directory (fdopendir(3)).
 fn check(fd: c_int) -> Result<()> {
-    if !Kernel.fstat(fd)?.is_dir() {
+    let directory = match PROCESS.view() {
+        Some(view) => view.host().fstat(fd),
+        None => Kernel.fstat(fd),
+    };
+    if !directory?.is_dir() {
         return Err(Errno::ENOTDIR);
     }
     Ok(())

@@ -157,6 +157,9 @@ impl Exec<'_> {
             // SAFETY: as above.
             return Err(refuse(unsafe { name_of(&self.named) }, missing));
         }
+        // A program with more rights than we, or one that we cannot come along
+        // with, is told nothing.
+        let files = if found.secure { None } else { self.view.hand_on() };
         let hidden = chain.differs || libraries.loader.is_some();
         let wanted = Wanted {
             exe: self.to.seq,
@@ -167,6 +170,7 @@ impl Exec<'_> {
             // SAFETY: the program's own name.
             command: hidden.then(|| path::file_name(unsafe { name_of(&self.named) })),
             libraries: libraries.path.as_deref(),
+            files: files.as_deref(),
             program: libraries
                 .loader
                 .as_ref()

@@ -13,10 +13,13 @@ pub(crate) unsafe fn fork() -> c_int {
     let Some(real) = real!(_Fork() -> c_int) else {
         return Err(Errno::ENOSYS).ret();
     };
+    PROCESS.forking();
     // SAFETY: no arguments.
     let pid = unsafe { real() };
     if pid == 0 {
         PROCESS.forked();
+    } else {
+        PROCESS.fork_ended();
     }
     pid
 }
@@ -61,8 +64,11 @@ pub(crate) unsafe fn clone(
     if flags & libc::CLONE_VM == 0 {
         let mut first = First { run: first, arg };
         let arg = (&raw mut first).cast();
+        PROCESS.forking();
         // SAFETY: the child has a copy of this frame.
-        return unsafe { real(Some(begin), stack, flags, arg, parent, tls, child) };
+        let pid = unsafe { real(Some(begin), stack, flags, arg, parent, tls, child) };
+        PROCESS.fork_ended();
+        return pid;
     }
     if flags & libc::CLONE_THREAD != 0 {
         // SAFETY: the program's own arguments.

@@ -31,6 +31,8 @@ const VARIABLES: &[&[u8]] = &[b"PRIVNS_NAMES", b"PRIVNS_INTERCEPT", b"PRIVNS_TRA
 const PRELOAD: &[u8] = b"LD_PRELOAD=";
 const OURS: &[u8] = b"PRIVNS=";
 const IMAGE: &[u8] = b"PRIVNS_IMAGE=";
+/// The open remote files that the next program inherits.
+const FILES: &[u8] = b"PRIVNS_FILES=";
 const LIBRARIES: &[u8] = b"LD_LIBRARY_PATH=";
 /// What the program itself is to see in its place: the variable whole, or
 /// nothing. [`show_own`] puts it back.
@@ -106,8 +108,9 @@ unsafe extern "C" fn look(
     1
 }
 
-/// What `PRIVNS` may hold; only a very long root does not fit.
-const LONGEST: usize = 1024;
+/// What `PRIVNS` may hold; only a very long root does not fit, and a remote
+/// working directory as long as any name beside another long name.
+const LONGEST: usize = 5120;
 
 /// A short text on the stack.
 struct Short {
@@ -158,6 +161,11 @@ fn ours(view: View<'_>, wanted: &Wanted<'_>, generation: u64) -> Result<Short> {
         let _ = write!(text, "{separator}d{cwd}");
         separator = ";";
     }
+    if let Some(name) = view.process.remote_cwd() {
+        let _ = write!(text, "{separator}w{}=", name.as_bytes().len());
+        text.push(name.as_bytes());
+        separator = ";";
+    }
     if wanted.exe != 0 {
         let _ = write!(text, "{separator}x{}", wanted.exe);
         separator = ";";
@@ -204,7 +212,7 @@ pub(crate) fn take(view: View<'_>, inherited: &Inherited<'_>) -> Result<()> {
     while let Some((kind, text)) = rest.split_first() {
         let end = match kind {
             b'n' => None,
-            b'r' | b'e' => counted_end(text),
+            b'r' | b'e' | b'w' => counted_end(text),
             _ => text.iter().position(|b| *b == b';'),
         };
         let (item, left) = text.split_at(end.unwrap_or(text.len()));
@@ -218,6 +226,10 @@ pub(crate) fn take(view: View<'_>, inherited: &Inherited<'_>) -> Result<()> {
                 if let (Some(fd), Some(seq)) = (fd, seq) {
                     view.process.fds.set_seq(fd as c_int, seq);
                 }
+            }
+            b'w' => {
+                view.process.remotes.meet();
+                view.process.set_remote_cwd(Name::from(counted(item))?)?;
             }
             b'r' => view.process.set_root(counted(item))?,
             b'e' => {
@@ -276,6 +288,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) command: Option<&'a [u8]>,
     /// Where its libraries are searched for first.
     pub(crate) libraries: Option<&'a [u8]>,
+    /// The open remote files that it inherits.
+    pub(crate) files: Option<&'a [u8]>,
 }
 
 /// The environment that exec is to be given in place of `env`.
@@ -297,7 +311,7 @@ pub(crate) unsafe fn environment(
     let given = || unsafe { strings(env) };
     let mut seen = Seen::default();
     given().for_each(|text| seen.look(text, settings, &ours, wanted.first));
-    if seen.is_right(settings) && wanted.libraries.is_none() {
+    if seen.is_right(settings) && wanted.libraries.is_none() && wanted.files.is_none() {
         return Ok(untouched);
     }
     let image = if seen.has_image() { None } else { Some(image(view, settings)?) };
@@ -305,7 +319,7 @@ pub(crate) unsafe fn environment(
         ours = self::ours(view, &wanted, image.generation)?;
     }
     let Seen { all, preload, found, .. } = seen;
-    let words = all + 6 + settings.kept.len();
+    let words = all + 7 + settings.kept.len();
     let kept_len: usize = settings.kept.iter().map(|k| k.as_bytes().len() + 1).sum();
     let first = wanted.first.map_or(0, <[u8]>::len);
     let bytes = PRELOAD.len()
@@ -316,7 +330,8 @@ pub(crate) unsafe fn environment(
         + ours.len
         + 1
         + kept_len
-        + image.as_ref().map_or(0, |image| IMAGE.len() + image.value.len() + 1);
+        + image.as_ref().map_or(0, |image| IMAGE.len() + image.value.len() + 1)
+        + wanted.files.map_or(0, |files| FILES.len() + files.len() + 1);
     // SAFETY: the caller's.
     let own = unsafe { variable(env, LIBRARIES) }.map_or(0, |own| LIBRARIES.len() + own.len());
     let told = wanted.libraries.map_or(0, |l| l.len() + LIBRARIES.len() + OWN.len() + own + 2);
@@ -329,11 +344,15 @@ pub(crate) unsafe fn environment(
     for text in given() {
         let replaced = wanted.libraries.is_some() && text.starts_with(LIBRARIES);
         let replaced = replaced || image.is_some() && text.starts_with(IMAGE);
+        let replaced = replaced || text.starts_with(FILES);
         if !replaced && !text.starts_with(PRELOAD) && !text.starts_with(OURS) {
             block.word(text.as_ptr().cast());
         }
     }
     block.text(&[ours.as_bytes()]);
+    if let Some(files) = wanted.files {
+        block.text(&[FILES, files]);
+    }
     if let Some(image) = &image {
         block.text(&[IMAGE, &image.value]);
     }
@@ -360,6 +379,8 @@ struct Seen<'a> {
     preloads: usize,
     tables: usize,
     images: usize,
+    /// Files are told of that are no longer what they were.
+    files: bool,
     /// The table is another, or at another generation than the image is of.
     other: bool,
     wrong: bool,
@@ -378,6 +399,8 @@ impl<'a> Seen<'a> {
             self.tables += 1;
             self.wrong |= text != ours.as_bytes();
             self.other |= !ours.is_alike(text);
+        } else if text.starts_with(FILES) {
+            self.files = true;
         } else if text.starts_with(IMAGE) {
             self.images += 1;
         } else if text.starts_with(b"PRIVNS_") {
@@ -393,7 +416,9 @@ impl<'a> Seen<'a> {
 
     fn is_right(&self, settings: &Settings) -> bool {
         let once = self.preloads == 1 && self.has_image();
-        once && !self.wrong && self.found.count_ones() as usize == settings.kept.len()
+        once && !self.wrong
+            && !self.files
+            && self.found.count_ones() as usize == settings.kept.len()
     }
 }
 
@@ -427,6 +452,27 @@ unsafe fn strings<'a>(mut at: *const *const c_char) -> impl Iterator<Item = &'a 
 pub(crate) unsafe fn variable<'a>(env: *const *const c_char, name: &[u8]) -> Option<&'a [u8]> {
     // SAFETY: the caller's.
     unsafe { strings(env) }.find_map(|text| text.strip_prefix(name))
+}
+
+/// Takes over the remote files that the last program has handed on. The
+/// program itself does not see that: it could tell others of files that are
+/// not there any more.
+///
+/// # Safety
+/// As [`show_own`].
+pub(crate) unsafe fn take_files(view: View<'_>, env: *const *const c_char) {
+    // SAFETY: the caller's.
+    let Some(files) = (unsafe { variable(env, FILES) }) else { return };
+    view.take_over(files);
+    let mut to = env.cast_mut();
+    // SAFETY: what is written never overtakes what is read.
+    unsafe {
+        for text in strings(env).filter(|text| !text.starts_with(FILES)) {
+            *to = text.as_ptr().cast();
+            to = to.add(1);
+        }
+        *to = core::ptr::null();
+    }
 }
 
 /// Gives the program the LD_LIBRARY_PATH that it was started with: the loader

@@ -36,6 +36,7 @@ mod ipc;
 mod loader;
 mod log;
 mod lost;
+mod mapping;
 mod memory;
 mod mounts;
 mod names;

@@ -100,7 +100,13 @@ unsafe fn ask_access(
             Some(done) => done,
             None => {
                 let (dir, at) = named.args(&mut to);
-                ask(dir, at)?
+                match ask(dir, at) {
+                    Err(Errno::ELOOP) if named.walks(view, &mut to)? => {
+                        let (dir, at) = named.args(&mut to);
+                        ask(dir, at)?
+                    }
+                    done => done?,
+                }
             }
         };
         // A device or a pipe may be written all the same.
@@ -138,8 +144,10 @@ unsafe fn locate_or_say(
     let itself = flags | libc::AT_SYMLINK_NOFOLLOW;
     // SAFETY: a name that is the program's or ours.
     let said = unsafe { door!(libc::SYS_faccessat2, dir, at, mode, itself) };
-    if let Err(Errno::ENOENT | Errno::ENOTDIR) = said {
-        return said.map(Some);
+    match said {
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return said.map(Some),
+        Err(Errno::ELOOP) if named.walks(view, to)? => return Ok(None),
+        _ => {}
     }
     named.see_link(view, name, to, raises)?;
     match said {
@@ -280,6 +288,15 @@ pub(crate) unsafe fn fchownat(
 pub(crate) fn is_empty(path: *const c_char) -> bool {
     // SAFETY: not null, and the program says that it is a string.
     !path.is_null() && unsafe { *path } == 0
+}
+
+/// umask(2): what is made on a server is masked by us.
+pub(crate) unsafe fn umask(mask: mode_t) -> mode_t {
+    let old = privns_host::Kernel.set_umask(mask);
+    if PROCESS.guest().is_none() {
+        PROCESS.remotes.set_mask(mask);
+    }
+    old
 }
 
 pub(crate) unsafe fn mkdir(path: *const c_char, mode: mode_t) -> c_int {
@@ -531,7 +548,10 @@ pub(crate) unsafe fn statfs(path: *const c_char, buf: *mut libc::statfs) -> c_in
     // SAFETY: not null.
     let done = unsafe { named.locate(view, &mut to) }.and_then(|()| {
         let (_, at) = named.args(&mut to);
-        let done = ask(at)?;
+        let done = match ask(at) {
+            Err(Errno::ELOOP) if named.walks(view, &mut to)? => ask(named.args(&mut to).1)?,
+            done => done?,
+        };
         if to.read_only {
             // SAFETY: the kernel has just filled it.
             unsafe { crate::call::mark_read_only(buf) };

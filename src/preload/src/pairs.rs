@@ -125,13 +125,22 @@ impl Pair {
             || !to.plain
             || from.at_mount
             || to.at_mount;
-        let moves = if special { self.check(view, &mut from, &mut to)? } else { None };
+        let mut moves = if special { self.check(view, &mut from, &mut to)? } else { None };
         if let Some(Check::Done) = moves {
             return Ok(0);
         }
-        let (from_dir, from) = old.args(&mut from);
-        let (to_dir, to) = new.args(&mut to);
-        let done = make(from_dir, from, to_dir, to)?;
+        let run = |from: &mut Target, to: &mut Target| {
+            let (from_dir, from) = old.args(from);
+            let (to_dir, to) = new.args(to);
+            make(from_dir, from, to_dir, to)
+        };
+        let done = match run(&mut from, &mut to) {
+            Err(Errno::ELOOP) if old.walks(view, &mut from)? | new.walks(view, &mut to)? => {
+                moves = self.check(view, &mut from, &mut to)?;
+                run(&mut from, &mut to)?
+            }
+            done => done?,
+        };
         if let Some(Check::Moves(from, to)) = moves {
             // What is mounted below a directory goes with it.
             view.family.update(|table| {
@@ -237,7 +246,11 @@ fn dir_is_there(named: Named, target: &Target) -> Result<()> {
     if !target.as_given || named.dirfd == CWD {
         return Ok(());
     }
-    if Kernel.fstat(named.dirfd)?.is_dir() {
+    let directory = match PROCESS.view() {
+        Some(view) => view.host().fstat(named.dirfd),
+        None => Kernel.fstat(named.dirfd),
+    };
+    if directory?.is_dir() {
         Ok(())
     } else {
         Err(Errno::ENOTDIR)

@@ -57,7 +57,13 @@ pub(crate) unsafe fn readlink_at(
     }
     let (dir, at) = named.args(&mut to);
     if to.as_given || !to.name.as_bytes().starts_with(b"/proc/") {
-        return read(dir, at);
+        return match read(dir, at) {
+            Err(Errno::ELOOP) if named.walks(view, &mut to)? => {
+                let (dir, at) = named.args(&mut to);
+                read(dir, at)
+            }
+            done => done,
+        };
     }
     let mut text = Name::new();
     // SAFETY: `args` gives a C string.
@@ -84,16 +90,51 @@ fn may_be_magic(path: *const c_char) -> bool {
     }
 }
 
+/// The text of one of the process's own links in `/proc` that lead to a remote
+/// file: the kernel knows nothing of it.
+fn shown_remote(view: View<'_>, link: &[u8]) -> Result<Option<Name>> {
+    if !view.process.remotes.met() {
+        return Ok(None);
+    }
+    let name = match link.rsplit(|&b| b == b'/').next() {
+        Some(b"cwd") if view.process.remote_cwd().is_some() && is_own(link) => view.cwd_name(),
+        _ => match crate::door::magic(link).and_then(|fd| Some((fd, view.process.file(fd)?))) {
+            Some((_, file)) if file.is_removed() => {
+                let seq = 0;
+                let mut host = Name::from(&privns_namespace::remote::name(file.server()))?;
+                host.join(&file.last_path())?;
+                let mut name = resolve::name_of(view.table()?.index(), host.as_bytes(), seq)?;
+                name.push(b" (deleted)")?;
+                Ok(name)
+            }
+            Some((fd, _)) => view.fd_name(fd, view.process.fds.seq(fd)),
+            None => return Ok(None),
+        },
+    };
+    let mut name = view.from_root(name?)?;
+    if name.as_bytes().is_empty() {
+        name.push(b"/")?;
+    }
+    Ok(Some(name))
+}
+
+/// Whether a link of `/proc` is of this very process.
+fn is_own(link: &[u8]) -> bool {
+    let mut digits = [0; 10];
+    let pid = privns_host::kernel::decimal(Kernel.getpid().unsigned_abs(), &mut digits);
+    let rest = link.strip_prefix(b"/proc/").and_then(|rest| rest.strip_prefix(pid));
+    rest.is_some_and(|rest| rest.starts_with(b"/"))
+}
+
 /// The text of a link in `/proc` as the namespace has it.
 fn shown_link(view: View<'_>, link: &[u8], text: Name) -> Result<Name> {
+    if let Some(name) = shown_remote(view, link)? {
+        return Ok(name);
+    }
     if !resolve::is_magic(link) || text.as_bytes().first() != Some(&b'/') {
         return Ok(text);
     }
-    let own = {
-        let mut digits = [0; 10];
-        let pid = privns_host::kernel::decimal(Kernel.getpid().unsigned_abs(), &mut digits);
-        link[b"/proc/".len()..].strip_prefix(pid).is_some_and(|rest| rest.starts_with(b"/"))
-    };
+    let own = is_own(link);
     let text = match crate::handover::program().filter(|_| own && link.ends_with(b"/exe")) {
         Some(program) => Name::from(program)?,
         None => text,
@@ -134,7 +175,11 @@ pub(crate) unsafe fn chdir(path: *const c_char) -> c_int {
     let done = unsafe { named.locate(view, &mut to) }.and_then(|()| {
         let (_, at) = named.args(&mut to);
         // SAFETY: a C string of ours or the program's.
-        let done = unsafe { door!(libc::SYS_chdir, at) }?;
+        let go = |at| unsafe { door!(libc::SYS_chdir, at) };
+        let done = match go(at) {
+            Err(Errno::ELOOP) if named.walks(view, &mut to)? => go(named.args(&mut to).1)?,
+            done => done?,
+        };
         view.process.set_cwd(to.seq, to.read_only);
         Ok(done)
     });

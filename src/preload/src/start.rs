@@ -105,9 +105,13 @@ unsafe extern "C" fn start(argc: c_int, argv: *const *const c_char, env: *const 
     if !patched {
         crate::real::set_alone();
     }
+    if let Some(view) = PROCESS.view() {
+        // SAFETY: our environment, before any other library's constructor.
+        unsafe { handover::take_files(view, env.0) };
+    }
     say_hello(patched, symbols);
     // SAFETY: the handlers are ours and stay loaded.
-    unsafe { libc::pthread_atfork(Some(forking), None, Some(forked)) };
+    unsafe { libc::pthread_atfork(Some(forking), Some(fork_ended), Some(forked)) };
 }
 
 fn say_hello(patched: bool, symbols: bool) {
@@ -169,7 +173,11 @@ fn join(inherited: &Inherited<'_>, env: &Environment) -> Result<()> {
 }
 
 unsafe extern "C" fn forking() {
-    PROCESS.share_files();
+    PROCESS.forking();
+}
+
+unsafe extern "C" fn fork_ended() {
+    PROCESS.fork_ended();
 }
 
 unsafe extern "C" fn forked() {

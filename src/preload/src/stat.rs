@@ -242,7 +242,13 @@ unsafe fn look_at(
     let mut to = Target::new();
     named.tell(view.locate(dirfd, name, last, &mut to))?;
     let (dir, at) = named.args(&mut to);
-    let (mut done, mut mode) = look(dir, at, to.magic && follow)?;
+    let (mut done, mut mode) = match look(dir, at, to.magic && follow) {
+        Err(Errno::ELOOP) if named.walks(view, &mut to)? => {
+            let (dir, at) = named.args(&mut to);
+            look(dir, at, to.magic && follow)?
+        }
+        looked => looked?,
+    };
     if follow && !to.exact && mode & libc::S_IFMT == libc::S_IFLNK {
         named.tell(view.locate_link(dirfd, name, last, &mut to))?;
         let (dir, at) = named.args(&mut to);

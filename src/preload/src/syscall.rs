@@ -142,6 +142,7 @@ unsafe extern "C" fn route(
             libc::SYS_chdir => to!(reveal::chdir(text(a))),
             libc::SYS_fchdir => to!(reveal::fchdir(a)),
             libc::SYS_getdents64 => to!(dirs::getdents64(a, b, c)),
+            libc::SYS_umask => names::umask(a as mode_t) as c_long,
             libc::SYS_mkdirat => to!(names::mkdirat(a, text(b), c)),
             libc::SYS_mknodat => to!(names::mknodat(a, text(b), c, d)),
             libc::SYS_unlinkat => to!(names::unlinkat(a, text(b), c)),
@@ -234,10 +235,13 @@ unsafe fn old(number: c_long, args: [usize; 6]) -> c_long {
 
 /// A child with a memory of its own, which runs no handler of pthread_atfork.
 unsafe fn forks(number: c_long, args: [usize; 6]) -> c_long {
+    PROCESS.forking();
     // SAFETY: the program's own call.
     let done = unsafe { raw::syscall(number, args) };
     if done == Ok(0) {
         PROCESS.forked();
+    } else {
+        PROCESS.fork_ended();
     }
     done.size() as c_long
 }

@@ -78,6 +78,7 @@ crate::row::rows! {
     // Making and removing names.
     Entry mkdir: names::mkdir(path: *const c_char, mode: mode_t) -> c_int;
     Entry mkdirat: names::mkdirat(dirfd: c_int, path: *const c_char, mode: mode_t) -> c_int;
+    Symbol umask: names::umask(mask: mode_t) -> mode_t;
     Symbol mknod: names::mknod(path: *const c_char, mode: mode_t, dev: dev_t) -> c_int;
     Entry mknodat: names::mknodat(dirfd: c_int, path: *const c_char, mode: mode_t, dev: dev_t) -> c_int;
     Symbol mkfifo: names::mkfifo(path: *const c_char, mode: mode_t) -> c_int;
@@ -205,6 +206,12 @@ crate::row::rows! {
             -> ssize_t;
     Symbol splice:
         io::splice(from: c_int, from_at: *mut off_t, to: c_int, to_at: *mut off_t, count: size_t, flags: c_uint) -> ssize_t;
+    Remote mmap mmap64:
+        mapping::mmap(at: *mut c_void, len: size_t, prot: c_int, flags: c_int, fd: c_int, offset: off_t) -> *mut c_void;
+    Symbol munmap: mapping::munmap(at: *mut c_void, len: size_t) -> c_int;
+    Symbol msync: mapping::msync(at: *mut c_void, len: size_t, flags: c_int) -> c_int;
+    Symbol mremap:
+        mapping::mremap(at: *mut c_void, old: size_t, new: size_t, flags: c_int, to: *mut c_void) -> *mut c_void;
     Symbol fgetxattr: io::fgetxattr(fd: c_int, name: *const c_char, value: *mut c_void, size: size_t) -> ssize_t;
     Symbol flistxattr: io::flistxattr(fd: c_int, list: *mut c_char, size: size_t) -> ssize_t;
 

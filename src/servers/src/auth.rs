@@ -12,6 +12,9 @@ pub enum Auth {
     Uid,
     /// Whoever can connect may attach as anybody.
     None,
+    /// Users prove who they are by MUNGE when they attach: only the server's
+    /// own user, and root, on all hosts with the same key.
+    Munge,
     /// On TCP whoever has a key; elsewhere as [`Auth::Uid`].
     Tls,
 }
@@ -23,6 +26,7 @@ impl Auth {
     pub fn unix(self, socket: &UnixStream) -> Peer {
         match self {
             Auth::None => Peer::Trusted,
+            Auth::Munge => Peer::Unproven,
             Auth::Uid | Auth::Tls => match socket_peercred(socket) {
                 Ok(cred) => judge(cred.uid.as_raw(), Some(cred.gid.as_raw())),
                 Err(_) => Peer::Refused,
@@ -34,8 +38,10 @@ impl Auth {
     /// connections. Refused when it is on another host, or not in the table.
     #[must_use]
     pub fn tcp(self, socket: &TcpStream) -> Peer {
-        if self == Auth::None {
-            return Peer::Trusted;
+        match self {
+            Auth::None => return Peer::Trusted,
+            Auth::Munge => return Peer::Unproven,
+            Auth::Uid | Auth::Tls => {}
         }
         let (Ok(ours), Ok(theirs)) = (socket.local_addr(), socket.peer_addr()) else {
             return Peer::Refused;
@@ -51,7 +57,8 @@ impl Auth {
     }
 }
 
-fn judge(uid: u32, gid: Option<u32>) -> Peer {
+/// Whether a user who is known for sure may attach.
+pub(crate) fn judge(uid: u32, gid: Option<u32>) -> Peer {
     let own = rustix::process::geteuid().as_raw();
     if uid == own || uid == 0 { Peer::User { uid, gid } } else { Peer::Refused }
 }

@@ -22,6 +22,8 @@ pub mod dir;
 pub mod handoff;
 pub mod locks;
 pub mod mem;
+pub mod munge;
+pub mod registry;
 pub mod relay;
 pub mod serve;
 pub mod session;

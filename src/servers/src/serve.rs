@@ -2,6 +2,7 @@
 
 use crate::auth::Auth;
 use crate::channel::Channel;
+use crate::registry::keep_alive;
 use crate::session::{Common, Peer, Session};
 use crate::tls::Tls;
 use crate::tls::keys::ServerKeys;
@@ -81,6 +82,7 @@ impl Listener {
             Listener::Tcp(listener) => {
                 let (socket, _): (TcpStream, _) = listener.accept()?;
                 socket.set_nodelay(true)?;
+                keep_alive(&socket)?;
                 let peer = auth.tcp(&socket);
                 Ok((socket.into(), Knock::Known(peer)))
             }
@@ -92,6 +94,7 @@ impl Listener {
             Listener::Tls(listener, keys) => {
                 let (socket, _): (TcpStream, _) = listener.accept()?;
                 socket.set_nodelay(true)?;
+                keep_alive(&socket)?;
                 Ok((socket.into(), Knock::Tls(keys.clone())))
             }
         }

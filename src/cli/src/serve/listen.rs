@@ -54,7 +54,7 @@ pub(super) fn bind(address: &Address, auth: Auth) -> Result<Bound, Failure> {
                     format!("--listen {address}"),
                     "the kernel knows the users of loopback connections only",
                 );
-                let fix = "say --auth tls, or --auth none to serve everybody";
+                let fix = "say --auth tls or munge, or --auth none to serve everybody";
                 return Err(failure.fix(fix));
             }
             let (listener, port) = tcp(address, host, *port)?;
@@ -113,7 +113,7 @@ fn unix(path: &Path, auth: Auth) -> io::Result<UnixListener> {
     }
     // Whom the server would turn away need not be able to connect.
     match auth {
-        Auth::None => UnixListener::bind(path),
+        Auth::None | Auth::Munge => UnixListener::bind(path),
         Auth::Uid | Auth::Tls => {
             let before = rustix::process::umask(Mode::RWXG | Mode::RWXO);
             let listener = UnixListener::bind(path);

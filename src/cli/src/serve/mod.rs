@@ -2,8 +2,10 @@
 //!
 //! - this file: from arguments to a server, and what signals do to it
 //! - `options`: what is accepted
+//! - `announce`: being found in directories of servers
 //! - `listen`: addresses to listen on
 
+mod announce;
 mod listen;
 mod options;
 
@@ -36,11 +38,13 @@ const USAGE: i32 = 2;
 #[must_use]
 pub fn main(args: Vec<OsString>) -> i32 {
     let mut request = Request::default();
-    let parsed = options::check_built(&args)
-        .and_then(|()| PROGRAM.parse(options::options_first(args), &mut request, |_, _| ()));
+    let parsed = PROGRAM.parse(options::options_first(args), &mut request, |_, _| ());
     let checked = parsed.and_then(|parsed| match parsed {
         Parsed::Print(text) => Ok(Some(text)),
-        Parsed::Run => request.check().map(|()| None),
+        Parsed::Run => {
+            request.settle();
+            request.check().map(|()| None)
+        }
     });
     let (done, status) = match checked {
         Ok(Some(text)) => (crate::print(text.as_bytes()), 1),
@@ -65,10 +69,14 @@ fn run(request: &Request) -> Result<(), Failure> {
             serve(request, tree)
         }
         Some(What::Mem) => serve(request, Mem::new(request.size.unwrap_or_else(half_of_memory))),
+        Some(What::Registry) => serve(request, Mem::new(REGISTRY)),
         Some(What::Key(name)) => make_key(name, request.days.unwrap_or(365)),
         None => Ok(()),
     }
 }
+
+/// Bytes that the directory of servers may take: some 200,000 entries.
+const REGISTRY: u64 = 1 << 30;
 
 fn make_key(name: &[u8], days: u64) -> Result<(), Failure> {
     let shown = String::from_utf8_lossy(name);
@@ -149,6 +157,7 @@ fn serve<T: Tree>(request: &Request, tree: T) -> Result<(), Failure> {
     // Clients say what permissions a new file has, and they have applied their
     // own umask.
     rustix::process::umask(rustix::fs::Mode::empty());
+    announce::start(&request.announce, &bound, request.auth())?;
     for one in &bound {
         crate::print(format!("{}\n", one.address).as_bytes())?;
     }

@@ -2,7 +2,7 @@
 
 use crate::failure::{Failure, shown};
 use crate::spec::{Arg, Offer, Opt, Program, Verb};
-use privns_ninep::address::Address;
+use privns_ninep::address::{Address, DIRECTORY_PORT};
 use privns_servers::auth::Auth;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -13,6 +13,8 @@ pub(super) enum What {
     Dir(Vec<u8>),
     /// A memory tree.
     Mem,
+    /// The directory of servers.
+    Registry,
     /// Nothing: a key of this name is made.
     Key(Vec<u8>),
 }
@@ -25,6 +27,7 @@ pub struct Request {
     pub(super) size: Option<u64>,
     pub(super) listen: Vec<Address>,
     pub(super) stdio: bool,
+    pub(super) announce: Vec<Address>,
     pub(super) days: Option<u64>,
     auth: Option<Auth>,
 }
@@ -34,24 +37,28 @@ impl Request {
         self.auth.unwrap_or(Auth::Uid)
     }
 
+    /// Where the directory of servers listens when nothing is said.
+    pub(super) fn settle(&mut self) {
+        if matches!(self.what, Some(What::Registry)) && self.listen.is_empty() && !self.stdio {
+            let host = b"127.0.0.1".to_vec();
+            self.listen.push(Address::Tcp { host, port: DIRECTORY_PORT });
+        }
+    }
+
     /// What cannot be asked for together.
     pub(super) fn check(&self) -> Result<(), Failure> {
         let wrong = |what: &str, why: &str, fix: &str| Err(Failure::new(what, why).fix(fix));
         match &self.what {
-            None => return wrong("arguments", "nothing to serve", "say dir PATH or mem"),
+            None => return wrong("arguments", "nothing to serve", "say dir PATH, mem or registry"),
             Some(What::Key(_)) => return self.check_key(),
             _ if self.days.is_some() => {
                 return wrong("--days", "nothing lapses", "it is for keygen");
             }
-            Some(What::Mem) if self.read_only => {
+            Some(What::Mem | What::Registry) if self.read_only => {
                 return wrong("--ro", "an empty tree of its own", "it is for dir");
             }
-            Some(What::Dir(_)) if self.size.is_some() => {
-                return wrong(
-                    "--size",
-                    "the directory's file system has its size",
-                    "it is for mem",
-                );
+            Some(What::Dir(_) | What::Registry) if self.size.is_some() => {
+                return wrong("--size", "it has a size of its own", "it is for mem");
             }
             _ => {}
         }
@@ -60,6 +67,9 @@ impl Request {
                 wrong("arguments", "nowhere to listen", "say --listen ADDR or --stdio")
             }
             (true, false) => wrong("--stdio", "it serves one connection", "leave --listen out"),
+            _ if self.stdio && !self.announce.is_empty() => {
+                wrong("--announce", "nobody else reaches it with --stdio", "say --listen ADDR")
+            }
             _ if self.stdio && self.auth.is_some() => {
                 wrong("--auth", "who started it is at the other end", "leave it out with --stdio")
             }
@@ -69,7 +79,8 @@ impl Request {
 
     fn check_key(&self) -> Result<(), Failure> {
         let serves = self.stdio || !self.listen.is_empty() || self.auth.is_some();
-        if serves || self.read_only || self.size.is_some() {
+        let more = self.read_only || self.size.is_some() || !self.announce.is_empty();
+        if serves || more {
             return Err(
                 Failure::new("keygen", "it serves nothing").fix("say --days and no other option")
             );
@@ -91,6 +102,7 @@ pub static PROGRAM: Program<Request> = Program {
     synopsis: &[
         "dir PATH [--ro] (--listen ADDR... | --stdio)",
         "mem [--size LIMIT] (--listen ADDR... | --stdio)",
+        "registry [--listen ADDR...]",
         "keygen NAME [--days N]",
     ],
     description: DESCRIPTION,
@@ -114,6 +126,14 @@ mem serves an empty tree in memory, shared by all who attach, that is gone when 
 server ends. Owners, permissions, links and removed open files are as on any local file \
 system, so it can stand in for /tmp.
 
+registry serves the directory of servers, on port 4349 of this host unless --listen says \
+otherwise: an empty tree in memory, in which each server that is to be found by name has a \
+file that holds its address and how one proves there who one is, as in \"tcp!HOST!PORT \
+munge\". It is looked at with ls and cat where it is mounted. A server puts itself in with \
+--announce, and goes out of it when it ends or its host does; what is written there by hand \
+stays. @HOST/NAME in place of an address looks NAME up there, and @HOST1,HOST2/NAME in the \
+first of several that has it.
+
 keygen makes a key for --auth tls and says what to do with its two files.
 
 Once it is ready, the address is printed on standard output, one line for each --listen.";
@@ -132,7 +152,9 @@ socket or by its table of connections on loopback TCP. Only the server's own use
 root, who is asked as whom it attaches. With --auth none whoever can connect gets in, as whom it \
 says it is. With --auth tls (TLS 1.3), TCP is for those who have a key, and both ends check the \
 other's certificate; whoever gets in does so as the server's own user. Unix sockets go by uid \
-then. A TCP address beyond loopback has to be given with --auth. What a client cannot prove is an \
+then. With --auth munge, users prove who they are by MUNGE when they attach, as with diod; the \
+server's own user and root get in, on all hosts that have the same MUNGE key. It needs munge(1) \
+and unmunge(1), and hides nothing from the network. A TCP address beyond loopback has to be given with --auth. What a client cannot prove is an \
 error, and nothing weaker is tried.",
     ),
     (
@@ -152,6 +174,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     (
         "ns-serve mem --size 2G --listen tcp!127.0.0.1!0",
         "Serves 2 GiB of memory on a port of the kernel's choice, and prints it.",
+    ),
+    (
+        "ns-serve mem --listen tcp!0.0.0.0!0 --auth munge --announce @head/scratch",
+        "Is mounted as @head/scratch, whichever port it got.",
     ),
     ("ns-serve keygen lab", "Makes lab.server and lab.client."),
     (
@@ -181,6 +207,17 @@ static VERBS: &[Verb<Request>] = &[
         help: "A tree in memory, empty at first.",
         apply: |r, v| match v.is_empty() {
             true => what(r, What::Mem),
+            false => Err(Failure::new("arguments", "it takes none")),
+        },
+    },
+    Verb {
+        name: "registry",
+        usage: "",
+        raw: false,
+        args: &[],
+        help: "The directory of servers.",
+        apply: |r, v| match v.is_empty() {
+            true => what(r, What::Registry),
             false => Err(Failure::new("arguments", "it takes none")),
         },
     },
@@ -229,7 +266,7 @@ static OPTIONS: &[Opt<Request>] = &[
     }),
     option(
         "auth",
-        &[Arg("uid|tls|none", Offer::Words(&["uid", "tls", "none"]))],
+        &[Arg("uid|tls|munge|none", Offer::Words(&["uid", "tls", "munge", "none"]))],
         REACHING,
         "How it is known who connects; uid when left out.",
         auth,
@@ -246,9 +283,20 @@ static OPTIONS: &[Opt<Request>] = &[
             Ok(())
         },
     ),
-    option("announce", &[Arg("@HOST/NAME", Offer::Text)], "", "", |_, _| {
-        Err(Failure::new("the directory of servers", "not built yet"))
-    }),
+    option(
+        "announce",
+        &[Arg("@HOST/NAME", Offer::Text)],
+        REACHING,
+        "Is found as NAME in the directory of servers on HOST for as long as it runs. Can be repeated.",
+        |r, v| match Address::parse(&v[0]) {
+            Ok(address @ Address::Directory { .. }) => {
+                r.announce.push(address);
+                Ok(())
+            }
+            _ => Err(Failure::new(shown(&v[0]), "no name in a directory of servers")
+                .fix("@HOST[!PORT]/NAME")),
+        },
+    ),
 ];
 
 fn auth(request: &mut Request, values: Values) -> Result<(), Failure> {
@@ -256,8 +304,10 @@ fn auth(request: &mut Request, values: Values) -> Result<(), Failure> {
         b"uid" => Auth::Uid,
         b"none" => Auth::None,
         b"tls" => Auth::Tls,
-        b"munge" => return Err(Failure::new(shown(&values[0]), "not built yet")),
-        other => return Err(Failure::new(shown(other), "no such way").fix("uid, tls or none")),
+        b"munge" => Auth::Munge,
+        other => {
+            return Err(Failure::new(shown(other), "no such way").fix("uid, tls, munge or none"));
+        }
     });
     Ok(())
 }
@@ -315,12 +365,6 @@ pub(super) fn options_first(args: Vec<OsString>) -> Vec<OsString> {
     }
     options.append(&mut words);
     options
-}
-
-/// Servers that the manual of a later version has.
-pub(super) fn check_built(args: &[OsString]) -> Result<(), Failure> {
-    let later = args.first().filter(|word| *word == "registry");
-    later.map_or(Ok(()), |word| Err(Failure::new(shown(word.as_bytes()), "not built yet")))
 }
 
 #[cfg(test)]

@@ -56,15 +56,16 @@ static MADE: AtomicU32 = AtomicU32::new(0);
 
 impl Attendant {
     /// One for an address, with its socket in the directory `sockets`; it does
-    /// not run yet.
+    /// not run yet. `munge`: the server wants credentials.
     pub(super) fn new(
         sockets: &[u8],
         address: Address,
         server: &Server,
+        munge: bool,
     ) -> std::result::Result<Attendant, Failure> {
         let task = match address {
             Address::Memory => Task::Memory,
-            address => Task::Relay(route(address, server)),
+            address => Task::Relay(Route { munge, ..route(address, server) }),
         };
         if sockets.is_empty() {
             let failure = Failure::new(dial::what(&server.address), Errno::EOPNOTSUPP);

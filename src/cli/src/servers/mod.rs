@@ -22,6 +22,8 @@ use privns_abi::{Errno, path};
 use privns_namespace::file::MountOptions;
 use privns_namespace::{Family, Server, Table};
 use privns_ninep::address::Address;
+use privns_servers::munge;
+use privns_servers::registry::{self, Kind};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -119,29 +121,56 @@ impl Reach {
         let Some(found) = met.get_mut(at) else { return Ok(()) };
         found.id = server.id;
         found.server.id = server.id;
-        *server = found.server.clone();
+        let mut connected = Ok(());
         if self.eager {
-            let connected = found.connect(self.patience).map(drop);
-            return connected.inspect_err(|_| drop(met.remove(at)));
+            connected = found.connect(self.patience).map(drop);
+            let refused = connected.as_ref().is_err_and(|e| e.errno() == Some(Errno::EPERM));
+            if refused && found.attendant.is_none() {
+                connected = self.prove(found).unwrap_or(connected);
+            }
         }
-        Ok(())
+        *server = found.server.clone();
+        connected.inspect_err(|_| drop(met.remove(at)))
     }
 
     fn meet(&self, server: &Server, asked: (Vec<u8>, MountOptions)) -> Result<Met, Failure> {
         let mut server = server.clone();
         let failure = |e: Errno| Failure::new(dial::what(&server.address), e);
-        let address = Address::parse(&server.dial).map_err(failure)?;
+        let (address, munge) = match Address::parse(&server.dial).map_err(failure)? {
+            named @ Address::Directory { .. } => {
+                let entry = registry::resolve(&named);
+                let entry =
+                    entry.map_err(|e| Failure::new(dial::what(&server.address), e.to_string()))?;
+                (entry.address, entry.kind == Kind::Munge)
+            }
+            address => (address, false),
+        };
         let (dialled, attendant) = match address {
-            Address::Unix(_) => (address, None),
-            Address::Tcp { host, port } => (dial::numeric(&server.address, &host, port)?, None),
+            Address::Unix(_) if !munge => (address, None),
+            Address::Tcp { host, port } if !munge => {
+                (dial::numeric(&server.address, &host, port)?, None)
+            }
             other => {
-                let attendant = Attendant::new(&self.sockets, other, &server)?;
+                let attendant = Attendant::new(&self.sockets, other, &server, munge)?;
                 (attendant.address(), Some(attendant))
             }
         };
         server.dial = dialled.to_bytes();
         server.user = server.options.uname.clone().unwrap_or_else(dial::user);
         Ok(Met { id: 0, asked, server, attendant, connection: None })
+    }
+
+    /// A server that lets nobody in without a proof may be content with a
+    /// credential of MUNGE, which a relay makes for each program that attaches.
+    /// `None`: there is nothing to be tried.
+    fn prove(&self, met: &mut Met) -> Option<Result<(), Failure>> {
+        munge::credential().ok()?;
+        let address = Address::parse(&met.server.dial).ok()?;
+        let attendant = Attendant::new(&self.sockets, address, &met.server, true).ok()?;
+        met.server.dial = attendant.address().to_bytes();
+        met.attendant = Some(attendant);
+        met.connection = None;
+        Some(met.connect(self.patience).map(drop))
     }
 
     /// Lets the attendants go on for the family that has been made; those of

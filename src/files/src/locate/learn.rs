@@ -7,7 +7,7 @@ use crate::process::View;
 use core::ffi::CStr;
 use core::sync::atomic::Ordering;
 use privns_abi::{Result, path};
-use privns_host::{Host, Kernel};
+use privns_host::Host;
 use privns_namespace::resolve::{Last, Located};
 
 /// What names of whole files are remembered relative to: no working directory.
@@ -106,7 +106,7 @@ impl View<'_> {
         }
         to.name.truncate(0);
         to.name.push(host)?;
-        if !Kernel.lstat(to.name.as_cstr()).is_ok_and(|st| st.is_dir()) {
+        if !self.host().lstat(to.name.as_cstr()).is_ok_and(|st| st.is_dir()) {
             return Ok(None);
         }
         to.name.push_byte(b'/')?;

@@ -21,8 +21,7 @@ use core::ffi::CStr;
 use core::sync::atomic::Ordering;
 use name::{Cut, goes_up, is_plain};
 use privns_abi::{Errno, Result, path};
-use privns_host::kernel::{OpenHow, RESOLVE_NO_SYMLINKS};
-use privns_host::{Host, HotName, Kernel, Name};
+use privns_host::{Host, HotName, Name};
 use privns_namespace::resolve::{self, Last, Located};
 
 /// What to give the kernel in place of a name.
@@ -243,10 +242,8 @@ impl View<'_> {
         if self.process.no_openat2.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
-        let how = OpenHow::new(flags, 0, RESOLVE_NO_SYMLINKS);
-        match Kernel.openat2(dirfd, dir, &how) {
-            Ok(fd) => Kernel.close(fd).map(|()| true),
+        match self.host().check_dir(dirfd, dir) {
+            Ok(()) => Ok(true),
             Err(Errno::ELOOP | Errno::EMFILE | Errno::ENFILE) => Ok(false),
             Err(Errno::ENOSYS | Errno::EPERM) => {
                 self.process.no_openat2.store(true, Ordering::Relaxed);
@@ -341,7 +338,7 @@ impl View<'_> {
         if !same || path::below(found.ns.as_bytes(), top).is_none_or(|rest| rest.contains(&b'/')) {
             return Ok(false);
         }
-        let exists = Kernel.lstat(Name::from(found.host.as_bytes())?.as_cstr()?).is_ok();
+        let exists = self.host().lstat(Name::from(found.host.as_bytes())?.as_cstr()?).is_ok();
         if exists && from.position() > there.position() {
             return Ok(false);
         }

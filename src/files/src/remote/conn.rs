@@ -112,10 +112,23 @@ impl Connection {
         &self.root
     }
 
+    /// Whether it is the parent's, of whom this process is a child.
+    #[must_use]
+    pub fn is_forsaken(&self) -> bool {
+        self.forsaken.load(Ordering::Relaxed)
+    }
+
     /// Whether the connection is of no use, here and now.
     #[must_use]
     pub fn is_dead(&self) -> bool {
-        self.forsaken.load(Ordering::Relaxed) || self.client.is_dead()
+        self.is_forsaken() || self.client.is_dead()
+    }
+
+    /// Whether the server answers requests in the order in which they were
+    /// sent.
+    #[must_use]
+    pub fn is_ordered(&self) -> bool {
+        self.client.agreed().ours
     }
 
     /// Whether the server writes at the end of what was opened for that.

@@ -19,6 +19,15 @@ pub struct Open {
     pub opened: Opened,
 }
 
+impl Drop for File {
+    fn drop(&mut self) {
+        let open = self.known().filter(|open| !open.conn.is_dead());
+        if let (Some(mut reader), Some(open)) = (self.reader.take(), open) {
+            reader.forget(&open);
+        }
+    }
+}
+
 impl Drop for Open {
     fn drop(&mut self) {
         if !self.conn.is_dead() {
@@ -52,8 +61,14 @@ pub struct File {
     pub(super) offset: Offset,
     /// What was read beyond what was asked for.
     pub(super) ahead: Slot<super::io::Ahead>,
-    /// Where a sequential reader will go on.
-    pub(super) next: AtomicU64,
+    /// What reads ahead of a reader that goes from one end to the other.
+    pub(super) reader: Slot<super::io::Reader>,
+    /// What its description is called as an owner of locks: the same in every
+    /// process that has it.
+    pub(super) owner: u64,
+    /// Writes were under way on a connection that has died, and nobody was
+    /// told.
+    pub(super) lost: AtomicBool,
 }
 
 /// Where reading and writing go on. A private one is a number here; one that
@@ -73,22 +88,47 @@ impl File {
             _ if open.opened.qid.is_dir() => Kind::Directory,
             _ => Kind::Regular,
         };
-        let mut file = File {
+        let mut file = File::unopened(server, kind, open.opened.qid.path, flags, path);
+        file.owner = unique();
+        file.open.replace(Arc::new(open));
+        file
+    }
+
+    /// One that another process has had open: its offset is shared.
+    pub(super) fn inherited(
+        server: u32,
+        kind: Kind,
+        identity: u64,
+        flags: i32,
+        path: Vec<u8>,
+        removed: bool,
+        owner: u64,
+    ) -> File {
+        let mut file = File::unopened(server, kind, identity, flags, path);
+        *file.offset.shared.get_mut() = true;
+        *file.removed.get_mut() = removed;
+        file.owner = owner;
+        file
+    }
+
+    fn unopened(server: u32, kind: Kind, identity: u64, flags: i32, path: Vec<u8>) -> File {
+        // The position in a listing is the placeholder's from the beginning.
+        let shared = AtomicBool::new(kind == Kind::Directory);
+        let file = File {
             server,
             kind,
-            identity: open.opened.qid.path,
+            identity,
             flags: AtomicI32::new(flags),
             path: Rcu::new(),
             removed: AtomicBool::new(false),
             open: Rcu::new(),
-            offset: Offset { shared: AtomicBool::new(false), at: AtomicU64::new(0) },
+            offset: Offset { shared, at: AtomicU64::new(0) },
             ahead: Slot::new(),
-            next: AtomicU64::new(0),
+            reader: Slot::new(),
+            owner: 0,
+            lost: AtomicBool::new(false),
         };
-        // The position in a listing is the placeholder's from the beginning.
-        *file.offset.shared.get_mut() = kind == Kind::Directory;
         file.path.replace(path);
-        file.open.replace(Arc::new(open));
         file
     }
 
@@ -128,7 +168,8 @@ impl File {
     }
 
     /// The name that it was last known by.
-    pub(super) fn last_path(&self) -> Vec<u8> {
+    #[must_use]
+    pub fn last_path(&self) -> Vec<u8> {
         self.path.read().map(|path| path.clone()).unwrap_or_default()
     }
 
@@ -163,9 +204,12 @@ impl File {
     /// In the child of a fork: the parent has it open, on its own connection.
     pub(super) fn forked(&self) {
         self.path.forked();
+        drop((self.reader.take(), self.ahead.take()));
         self.open.forked();
         if let Some(open) = self.known() {
             open.conn.forsake();
+            // Its memory may be amid what another thread was doing to it.
+            core::mem::forget(open);
         }
     }
 
@@ -174,11 +218,31 @@ impl File {
     /// # Errors
     /// ESTALE when it is another file now, or none; EIO.
     pub fn open(&self, view: View<'_>) -> Result<Arc<Open>> {
-        let open = self.known().ok_or(Errno::EBADF)?;
-        if !open.conn.is_dead() {
-            return Ok(open);
+        if let Some(open) = self.known() {
+            if !open.conn.is_dead() {
+                return Ok(open);
+            }
+            self.note_lost(&open);
         }
         self.open_again(view)
+    }
+
+    /// Says once that something was lost.
+    pub(super) fn tell_lost(&self) -> Result<()> {
+        if self.lost.swap(false, Ordering::AcqRel) { Err(Errno::EIO) } else { Ok(()) }
+    }
+
+    /// How long it was when it was opened, as far as the server said.
+    pub(super) fn length(&self) -> u64 {
+        let attr = self.known().and_then(|open| open.opened.attr);
+        attr.map_or(0, |attr| attr.size)
+    }
+
+    /// What was written and not answered on a connection that has died.
+    pub(super) fn note_lost(&self, open: &Open) {
+        if !open.conn.is_forsaken() && open.conn.client.is_behind(&open.opened.fid) {
+            self.lost.store(true, Ordering::Release);
+        }
     }
 
     /// Walks there and opens it again, without making or emptying it.
@@ -192,7 +256,11 @@ impl File {
     }
 
     /// A fid of its own for the same file.
-    pub(super) fn open_anew(&self, conn: &Conn) -> Result<Opened> {
+    fn open_anew(&self, conn: &Conn) -> Result<Opened> {
+        self.open_as(conn, self.flags())
+    }
+
+    fn open_as(&self, conn: &Conn, flags: i32) -> Result<Opened> {
         let path = self.path().map_err(|_| Errno::ESTALE)?;
         let names: Vec<&[u8]> = path::components(&path).collect();
         let stale = |error| match error {
@@ -206,7 +274,7 @@ impl File {
                 Opened { fid, qid, iounit: 0, attr: None, first: None }
             }
             _ => {
-                let flags = self.flags() & !(libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC);
+                let flags = flags & !(libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC);
                 conn.client
                     .open_at(conn.root(), &names, wire_flags(flags), &mut [])
                     .map_err(stale)?
@@ -230,6 +298,15 @@ impl File {
         }
     }
 
+    /// A fid to take locks by, of either kind if the server allows it.
+    pub(super) fn open_for_locks(&self, conn: &Conn) -> Result<Opened> {
+        let both = (self.flags() & !libc::O_ACCMODE) | libc::O_RDWR;
+        match self.open_as(conn, both & !libc::O_APPEND) {
+            Err(Errno::EACCES | Errno::EPERM | Errno::EROFS) => self.open_anew(conn),
+            opened => opened,
+        }
+    }
+
     /// May be read or written through descriptors of this access mode.
     pub(super) fn may(&self, write: bool) -> Result<()> {
         let access = self.flags() & libc::O_ACCMODE;
@@ -244,4 +321,17 @@ impl File {
     pub(super) fn appends(&self, fd: i32) -> bool {
         Kernel.status_flags(fd).unwrap_or(self.flags()) & libc::O_APPEND != 0
     }
+}
+
+/// A number that no other open file description has.
+fn unique() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    // The process, so that a child goes on with numbers of its own.
+    let process = (Kernel.getpid() as u64) << 32;
+    let last = LAST.load(Ordering::Relaxed);
+    if last == 0 {
+        let seed = Kernel.random().unwrap_or(0) | 1;
+        let _ = LAST.compare_exchange(0, seed, Ordering::Relaxed, Ordering::Relaxed);
+    }
+    LAST.fetch_add(1, Ordering::Relaxed) ^ process
 }

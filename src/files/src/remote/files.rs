@@ -261,7 +261,17 @@ impl Process {
     pub fn leave(&self, fd: i32) -> Option<Arc<File>> {
         let slot = self.fds.slot(fd);
         self.fds.forget(fd);
+        self.unlock(slot?);
         self.released(slot?)
+    }
+
+    /// A descriptor of the file in this slot is closed, and with it all record
+    /// locks that the process has on the file.
+    fn unlock(&self, slot: u32) {
+        let file = self.guest().is_none().then(|| self.remotes.files.get(slot)).flatten();
+        if let (Some(view), Some(file)) = (self.view(), file) {
+            view.unlock_closed(&file);
+        }
     }
 
     /// `to` has become a duplicate of `from`; the file that it stood for
@@ -276,6 +286,7 @@ impl Process {
             self.remotes.files.add(new);
         }
         self.fds.copy(from, to);
+        self.unlock(old?);
         self.released(old?)
     }
 

@@ -10,12 +10,12 @@ use privns_abi::{Errno, Result};
 use privns_host::signals::calmly;
 use privns_host::{Host, Kernel};
 use privns_ninep::attr::{SetAttr, set};
+use privns_ninep::client::window::ReadAhead;
 
-/// What was read beyond what was asked for. It serves while this process has
-/// written nothing and made no child since, and for a moment only: close to
-/// open is what is promised, and this is less.
+/// What was read with the open. It serves while this process has written
+/// nothing to the file and made no child since, and for a moment only: close
+/// to open is what is promised, and this is less.
 pub(super) struct Ahead {
-    start: u64,
     data: Vec<u8>,
     /// The file ended behind it, which nobody was told yet.
     end: bool,
@@ -25,11 +25,22 @@ pub(super) struct Ahead {
     until: u64,
 }
 
+/// What reads ahead; good for as long as [`Ahead`].
+pub(super) struct Reader {
+    ahead: ReadAhead,
+    changes: u64,
+    until: u64,
+}
+
+impl Reader {
+    /// Gives up what is under way: before it is dropped.
+    pub(super) fn forget(&mut self, open: &Open) {
+        self.ahead.forget(&open.conn.client);
+    }
+}
+
 /// How long that moment is, milliseconds.
 const MOMENT: u64 = 1000;
-/// What a sequential reader is read ahead at most, bytes; requests of that
-/// size are not.
-const AHEAD_MAX: usize = 256 << 10;
 /// What is read with the open.
 pub(super) const FIRST: usize = 8 << 10;
 /// An offset that stands for the end of the file, wherever that is.
@@ -61,6 +72,9 @@ impl View<'_> {
         readable(file)?;
         if at > LIMIT {
             return Err(Errno::EINVAL);
+        }
+        if self.process.remotes.maps.any() {
+            self.flush_mapped(file);
         }
         let (served, ended) = self.read_ahead_of(file, buf, at);
         if served == buf.len() || ended {
@@ -167,49 +181,79 @@ impl View<'_> {
         written
     }
 
-    fn put(self, file: &File, data: &[u8], at: u64) -> Result<usize> {
+    pub(super) fn put(self, file: &File, data: &[u8], at: u64) -> Result<usize> {
         if at.saturating_add(data.len() as u64) > LIMIT {
             return Err(Errno::EFBIG);
         }
-        self.changed();
-        let mut done = 0;
-        while done < data.len() {
-            let (rest, from) = (&data[done..], at + done as u64);
-            let wrote = self.with(file, |open| open.conn.client.write(&open.opened, from, rest));
-            match wrote {
-                Ok(0) => break,
-                Ok(n) => done += n,
-                Err(_) if done > 0 => break,
-                Err(error) => return Err(error),
-            }
+        if self.process.remotes.maps.any() {
+            self.show_mapped(file, data, at);
         }
-        Ok(done)
+        let mut done = 0;
+        self.writing(file, data, |rest| {
+            let from = at + done as u64;
+            let n =
+                self.with(file, |open| open.conn.client.write_behind(&open.opened, from, rest))?;
+            done += n;
+            Ok(n)
+        })
     }
 
     /// Writes at the end. What has been sent may not be sent again.
     fn append(self, file: &File, data: &[u8]) -> Result<usize> {
-        self.changed();
-        let mut done = 0;
-        while done < data.len() {
-            let wrote = calmly(|| {
+        self.writing(file, data, |rest| {
+            calmly(|| {
                 let open = file.open(self)?;
+                if open.conn.is_ordered() {
+                    return open.conn.client.write_behind(&open.opened, 0, rest);
+                }
                 // A server that knows no such flag writes where it is told.
                 let at = if open.conn.appends() { 0 } else { self.size(file)? };
-                open.conn.client.write(&open.opened, at, &data[done..])
-            });
-            match wrote {
+                open.conn.client.write(&open.opened, at, rest)
+            })
+        })
+    }
+
+    /// Sends all of `data`. A server that may answer out of order is waited
+    /// for: whoever looks at the file next must see it.
+    fn writing(
+        self,
+        file: &File,
+        data: &[u8],
+        mut send: impl FnMut(&[u8]) -> Result<usize>,
+    ) -> Result<usize> {
+        file.tell_lost()?;
+        self.process.remotes.changed(file);
+        let mut done = 0;
+        while done < data.len() {
+            match send(&data[done..]) {
                 Ok(0) => break,
                 Ok(n) => done += n,
                 Err(_) if done > 0 => break,
                 Err(error) => return Err(error),
             }
         }
+        if file.known().is_some_and(|open| !open.conn.is_ordered()) {
+            self.settle(file)?;
+        }
         Ok(done)
     }
 
-    /// What was read ahead of anything is worth nothing any more.
-    pub(super) fn changed(self) {
-        self.process.remotes.change();
+    /// Waits for the answers to what was written.
+    ///
+    /// # Errors
+    /// That of the first write that failed.
+    pub(super) fn settle(self, file: &File) -> Result<()> {
+        let settled = match file.known() {
+            Some(open) if open.conn.is_dead() => {
+                file.note_lost(&open);
+                Ok(())
+            }
+            Some(open) if open.conn.client.is_behind(&open.opened.fid) => {
+                calmly(|| open.conn.client.settle(&open.opened.fid))
+            }
+            _ => Ok(()),
+        };
+        settled.and(file.tell_lost())
     }
 
     /// lseek(2).
@@ -301,8 +345,8 @@ impl View<'_> {
     ///
     /// # Errors
     /// What became of what was written to it.
-    pub fn closing(self, _fd: i32) -> Result<()> {
-        Ok(())
+    pub fn closing(self, fd: i32) -> Result<()> {
+        self.process.file(fd).map_or(Ok(()), |file| self.settle(&file))
     }
 
     /// ftruncate(2).
@@ -316,9 +360,13 @@ impl View<'_> {
         if file.kind() == Kind::Directory || file.may(true).is_err() || size > LIMIT {
             return Err(Errno::EINVAL);
         }
-        self.changed();
+        self.process.remotes.changed(file);
         let change = SetAttr { valid: set::SIZE, size, ..SetAttr::default() };
-        self.remote_setattr(&Place::below(file, b""), &change)
+        self.remote_setattr(&Place::below(file, b""), &change)?;
+        if self.process.remotes.maps.any() {
+            self.resize_mapped(file, size);
+        }
+        Ok(())
     }
 
     /// fallocate(2): lengthens the file.
@@ -347,6 +395,10 @@ impl View<'_> {
         if file.kind() == Kind::Path {
             return Err(Errno::EBADF);
         }
+        if self.process.remotes.maps.any() {
+            self.flush_mapped(file);
+        }
+        self.settle(file)?;
         let synced = self.with(file, |open| open.conn.client.fsync(&open.opened.fid, data_only));
         match synced {
             // A server that cannot say so has nothing to keep back.
@@ -360,28 +412,20 @@ impl View<'_> {
 
 /// What was read ahead.
 impl View<'_> {
-    /// Whether what was read ahead is as good as what the server would say.
-    fn holds(self, ahead: &Ahead) -> bool {
-        ahead.changes == self.process.remotes.changes() && Kernel.now_ms() < ahead.until
-    }
-
     /// Serves what is there: bytes, and whether the file is known to end
     /// behind them. That nothing is there is said once: whoever asks again
     /// waits for more.
     fn read_ahead_of(self, file: &File, buf: &mut [u8], at: u64) -> (usize, bool) {
         let Some(mut ahead) = file.ahead.take() else { return (0, false) };
-        if !self.holds(&ahead) {
+        let good = ahead.changes == self.process.remotes.changes(file);
+        if !good || Kernel.now_ms() >= ahead.until {
             return (0, false);
         }
-        let len = ahead.data.len() as u64;
-        let skip = at.checked_sub(ahead.start).filter(|&skip| skip <= len);
-        let data = skip.map_or(&[][..], |skip| &ahead.data[skip as usize..]);
-        let n = data.len().min(buf.len());
-        buf[..n].copy_from_slice(&data[..n]);
-        let ended = ahead.end && skip.is_some() && n == data.len();
-        if n > 0 {
-            file.next.store(at + n as u64, Ordering::Relaxed);
-        } else if ended {
+        let data = usize::try_from(at).ok().and_then(|at| ahead.data.get(at..));
+        let n = data.unwrap_or_default().len().min(buf.len());
+        buf[..n].copy_from_slice(&data.unwrap_or_default()[..n]);
+        let ended = ahead.end && data.is_some_and(|data| data.len() == n);
+        if n == 0 && ended {
             ahead.end = false;
         }
         drop(file.ahead.put(ahead));
@@ -390,76 +434,39 @@ impl View<'_> {
 
     /// Notes what came with the open.
     pub(super) fn read_at_open(self, file: &File, mut data: Vec<u8>, filled: usize) {
-        let size = file.known().and_then(|open| open.opened.attr).map_or(0, |attr| attr.size);
         // A file without a length may have something else the next time.
-        if size == 0 || file.kind() != Kind::Regular {
+        if file.length() == 0 || file.kind() != Kind::Regular {
             return;
         }
         data.truncate(filled);
-        let end = filled as u64 == size;
-        self.keep(file, 0, data, end);
-    }
-
-    fn keep(self, file: &File, start: u64, data: Vec<u8>, end: bool) {
-        let changes = self.process.remotes.changes();
+        let end = filled as u64 == file.length();
+        let changes = self.process.remotes.changes(file);
         let until = Kernel.now_ms() + MOMENT;
-        drop(file.ahead.put(Box::new(Ahead { start, data, end, changes, until })));
+        drop(file.ahead.put(Box::new(Ahead { data, end, changes, until })));
     }
 
     /// Reads from the server; more than was asked for, when the file is being
     /// read from one end to the other.
     fn beyond(self, file: &File, buf: &mut [u8], at: u64) -> Result<usize> {
-        let sequential = at > 0 && file.next.load(Ordering::Relaxed) == at;
-        let want = (buf.len() * 4).clamp(32 << 10, AHEAD_MAX);
-        if !sequential || buf.len() * 2 > AHEAD_MAX || !self.has_length(file) {
-            let n = self.fetch(file, buf, at)?;
-            file.next.store(at + n as u64, Ordering::Relaxed);
-            return Ok(n);
-        }
-        let mut data = Vec::new();
-        if data.try_reserve_exact(want).is_err() {
-            return self.fetch(file, buf, at);
-        }
-        data.resize(want, 0);
-        let filled = self.fetch(file, &mut data, at)?;
-        let n = filled.min(buf.len());
-        buf[..n].copy_from_slice(&data[..n]);
-        file.next.store(at + n as u64, Ordering::Relaxed);
-        if filled > n {
-            data.truncate(filled);
-            self.keep(file, at, data, filled < want);
-        }
-        Ok(n)
-    }
-
-    /// Only what says how long it is reads the same twice.
-    fn has_length(self, file: &File) -> bool {
-        let attr = file.known().and_then(|open| open.opened.attr);
-        attr.is_some_and(|attr| attr.size > 0)
-    }
-
-    /// Fills `buf` as far as the file goes.
-    fn fetch(self, file: &File, buf: &mut [u8], at: u64) -> Result<usize> {
-        let mut done = 0;
-        while done < buf.len() {
-            let (rest, from) = (&mut buf[done..], at + done as u64);
-            let read = self.with(file, |open| {
-                let asked = rest.len().min(open.opened.iounit as usize);
-                let n = open.conn.client.read(&open.opened, from, &mut rest[..asked])?;
-                Ok((n, n < asked))
-            });
-            match read {
-                Ok((n, short)) => {
-                    done += n;
-                    if short {
-                        break;
-                    }
-                }
-                Err(_) if done > 0 => break,
-                Err(error) => return Err(error),
+        // Another thread may have it: then this one begins anew.
+        let mut reader = file.reader.take().unwrap_or_else(|| {
+            // Only what says how long it is reads the same twice.
+            let ahead = ReadAhead::new(Some(file.length()));
+            Box::new(Reader { ahead, changes: 0, until: 0 })
+        });
+        let (changes, now) = (self.process.remotes.changes(file), Kernel.now_ms());
+        let stale = reader.changes != changes || reader.until < now;
+        let read = self.with(file, |open| {
+            if stale && reader.ahead.is_ahead() {
+                reader.forget(open);
             }
+            reader.ahead.read(&open.conn.client, &open.opened, at, buf)
+        });
+        (reader.changes, reader.until) = (changes, now + MOMENT);
+        if let (Some(mut other), Some(open)) = (file.reader.put(reader), file.known()) {
+            other.forget(&open);
         }
-        Ok(done)
+        read
     }
 }
 

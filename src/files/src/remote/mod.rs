@@ -3,11 +3,17 @@
 //!
 //! - [`place`]: where a remote file is.
 //! - [`conn`]: the connections, one for each server and process.
+//! - [`router`]: what namespace work asks of either kernel.
+//! - [`dirs`]: directories as they are listed.
+//! - `listed`: attributes of what has just been listed.
 //! - [`names`]: the calls that take a name.
 //! - [`attrs`]: attributes as those calls tell them.
 //! - [`file`]: an open file.
 //! - [`files`]: open files, by their descriptors.
+//! - [`handed`]: open files on their way into children and next programs.
 //! - [`io`]: reading and writing them.
+//! - [`locks`]: locking them.
+//! - [`maps`]: mapping them.
 //! - [`kept`]: descriptors that are ours and not the program's.
 //!
 //! A remote file has a host name that no host can have
@@ -20,23 +26,29 @@
 
 pub mod attrs;
 pub mod conn;
+pub mod dirs;
 pub mod file;
 pub mod files;
+pub mod handed;
 pub mod io;
 pub mod kept;
+mod listed;
+pub mod locks;
+pub mod maps;
 pub mod names;
 pub mod place;
+pub mod router;
 
 use crate::process::View;
+use alloc::vec::Vec;
 use conn::{Conn, Servers, Settings};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use files::Files;
 use place::{Place, Way};
 use privns_abi::{Errno, Result};
-use privns_host::Kernel;
+use privns_host::{Kernel, Slot};
 
 /// What a process has of remote files.
-#[derive(Default)]
 pub struct Remotes {
     met: AtomicBool,
     /// The mask of umask(2) plus one; 0: not looked at yet.
@@ -44,9 +56,23 @@ pub struct Remotes {
     servers: Servers,
     /// The open files.
     pub files: Files,
-    /// What this process has done that files may differ after.
-    changes: AtomicU64,
+    /// Those of them that are mapped and shared.
+    pub maps: maps::Maps,
+    locks: locks::Locks,
+    chunks: dirs::Chunks,
+    listed: listed::Listed,
+    /// What the child of the fork under way is to have.
+    handed: Slot<Vec<handed::Handed>>,
+    /// Writes of this process, counted by file, several to a count.
+    changes: [AtomicU64; COUNTS],
+    /// Children made, any of which may write.
+    children: AtomicU64,
+    /// Changes of names and attributes.
+    names: AtomicU64,
 }
+
+/// Counts of writes.
+const COUNTS: usize = 64;
 
 impl Remotes {
     /// None yet.
@@ -57,7 +83,14 @@ impl Remotes {
             mask: AtomicU32::new(0),
             servers: Servers::new(),
             files: Files::new(),
-            changes: AtomicU64::new(0),
+            maps: maps::Maps::new(),
+            locks: locks::Locks::new(),
+            chunks: dirs::Chunks::new(),
+            listed: listed::Listed::new(),
+            handed: Slot::new(),
+            changes: [const { AtomicU64::new(0) }; COUNTS],
+            children: AtomicU64::new(0),
+            names: AtomicU64::new(0),
         }
     }
 
@@ -80,24 +113,50 @@ impl Remotes {
             privns_host::signals::forked();
             self.servers.forked();
             self.files.forked();
+            self.locks.forked();
+            self.listed.forked();
         }
     }
 
-    /// Files may differ from what was read ahead of them: something was
-    /// written, or a child was made that may write.
+    /// A child was made: any file may differ from what was read ahead of it.
     #[inline]
     pub fn change(&self) {
-        self.changes.fetch_add(1, Ordering::AcqRel);
+        self.children.fetch_add(1, Ordering::AcqRel);
     }
 
-    fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Acquire)
+    fn count_of(&self, file: &file::File) -> &AtomicU64 {
+        let mixed = file.identity().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        &self.changes[(mixed >> 32) as usize % COUNTS]
+    }
+
+    /// The file was written: it differs from what was read ahead of it.
+    fn changed(&self, file: &file::File) {
+        self.count_of(file).fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Another number when the file may have changed since.
+    fn changes(&self, file: &file::File) -> u64 {
+        let written = self.count_of(file).load(Ordering::Acquire);
+        written.wrapping_add(self.children.load(Ordering::Acquire))
+    }
+
+    /// Another number when anything may have changed since: names, attributes
+    /// or contents.
+    fn all_changes(&self) -> u64 {
+        let counts = self.changes.iter().chain([&self.children, &self.names]);
+        counts.fold(0, |sum, count| sum.wrapping_add(count.load(Ordering::Acquire)))
     }
 
     /// The process has set its file mode creation mask. A child that shares
     /// our memory has one of its own.
     pub fn set_mask(&self, mask: u32) {
         self.mask.store((mask & 0o777) + 1, Ordering::Relaxed);
+    }
+}
+
+impl Default for Remotes {
+    fn default() -> Self {
+        Remotes::new()
     }
 }
 
@@ -120,6 +179,8 @@ impl View<'_> {
     /// Does something about a place. A connection that turns out to be dead is
     /// made again, once: what is done must be what can be done twice.
     fn on<R>(self, place: &Place<'_>, act: impl Fn(&Way<'_>) -> Result<R>) -> Result<R> {
+        let path = by_path(place)?;
+        let place = &path.as_ref().map_or(*place, |path| place.on_path(path));
         for again in [true, false] {
             let way = Way::new(self, place)?;
             match act(&way) {
@@ -133,11 +194,15 @@ impl View<'_> {
     /// The same for what may be done once only: a connection is looked at
     /// before it is used.
     fn once<R>(self, place: &Place<'_>, act: impl Fn(&Way<'_>) -> Result<R>) -> Result<R> {
+        let path = by_path(place)?;
+        let place = &path.as_ref().map_or(*place, |path| place.on_path(path));
         let mut way = Way::new(self, place)?;
         if way.conn().client.is_gone() {
             way = Way::new(self, place)?;
         }
-        act(&way)
+        let done = act(&way);
+        self.process.remotes.names.fetch_add(1, Ordering::AcqRel);
+        done
     }
 
     /// The file mode creation mask.
@@ -157,4 +222,12 @@ impl View<'_> {
         }
         mask
     }
+}
+
+/// The name of the open directory that a place is relative to, where its server
+/// lets nobody walk from what is open (walk(5)): only ours are known to.
+fn by_path(place: &Place<'_>) -> Result<Option<Vec<u8>>> {
+    let Some(dir) = place.dir.filter(|_| !place.is_open()) else { return Ok(None) };
+    let walks = dir.known().is_some_and(|open| open.conn.client.agreed().ours);
+    if walks || dir.kind() == file::Kind::Path { Ok(None) } else { dir.path().map(Some) }
 }

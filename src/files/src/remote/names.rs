@@ -46,9 +46,12 @@ impl View<'_> {
     /// # Errors
     /// ELOOP for a link on the way; ENOENT, ENOTDIR, EACCES, EIO.
     pub fn remote_stat(self, place: &Place<'_>) -> Result<Meta> {
-        let meta = self.on(place, |way| {
-            way.client().getattr_at(way.route()).map(|attr| Meta::new(way.conn(), attr))
-        })?;
+        let meta = match self.listing_says(place)? {
+            Some(meta) => meta,
+            None => self.on(place, |way| {
+                way.client().getattr_at(way.route()).map(|attr| Meta::new(way.conn(), attr))
+            })?,
+        };
         if place.end() == End::Plain || meta.is_dir() {
             return Ok(meta);
         }
@@ -114,6 +117,9 @@ impl View<'_> {
                 Ok(_) => Errno::ENOTDIR,
                 Err(error) => error,
             });
+        }
+        if has(libc::O_CREAT) && place.is_open() && !has(libc::O_EXCL) {
+            return self.remote_open(place, flags & !libc::O_CREAT, mode, first);
         }
         if has(libc::O_CREAT) {
             if has(libc::O_DIRECTORY) {
@@ -260,8 +266,26 @@ impl View<'_> {
             same_connection(from, &to)?;
             from.client().rename_at(olddir, oldname, newdir, newname)
         })?;
-        self.process.remotes.files.renamed(old.id, &old.from_root()?, &new.from_root()?);
-        Ok(())
+        let (from, to) = (old.from_root()?, new.from_root()?);
+        self.process.remotes.files.renamed(old.id, &from, &to);
+        self.cwd_renamed(old.id, &from, &to)
+    }
+
+    /// The working directory follows its name.
+    fn cwd_renamed(self, server: u32, from: &[u8], to: &[u8]) -> Result<()> {
+        let Some(cwd) = self.process.remote_cwd() else { return Ok(()) };
+        let Some(place) = Place::of(cwd.as_bytes()).filter(|cwd| cwd.id == server) else {
+            return Ok(());
+        };
+        let path = place.from_root()?;
+        let Some(rest) = path.strip_prefix(from).filter(|rest| matches!(rest, [] | [b'/', ..]))
+        else {
+            return Ok(());
+        };
+        let mut host = Name::from(&remote::name(server))?;
+        host.join(to)?;
+        host.push(rest)?;
+        self.process.set_remote_cwd(host)
     }
 
     /// linkat(2), not following.
@@ -395,6 +419,9 @@ impl View<'_> {
         let path = place.from_root()?;
         if !path.is_empty() {
             host.join(&path)?;
+        }
+        if self.process.remote_cwd().is_none() {
+            Kernel.leave_for_nowhere()?;
         }
         self.process.set_remote_cwd(host)
     }

@@ -49,6 +49,15 @@ impl<'a> Place<'a> {
         Place { id: dir.server(), dir: Some(dir), base: b"", path }
     }
 
+    /// The same place, by the name of the directory that it is relative to.
+    #[must_use]
+    pub fn on_path<'p>(&self, path: &'p [u8]) -> Place<'p>
+    where
+        'a: 'p,
+    {
+        Place { id: self.id, dir: None, base: path, path: self.path }
+    }
+
     /// All components from where a walk begins.
     ///
     /// # Errors
@@ -66,11 +75,16 @@ impl<'a> Place<'a> {
         Ok(names)
     }
 
+    /// Whether it is an open file itself, of whatever kind.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.dir.is_some() && self.path.is_empty()
+    }
+
     /// How the name ends.
     #[must_use]
     pub fn end(&self) -> End {
-        if self.dir.is_some() && self.path.is_empty() {
-            // The open file itself, whatever it is.
+        if self.is_open() {
             return End::Plain;
         }
         match self.path.rsplit(|&b| b == b'/').find(|part| !part.is_empty()) {

@@ -374,13 +374,11 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
                 Turn::Dead(e) => return Err(e),
                 Turn::Read(framer, reading) => (framer, reading),
             };
-            let deadline = *deadline.get_or_insert_with(|| self.deadline(timeout));
-            let payload = wanted
-                .as_ref()
-                .and_then(|w| framer.payload_of(w.tag, w.buf.len()).map(|n| (w.tag, n)));
-            if let (Some((tag, n)), Some(Wanted { buf, .. })) = (payload, wanted.as_mut()) {
-                match self.receive_payload(&mut framer, tag, &mut buf[..n], deadline) {
-                    Ok(()) => self.took_payload(framer, tag, n),
+            if let Some(Wanted { tag, buf }) = &mut wanted
+                && let Some(n) = framer.payload_of(*tag, buf.len())
+            {
+                match self.receive_payload(&mut framer, *tag, &mut buf[..n], timeout) {
+                    Ok(()) => self.took_payload(framer, *tag, n),
                     Err(e) => {
                         self.deliver(framer, Err(e));
                         return Err(e);
@@ -391,16 +389,24 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
                 }
                 continue;
             }
-            let (got, waited) = self.read_turn(&mut framer, reading, deadline);
-            if waited.is_ok_and(|ready| ready.write) {
-                self.push();
-            }
+            // The clock is asked of those alone who wait for long.
+            let turn = left.min(GLANCE);
+            let waited = self.read_turn(&mut framer, reading, turn);
+            let over = deadline.is_none() && turn == timeout
+                || deadline.is_some_and(|deadline| self.left(deadline).is_zero());
             match waited {
-                Err(e) if e != Errno::ETIMEDOUT || self.left(deadline).is_zero() => {
-                    self.deliver(framer, got);
-                    return Err(e);
+                Err(Errno::EINTR) => {
+                    self.deliver(framer, Ok(()));
+                    return Err(Errno::EINTR);
                 }
-                _ => held = Some((framer, got)),
+                Err(Errno::ETIMEDOUT) if over => {
+                    self.deliver(framer, Ok(()));
+                    return Err(Errno::ETIMEDOUT);
+                }
+                got => held = Some((framer, got)),
+            }
+            if deadline.is_none() {
+                deadline = (waited == Err(Errno::ETIMEDOUT)).then(|| self.deadline(timeout - turn));
             }
         }
     }
@@ -408,30 +414,31 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     /// Holds the reader's role until something came in, or it is time to look.
     /// What one request has just asked for is hardly ever there yet: it is
     /// waited for before it is received.
-    fn read_turn(
-        &self,
-        framer: &mut Framer,
-        reading: Reading,
-        deadline: Duration,
-    ) -> (Result<()>, Result<Ready>) {
+    fn read_turn(&self, framer: &mut Framer, reading: Reading, time: Duration) -> Result<()> {
         if reading.eager {
-            let got = self.receive(framer);
-            if got != Err(Errno::EAGAIN) {
-                return (got, Ok(Ready { read: true, write: reading.more }));
+            match self.receive(framer) {
+                Err(Errno::EAGAIN) => {}
+                got => return got,
             }
         }
-        let want = Ready { read: true, write: reading.more };
-        let waited = self.transport.wait(want, self.left(deadline).min(GLANCE));
-        let got = match waited {
-            Ok(ready) if ready.read => self.receive(framer),
-            _ => Ok(()),
-        };
-        (got, waited)
+        if !reading.more {
+            let n = self.transport.recv_waiting(framer.space()?, time)?;
+            return Self::received(framer, n);
+        }
+        let ready = self.transport.wait(Ready { read: true, write: true }, time)?;
+        if ready.write {
+            self.push();
+        }
+        if ready.read { self.receive(framer) } else { Ok(()) }
     }
 
     /// Receives once into the framer.
     pub(super) fn receive(&self, framer: &mut Framer) -> Result<()> {
         let n = self.transport.recv(framer.space()?)?;
+        Self::received(framer, n)
+    }
+
+    fn received(framer: &mut Framer, n: usize) -> Result<()> {
         if n == 0 {
             return Err(Errno::EPIPE);
         }
@@ -447,7 +454,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         framer: &mut Framer,
         tag: u16,
         buf: &mut [u8],
-        deadline: Duration,
+        timeout: Duration,
     ) -> Result<()> {
         let mut n = framer.take_payload(buf);
         while n < buf.len() {
@@ -460,7 +467,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
                 }
                 Err(Errno::EAGAIN) => {
                     let want = Ready { read: true, write: false };
-                    if let Err(e) = self.transport.wait(want, self.left(deadline)) {
+                    if let Err(e) = self.transport.wait(want, timeout) {
                         framer.put_back(tag, &buf[..n], buf.len());
                         return Err(e);
                     }

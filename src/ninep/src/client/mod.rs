@@ -36,6 +36,7 @@
 
 mod at;
 mod behind;
+mod handoff;
 mod io;
 mod locks;
 mod many;
@@ -80,6 +81,16 @@ pub trait Transport {
     /// # Errors
     /// As [`Transport::send`].
     fn recv(&self, buf: &mut [u8]) -> Result<usize>;
+
+    /// As [`Transport::recv`], but waits for something to come. A transport
+    /// may do both in one step.
+    ///
+    /// # Errors
+    /// As [`Transport::recv`] and [`Transport::wait`].
+    fn recv_waiting(&self, buf: &mut [u8], timeout: Duration) -> Result<usize> {
+        self.wait(Ready { read: true, write: false }, timeout)?;
+        self.recv(buf)
+    }
 
     /// As [`Transport::recv`], into `first` and then into `more`. A transport
     /// that cannot do so in one step leaves `more` as it is.
@@ -247,6 +258,11 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     /// What was agreed on with the server.
     pub const fn agreed(&self) -> Agreed {
         self.agreed
+    }
+
+    /// Largest payload of one read or write, bytes; that of a file may be less.
+    pub const fn largest_payload(&self) -> u32 {
+        self.largest
     }
 
     /// Why the connection is of no use any more, if it is not: EIO, or

@@ -44,6 +44,8 @@ pub(super) struct Behind {
     pub(super) bytes: usize,
     /// What the first that failed said.
     pub(super) error: Option<Errno>,
+    /// One was cut short, which is EIO unless a later one says why.
+    short: bool,
 }
 
 impl State {
@@ -171,14 +173,14 @@ impl State {
         while let Some((late, outcome)) = self.mux.next_late() {
             match outcome {
                 Outcome::Reply(f) => match (error_of(&f, self.dialect), late) {
-                    (None, Late::Written { fid, count }) => {
-                        let written = written(&f, self.dialect);
-                        match written {
-                            Some(n) if n == count => self.wrote(fid, count, None),
-                            Some(n) if n < count => self.wrote(fid, count, Some(Errno::EIO)),
-                            _ => self.fail(Errno::EIO),
+                    (None, Late::Written { fid, count }) => match written(&f, self.dialect) {
+                        Some(n) if n > count => self.fail(Errno::EIO),
+                        Some(n) => {
+                            self.cut_short(fid, n < count);
+                            self.wrote(fid, count, None);
                         }
-                    }
+                        None => self.fail(Errno::EIO),
+                    },
                     (None, late) => self.succeeded_late(late),
                     (Some(e), Late::Written { fid, count }) => self.wrote(fid, count, Some(e)),
                     (Some(_), late) => self.failed(late),
@@ -197,16 +199,22 @@ impl State {
             behind.requests -= 1;
             behind.bytes -= count as usize;
             behind.error = behind.error.or(error);
-            if behind.requests == 0 && behind.error.is_none() {
+            if behind.requests == 0 && behind.error.is_none() && !behind.short {
                 self.behind.swap_remove(at);
             }
+        }
+    }
+
+    fn cut_short(&mut self, fid: u32, short: bool) {
+        if let Some(behind) = self.behind.iter_mut().find(|b| b.fid == fid) {
+            behind.short |= short;
         }
     }
 
     /// Counts a write that nobody waits for.
     fn writes(&mut self, fid: u32, count: u32) {
         let at = self.behind.iter().position(|b| b.fid == fid).unwrap_or_else(|| {
-            self.behind.push(Behind { fid, requests: 0, bytes: 0, error: None });
+            self.behind.push(Behind { fid, requests: 0, bytes: 0, error: None, short: false });
             self.behind.len() - 1
         });
         self.behind[at].requests += 1;
@@ -217,8 +225,13 @@ impl State {
     /// once.
     pub(super) fn take_error(&mut self, fid: u32) -> Option<Errno> {
         let at = self.behind.iter().position(|b| b.fid == fid)?;
-        let error = self.behind[at].error.take();
-        if self.behind[at].requests == 0 {
+        let behind = &mut self.behind[at];
+        let short = behind.requests == 0 && core::mem::take(&mut behind.short);
+        let error = behind.error.take().or(short.then_some(Errno::EIO));
+        if error.is_some() {
+            behind.short = false;
+        }
+        if behind.requests == 0 {
             self.behind.swap_remove(at);
         }
         error

@@ -6,6 +6,7 @@ use core::slice;
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
 use privns_files::remote::file::File;
+use privns_files::remote::locks::{Holder, Range, Want};
 
 /// A call on a virtual descriptor.
 pub(super) struct Call<'a> {
@@ -58,6 +59,7 @@ table! {
     SYS_sync_file_range fd(0) fdatasync;
     SYS_fadvise64 fd(0) nothing;
     SYS_readahead fd(0) nothing;
+    SYS_flock fd(0) flock;
     SYS_fcntl file(0) fcntl;
     SYS_ioctl file(0) ioctl;
     SYS_sendfile either(0, 1) sendfile;
@@ -324,6 +326,18 @@ unsafe fn nothing(_: Call<'_>) -> Result<usize> {
 unsafe fn fcntl(call: Call<'_>) -> Option<Result<usize>> {
     match call.args[1] as c_int {
         libc::F_GETFL => Some(call.view.status(call.fd, call.file).map(|flags| flags as usize)),
+        // SAFETY: the program's own structure.
+        libc::F_SETLK => Some(unsafe { setlk(&call, Holder::Process, false) }),
+        // SAFETY: as above.
+        libc::F_SETLKW => Some(unsafe { setlk(&call, Holder::Process, true) }),
+        // SAFETY: as above.
+        libc::F_GETLK => Some(unsafe { getlk(&call, Holder::Process) }),
+        // SAFETY: as above.
+        libc::F_OFD_SETLK => Some(unsafe { setlk(&call, Holder::Description, false) }),
+        // SAFETY: as above.
+        libc::F_OFD_SETLKW => Some(unsafe { setlk(&call, Holder::Description, true) }),
+        // SAFETY: as above.
+        libc::F_OFD_GETLK => Some(unsafe { getlk(&call, Holder::Description) }),
         // No lease is to be had, and no news of changes.
         F_SETLEASE | F_GETLEASE | F_NOTIFY => Some(Err(Errno::EINVAL)),
         F_ADD_SEALS | F_GET_SEALS => Some(Err(Errno::EINVAL)),
@@ -336,6 +350,79 @@ const F_GETLEASE: c_int = 1025;
 const F_NOTIFY: c_int = 1026;
 const F_ADD_SEALS: c_int = 1033;
 const F_GET_SEALS: c_int = 1034;
+
+/// The structure of a lock call, and the range that it means.
+unsafe fn record<'a>(call: &Call<'_>, holder: Holder) -> Result<(&'a mut libc::flock, Range)> {
+    // SAFETY: the program's own structure, or null.
+    let lock = unsafe { (call.args[2] as *mut libc::flock).as_mut() }.ok_or(Errno::EFAULT)?;
+    if holder == Holder::Description && lock.l_pid != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let from = match c_int::from(lock.l_whence) {
+        libc::SEEK_SET => 0,
+        libc::SEEK_CUR => call.view.seek(call.fd, call.file, 0, libc::SEEK_CUR)? as i64,
+        libc::SEEK_END => call.view.size(call.file)? as i64,
+        _ => return Err(Errno::EINVAL),
+    };
+    let start = from.checked_add(lock.l_start).ok_or(Errno::EOVERFLOW)?;
+    let (start, len) = match lock.l_len {
+        len if len < 0 => (start.checked_add(len).ok_or(Errno::EINVAL)?, -len),
+        len => (start, len),
+    };
+    if start < 0 {
+        return Err(Errno::EINVAL);
+    }
+    if len > 0 && start.checked_add(len - 1).is_none() {
+        return Err(Errno::EOVERFLOW);
+    }
+    Ok((lock, Range { start: start as u64, len: len as u64 }))
+}
+
+unsafe fn setlk(call: &Call<'_>, holder: Holder, waits: bool) -> Result<usize> {
+    // SAFETY: the caller's promise.
+    let (lock, range) = unsafe { record(call, holder) }?;
+    let access = call.view.status(call.fd, call.file)?;
+    let may = |refused| access & libc::O_PATH == 0 && access & libc::O_ACCMODE != refused;
+    let want = match c_int::from(lock.l_type) {
+        libc::F_UNLCK => Want::Nothing,
+        libc::F_RDLCK if may(libc::O_WRONLY) => Want::Shared,
+        libc::F_WRLCK if may(libc::O_RDONLY) => Want::Exclusive,
+        libc::F_RDLCK | libc::F_WRLCK => return Err(Errno::EBADF),
+        _ => return Err(Errno::EINVAL),
+    };
+    call.view.lock(call.file, holder, want, range, waits).map(|()| 0)
+}
+
+unsafe fn getlk(call: &Call<'_>, holder: Holder) -> Result<usize> {
+    // SAFETY: the caller's promise.
+    let (lock, range) = unsafe { record(call, holder) }?;
+    let exclusive = match c_int::from(lock.l_type) {
+        libc::F_RDLCK => false,
+        libc::F_WRLCK => true,
+        _ => return Err(Errno::EINVAL),
+    };
+    let Some(found) = call.view.getlock(call.file, holder, exclusive, range)? else {
+        lock.l_type = libc::F_UNLCK as libc::c_short;
+        return Ok(0);
+    };
+    let kind = if found.exclusive { libc::F_WRLCK } else { libc::F_RDLCK };
+    (lock.l_type, lock.l_whence) = (kind as libc::c_short, libc::SEEK_SET as libc::c_short);
+    (lock.l_start, lock.l_len) = (found.range.start as i64, found.range.len as i64);
+    lock.l_pid = if found.process == 0 { -1 } else { found.process as c_int };
+    Ok(0)
+}
+
+unsafe fn flock(call: Call<'_>) -> Result<usize> {
+    let how = call.args[1] as c_int;
+    let want = match how & !libc::LOCK_NB {
+        libc::LOCK_SH => Want::Shared,
+        libc::LOCK_EX => Want::Exclusive,
+        libc::LOCK_UN => Want::Nothing,
+        _ => return Err(Errno::EINVAL),
+    };
+    let waits = how & libc::LOCK_NB == 0;
+    call.view.lock(call.file, Holder::Description, want, Range::WHOLE, waits).map(|()| 0)
+}
 
 /// What of ioctl(2) is about the file; the rest is for devices.
 unsafe fn ioctl(call: Call<'_>) -> Option<Result<usize>> {

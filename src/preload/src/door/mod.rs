@@ -57,7 +57,7 @@ macro_rules! table {
             // SAFETY: the caller's promise: the arguments are the call's.
             unsafe {
                 match nr {
-                    $(libc::$nr => $kind(view, args, [$($n),+], |call| names::$serve(call)),)*
+                    $(libc::$nr => $kind(view, nr, args, [$($n),+], |call| names::$serve(call)),)*
                     _ => None,
                 }
             }
@@ -95,6 +95,7 @@ table! {
     SYS_removexattr name(0) removexattr;
     SYS_lremovexattr name(0) removexattr;
     SYS_inotify_add_watch name(1) inotify_add_watch;
+    SYS_getdents64 fd(0) getdents64;
     SYS_fstat fd(0) fstat;
     SYS_fchmod fd(0) fchmod;
     SYS_fchown fd(0) fchown;
@@ -158,17 +159,23 @@ pub(crate) unsafe fn ours(nr: c_long, args: [usize; 6]) -> Option<Result<usize>>
 
 unsafe fn at(
     view: View<'_>,
+    nr: c_long,
     args: [usize; 6],
     [dirfd, name]: [usize; 2],
     serve: impl Fn(Call<'_>) -> Result<usize>,
 ) -> Option<Result<usize>> {
     let (dirfd, name) = (args[dirfd] as c_int, args[name] as *const c_char);
     // SAFETY: null, or a string that is the program's or ours.
-    unsafe { with_place(view, dirfd, name, |place| calmly(|| serve(Call { view, place, args }))) }
+    unsafe {
+        with_place(view, dirfd, name, follows(nr, &args), |place| {
+            calmly(|| serve(Call { view, place, args }))
+        })
+    }
 }
 
 unsafe fn name(
     view: View<'_>,
+    nr: c_long,
     args: [usize; 6],
     [name]: [usize; 1],
     serve: impl Fn(Call<'_>) -> Result<usize>,
@@ -176,12 +183,15 @@ unsafe fn name(
     let name = args[name] as *const c_char;
     // SAFETY: as above.
     unsafe {
-        with_place(view, libc::AT_FDCWD, name, |place| calmly(|| serve(Call { view, place, args })))
+        with_place(view, libc::AT_FDCWD, name, follows(nr, &args), |place| {
+            calmly(|| serve(Call { view, place, args }))
+        })
     }
 }
 
 unsafe fn fd(
     view: View<'_>,
+    _nr: c_long,
     args: [usize; 6],
     [fd]: [usize; 1],
     serve: impl Fn(Call<'_>) -> Result<usize>,
@@ -194,6 +204,7 @@ unsafe fn fd(
 /// nothing in common.
 unsafe fn two(
     view: View<'_>,
+    nr: c_long,
     args: [usize; 6],
     [old_dir, old, new_dir, new]: [usize; 4],
     serve: impl Fn(Pair<'_>) -> Result<usize>,
@@ -202,27 +213,74 @@ unsafe fn two(
     let (new_dir, new) = (args[new_dir] as c_int, args[new] as *const c_char);
     // SAFETY: as above.
     unsafe {
-        let pair = with_place(view, old_dir, old, |old| {
-            with_place(view, new_dir, new, |new| calmly(|| serve(Pair { view, old, new, args })))
+        let follow = follows(nr, &args);
+        let pair = with_place(view, old_dir, old, follow, |old| {
+            with_place(view, new_dir, new, false, |new| {
+                calmly(|| serve(Pair { view, old, new, args }))
+            })
         });
         match pair {
             Some(done) => Some(done.unwrap_or(Err(Errno::EXDEV))),
-            None => with_place(view, new_dir, new, |_| Err(Errno::EXDEV)),
+            None => with_place(view, new_dir, new, false, |_| Err(Errno::EXDEV)),
         }
     }
 }
 
+/// Whether a name is a remote file's.
+///
+/// # Safety
+/// As [`with_place`].
+pub(crate) unsafe fn is_remote(view: View<'_>, dirfd: c_int, name: *const c_char) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { with_place(view, dirfd, name, false, |_| ()) }.is_some()
+}
+
+/// The descriptor that a name of `/proc` leads to, when it is one of ours.
+pub(crate) fn magic(name: &[u8]) -> Option<c_int> {
+    let rest = name.strip_prefix(b"/proc/")?;
+    let mut digits = [0; 10];
+    let pid =
+        privns_host::kernel::decimal(privns_host::Kernel.getpid().unsigned_abs(), &mut digits);
+    let rest = rest.strip_prefix(pid)?;
+    let number = rest.strip_prefix(b"/fd/")?;
+    core::str::from_utf8(number).ok()?.parse().ok()
+}
+
+/// Whether a call uses what a link leads to.
+fn follows(nr: c_long, args: &[usize; 6]) -> bool {
+    let has = |n: usize, flag: c_int| args[n] as c_int & flag != 0;
+    match nr {
+        libc::SYS_readlinkat | libc::SYS_unlinkat | libc::SYS_renameat | libc::SYS_renameat2 => {
+            false
+        }
+        libc::SYS_newfstatat | libc::SYS_utimensat | libc::SYS_faccessat2 => {
+            !has(3, libc::AT_SYMLINK_NOFOLLOW)
+        }
+        libc::SYS_statx => !has(2, libc::AT_SYMLINK_NOFOLLOW),
+        libc::SYS_fchownat => !has(4, libc::AT_SYMLINK_NOFOLLOW),
+        libc::SYS_linkat => has(4, libc::AT_SYMLINK_FOLLOW),
+        libc::SYS_openat => !has(2, libc::O_NOFOLLOW),
+        _ => !matches!(nr, libc::SYS_lgetxattr | libc::SYS_llistxattr | libc::SYS_lsetxattr),
+    }
+}
+
 /// Runs `act` with the place that a name stands for, if that is remote. No name
-/// at all stands for the descriptor.
+/// at all stands for the descriptor, and one of `/proc`'s links to an open file
+/// for that, when links are followed.
 unsafe fn with_place<R>(
     view: View<'_>,
     dirfd: c_int,
     name: *const c_char,
+    follow: bool,
     act: impl FnOnce(Place<'_>) -> R,
 ) -> Option<R> {
     // SAFETY: not null, and whoever gives it says that it is a string.
     let name = if name.is_null() { b"" } else { unsafe { CStr::from_ptr(name) }.to_bytes() };
     if name.first() == Some(&b'/') {
+        if let Some(fd) = magic(name).filter(|_| follow) {
+            let file = view.process.file(fd)?;
+            return Some(act(Place::below(&file, b"")));
+        }
         return Place::of(name).map(act);
     }
     if dirfd == libc::AT_FDCWD {

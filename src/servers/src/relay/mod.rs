@@ -16,6 +16,7 @@
 
 mod line;
 mod places;
+mod proof;
 mod route;
 mod switch;
 
@@ -189,9 +190,9 @@ impl Relay {
 
 impl Far {
     fn new(upstream: Upstream) -> Far {
-        let Upstream { wire, agreed } = upstream;
+        let Upstream { wire, agreed, credential } = upstream;
         let framer = Framer::new(agreed.msize);
-        Far { wire, framer, switch: Switch::new(agreed) }
+        Far { wire, framer, switch: Switch::new(agreed, credential) }
     }
 
     fn is_unsent(&self) -> bool {

@@ -1,5 +1,7 @@
 //! Reaching the server that is relayed.
 
+use super::proof::Credential;
+use crate::munge;
 use crate::tls::Tls;
 use crate::tls::keys::{self, ClientKey};
 use crate::wire::{Wire, io_error};
@@ -24,6 +26,8 @@ pub struct Route {
     pub dialect: Option<Dialect>,
     /// How long dialling may take.
     pub timeout: Duration,
+    /// The server wants a credential of MUNGE from whoever attaches.
+    pub munge: bool,
     /// The directory of keys for TLS; `None`: the user's.
     pub keys: Option<PathBuf>,
 }
@@ -32,6 +36,7 @@ pub struct Route {
 pub struct Upstream {
     pub(super) wire: Box<dyn Wire>,
     pub(super) agreed: Agreed,
+    pub(super) credential: Option<Credential>,
 }
 
 impl Route {
@@ -39,13 +44,13 @@ impl Route {
     #[must_use]
     pub const fn to(address: Address) -> Route {
         let timeout = Duration::from_secs(30);
-        Route { address, msize: MSIZE_MAX, dialect: None, timeout, keys: None }
+        Route { address, msize: MSIZE_MAX, dialect: None, timeout, munge: false, keys: None }
     }
 
     /// Dials, and agrees on a dialect.
     ///
     /// # Errors
-    /// In words when one end of TLS does not take the other's key, or there is
+    /// In words when there is no MUNGE, when one end of TLS does not take the other's key, or there is
     /// none; else those of connect(2) and of starting a command;
     /// EPROTONOSUPPORT when there is no dialect in common, EPROTO for a server
     /// that does not speak 9P, ETIMEDOUT, ECONNRESET.
@@ -71,7 +76,12 @@ impl Route {
                 return Err(said.unwrap_or_else(|| io_error(e)));
             }
         };
-        Ok(Upstream { wire, agreed })
+        let credential: Option<Credential> = self.munge.then_some(munge::credential);
+        if let Some(make) = credential {
+            // Better to hear now, and in words, that none can be made.
+            make()?;
+        }
+        Ok(Upstream { wire, agreed, credential })
     }
 
     fn connect(&self) -> io::Result<Box<dyn Wire>> {

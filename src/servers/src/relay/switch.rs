@@ -7,6 +7,7 @@
 //! answers out of order never meets an old use of a number in a new one.
 
 use super::places::{Places, number, put, put_tag};
+use super::proof::{Credential, Proof};
 use crate::session::Answer;
 use privns_abi::Errno;
 use privns_ninep::dialect::{self, Agreed};
@@ -40,6 +41,8 @@ pub(super) struct Local {
     fids: HashMap<u32, u32>,
     /// Ours for theirs, and whether the request may be given up.
     tags: HashMap<u16, (u16, bool)>,
+    /// Its user is being proven: what it asks next has to wait.
+    pub(super) held: bool,
     /// Bytes that replies to come, and replies not sent yet, may take.
     owed: usize,
     /// Frames to be sent to it, each with what it was owed for.
@@ -47,21 +50,23 @@ pub(super) struct Local {
 }
 
 /// What a reply means for a fid.
-enum Effect {
+pub(super) enum Effect {
     Nothing,
     /// The client's number, ours, and how many names a walk to it has.
     Makes(u32, u32, Option<usize>),
     Ends(u32),
+    /// A step on the way to an attach that waits.
+    Proves(Box<Proof>),
 }
 
 /// A request on its way.
 pub(super) struct Asked {
     /// Whose it is, and since which Tversion; `None` for one of ours.
-    client: Option<(u64, u32)>,
-    tag: u16,
-    uses: [Option<u32>; 2],
-    effect: Effect,
-    owed: usize,
+    pub(super) client: Option<(u64, u32)>,
+    pub(super) tag: u16,
+    pub(super) uses: [Option<u32>; 2],
+    pub(super) effect: Effect,
+    pub(super) owed: usize,
 }
 
 /// A fid of ours.
@@ -84,6 +89,8 @@ pub(super) struct Switch {
     /// Frames on their way upstream, of which the first bytes have gone.
     out: Vec<u8>,
     gone: usize,
+    /// What makes a credential for whoever attaches, where the server wants one.
+    pub(super) credential: Option<Credential>,
 }
 
 /// Those whose connections have not ended.
@@ -100,6 +107,7 @@ impl Local {
             agreed: None,
             fids: HashMap::new(),
             tags: HashMap::new(),
+            held: false,
             owed: 0,
             replies: Vec::new(),
         }
@@ -110,7 +118,7 @@ impl Local {
         self.agreed.map_or(MSIZE_MIN, |a| a.msize)
     }
 
-    fn name(&self) -> (u64, u32) {
+    pub(super) fn name(&self) -> (u64, u32) {
         (self.id, self.begun)
     }
 
@@ -125,7 +133,11 @@ impl Local {
     }
 
     /// A reply of our own.
-    fn answer(&mut self, tag: u16, f: impl FnOnce(&mut Answer<'_>) -> Result<(), Errno>) {
+    pub(super) fn answer(
+        &mut self,
+        tag: u16,
+        f: impl FnOnce(&mut Answer<'_>) -> Result<(), Errno>,
+    ) {
         let mut out = Vec::new();
         let dialect = self.agreed.map_or(Dialect::Base, |a| a.dialect);
         let mut answer = Answer::new(&mut out, tag, dialect, self.msize());
@@ -140,9 +152,9 @@ impl Local {
 }
 
 impl Switch {
-    pub(super) fn new(agreed: Agreed) -> Switch {
+    pub(super) fn new(agreed: Agreed, credential: Option<Credential>) -> Switch {
         let (pool, uses) = (Pool::new(NOFID), Vec::new());
-        Switch { agreed, mux: Mux::default(), pool, uses, out: Vec::new(), gone: 0 }
+        Switch { agreed, mux: Mux::default(), pool, uses, out: Vec::new(), gone: 0, credential }
     }
 
     /// What has to go upstream.
@@ -169,7 +181,7 @@ impl Switch {
     /// True when a further request of this client can be taken.
     pub(super) fn has_room(&self, local: &Local) -> bool {
         let upstream = self.unsent().len() < UPSTREAM && self.mux.in_flight() < ON_THEIR_WAY;
-        upstream && local.owed < OWED
+        upstream && local.owed < OWED && !local.held
     }
 
     /// Passes a request on, or answers it.
@@ -194,8 +206,11 @@ impl Switch {
             Some(Request::Tattach(m)) if m.afid != NOFID => {
                 local.answer(tag, |_| Err(Errno::EBADF));
             }
+            Some(Request::Tattach(m)) if self.credential.is_some() => {
+                self.prove(local, tag, frame, &m);
+            }
             Some(request) => {
-                if let Err(e) = self.pass(local, tag, frame, &request) {
+                if let Err(e) = self.pass(local, tag, frame, &request, None) {
                     local.answer(tag, |_| Err(e));
                 }
             }
@@ -209,6 +224,7 @@ impl Switch {
     fn version(&mut self, local: &mut Local, m: &Tversion<'_>) {
         self.forget(local);
         local.begun = local.begun.wrapping_add(1);
+        local.held = false;
         let up = self.agreed;
         let asked = dialect::answer(m.version, m.msize).filter(|(a, _)| a.dialect >= up.dialect);
         let settled = asked.map(|(asked, version)| {
@@ -244,18 +260,22 @@ impl Switch {
         }
     }
 
-    fn pass(
+    /// Passes a request on; an attach with an afid of ours, which stands in it
+    /// already.
+    pub(super) fn pass(
         &mut self,
         local: &mut Local,
         tag: u16,
         frame: &[u8],
         request: &Request<'_>,
+        afid: Option<u32>,
     ) -> Result<(), Errno> {
         let places = Places::of(request);
-        let mut uses = [None; 2];
+        let mut uses = [afid, None];
         for (used, at) in uses.iter_mut().zip(places.uses) {
-            let ours = at.map(|at| local.fids.get(&number(frame, at)).ok_or(Errno::EBADF));
-            *used = ours.transpose()?.copied();
+            if let Some(at) = at {
+                *used = Some(*local.fids.get(&number(frame, at)).ok_or(Errno::EBADF)?);
+            }
         }
         let made = places.makes.map(|at| number(frame, at));
         if made.is_some_and(|fid| fid == NOFID || local.fids.contains_key(&fid)) {
@@ -300,7 +320,7 @@ impl Switch {
         Ok(())
     }
 
-    fn new_fid(&mut self) -> Result<u32, Errno> {
+    pub(super) fn new_fid(&mut self) -> Result<u32, Errno> {
         let fid = self.pool.take().ok_or(Errno::EMFILE)?;
         let at = fid as usize;
         if self.uses.len() <= at {
@@ -311,7 +331,7 @@ impl Switch {
     }
 
     /// A tag for a request; `None` only when the connection has failed.
-    fn begin(&mut self, asked: Asked) -> Option<u16> {
+    pub(super) fn begin(&mut self, asked: Asked) -> Option<u16> {
         let named = asked.uses.into_iter().flatten().chain(asked.effect.fid());
         for fid in named {
             self.uses[fid as usize].waiting += 1;
@@ -322,13 +342,17 @@ impl Switch {
         Some(tag)
     }
 
-    fn send<'b>(&mut self, tag: u16, body: &impl Body<'b>) {
+    pub(super) fn send<'b>(&mut self, tag: u16, body: &impl Body<'b>) {
         let sent = body.append(tag, self.agreed.dialect, 0, &mut self.out);
         debug_assert!(sent.is_ok(), "it has no strings");
     }
 
+    pub(super) const fn dialect(&self) -> Dialect {
+        self.agreed.dialect
+    }
+
     /// Nobody wants this fid of ours any more.
-    fn leave(&mut self, fid: u32) {
+    pub(super) fn leave(&mut self, fid: u32) {
         self.uses[fid as usize].left = true;
         self.settle(fid);
     }
@@ -396,6 +420,10 @@ impl Switch {
         for fid in asked.uses.into_iter().flatten().chain(asked.effect.fid()) {
             self.uses[fid as usize].waiting -= 1;
         }
+        if let Effect::Proves(proof) = asked.effect {
+            self.proved(*proof, frame, local.filter(|l| asked.client == Some(l.name())));
+            return Ok(());
+        }
         match asked.effect {
             Effect::Makes(theirs, ours, names) if !came.made(names) => {
                 if let Some(local) = &mut local
@@ -443,7 +471,7 @@ impl Effect {
     /// The fid that it is about.
     fn fid(&self) -> Option<u32> {
         match *self {
-            Effect::Nothing => None,
+            Effect::Nothing | Effect::Proves(_) => None,
             Effect::Makes(_, ours, _) | Effect::Ends(ours) => Some(ours),
         }
     }

@@ -3,12 +3,15 @@
 //!
 //! - this file: what all dialects have in common, and the limits
 //! - `linux`: the messages of 9P2000.L
+//! - `proof`: who a client is, where the transport does not tell
 //! - `old`: those of 9P2000 and 9P2000.u, which end in the same functions
 
 mod answer;
 mod linux;
 mod old;
+mod proof;
 
+use crate::auth;
 use crate::handoff::Handoff;
 use crate::locks::Locks;
 use crate::tree::{How, Tree, Who, read_bytes};
@@ -43,8 +46,16 @@ pub enum Peer {
     Owner,
     /// Nobody can tell; whoever it is may attach as whom it likes.
     Trusted,
+    /// Somebody who has to prove who they are, by MUNGE.
+    Unproven,
     /// Somebody who may not attach.
     Refused,
+}
+
+impl Peer {
+    const fn has_to_prove(self) -> bool {
+        matches!(self, Peer::Unproven)
+    }
 }
 
 /// Counted over all connections, since the start.
@@ -142,6 +153,7 @@ pub struct Session<T: Tree> {
     agreed: Option<Agreed>,
     attached: bool,
     fids: HashMap<u32, Fid<T>>,
+    afids: HashMap<u32, proof::Afid>,
     /// Bytes of extended attributes that fids hold or are to take.
     xattrs: usize,
 }
@@ -155,7 +167,8 @@ impl<T: Tree> Session<T> {
     /// A connection on which nothing was said yet.
     #[must_use]
     pub fn new(common: Arc<Common<T>>, peer: Peer) -> Self {
-        Session { common, peer, agreed: None, attached: false, fids: HashMap::new(), xattrs: 0 }
+        let (fids, afids) = (HashMap::new(), HashMap::new());
+        Session { common, peer, agreed: None, attached: false, fids, afids, xattrs: 0 }
     }
 
     /// Largest message that the client may send.
@@ -196,14 +209,15 @@ impl<T: Tree> Session<T> {
     fn handle(&mut self, request: &Request<'_>, a: &mut Answer<'_>) -> Result<()> {
         match request {
             Request::Tversion(m) => self.version(m, a),
-            // Who somebody is has been told by the transport, or not asked.
-            Request::Tauth(_) => Err(Errno::ENOENT),
+            Request::Tauth(m) => self.auth(m, a),
             Request::Tattach(m) => self.attach(m, a),
             // Requests are answered in order, so the old one has been.
             Request::Tflush(_) => a.send(&Rflush {}),
             Request::Twalk(m) => self.walk(m, a),
             Request::Tread(m) => self.read(m, a),
+            Request::Twrite(m) if self.afids.contains_key(&m.fid) => self.write_proof(m, a),
             Request::Twrite(m) => self.write(m, a),
+            Request::Tclunk(m) if self.afids.remove(&m.fid).is_some() => a.send(&Rclunk {}),
             Request::Tclunk(m) => self.clunk(m.fid).and_then(|()| a.send(&Rclunk {})),
             Request::Tremove(m) => self.remove(m.fid).and_then(|()| a.send(&Rremove {})),
             other => match self.agreed.map(|a| a.dialect) {
@@ -226,12 +240,19 @@ impl<T: Tree> Session<T> {
     }
 
     /// As whom the client may attach. Root is asked; others are themselves.
-    fn who(&self, m: &Tattach<'_>) -> Result<Who> {
+    fn who(&mut self, m: &Tattach<'_>) -> Result<Who> {
         let asked = m.n_uname.0;
         let named = self.agreed.is_some_and(|a| a.dialect != Dialect::Base) && asked != NONUM;
         let own = rustix::process::geteuid().as_raw();
-        let (uid, gid) = match self.peer {
-            Peer::Refused => return Err(Errno::EPERM),
+        let peer = match self.peer {
+            Peer::Unproven => {
+                let (uid, gid) = self.proven(m.afid)?;
+                auth::judge(uid, Some(gid))
+            }
+            told => told,
+        };
+        let (uid, gid) = match peer {
+            Peer::Unproven | Peer::Refused => return Err(Errno::EPERM),
             Peer::Owner => (own, None),
             Peer::Trusted => (if named { asked } else { own }, None),
             Peer::User { uid: 0, .. } => (if named { asked } else { 0 }, None),
@@ -242,7 +263,7 @@ impl<T: Tree> Session<T> {
     }
 
     fn attach(&mut self, m: &Tattach<'_>, a: &mut Answer<'_>) -> Result<()> {
-        if m.afid != NOFID {
+        if m.afid != NOFID && !self.peer.has_to_prove() {
             return Err(Errno::EBADF);
         }
         self.check_free(m.fid, None)?;
@@ -464,7 +485,7 @@ impl<T: Tree> Session<T> {
         if Some(number) == old {
             return Ok(());
         }
-        if number == NOFID || self.fids.contains_key(&number) {
+        if number == NOFID || self.fids.contains_key(&number) || self.afids.contains_key(&number) {
             return Err(Errno::EBADF);
         }
         if self.fids.len() >= self.common.fids_max { Err(Errno::EMFILE) } else { Ok(()) }
@@ -497,6 +518,7 @@ impl<T: Tree> Session<T> {
 
     /// Forgets everything, as at the end of the connection.
     fn clear(&mut self) {
+        self.afids.clear();
         let numbers: Vec<u32> = self.fids.keys().copied().collect();
         for number in numbers {
             let removed = self.take(number).ok().filter(|fid| fid.remove_on_close);

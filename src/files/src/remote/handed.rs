@@ -1,0 +1,274 @@
+//! Open files on their way into a child or into the next program.
+//!
+//! A process never uses its parent's connection. What it is to have open is
+//! *handed*: a token for each file, read before fork and exec, is claimed at
+//! once at the other end ([`privns_ninep::client`], `handoff`), and is the very
+//! same open file, removed or not. Where the server has no tokens the file is
+//! walked to and opened again when it is first used.
+
+use super::conn::Settings;
+use super::file::{File, Kind, Open};
+use crate::process::{Process, View};
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use privns_abi::{Errno, Result};
+use privns_host::Kernel;
+use privns_host::signals::calm;
+
+/// A file and its token, if there is one.
+pub(super) struct Handed {
+    file: Arc<File>,
+    token: Option<Vec<u8>>,
+}
+
+impl View<'_> {
+    /// Waits for what was written, and asks for tokens: one round trip a
+    /// server.
+    fn tokens(self, files: Vec<Arc<File>>) -> Vec<Handed> {
+        let _calm = calm();
+        let mut handed: Vec<Handed> =
+            files.into_iter().map(|file| Handed { file, token: None }).collect();
+        let opens: Vec<Option<Arc<Open>>> =
+            handed.iter().map(|h| h.file.known().filter(|open| !open.conn.is_dead())).collect();
+        let mut asked = alloc::vec![false; handed.len()];
+        for at in 0..handed.len() {
+            let Some(first) = opens[at].as_ref().filter(|_| !asked[at]) else { continue };
+            let same = |open: &Arc<Open>| Arc::ptr_eq(&open.conn, &first.conn);
+            let mine: Vec<usize> =
+                (at..opens.len()).filter(|&i| opens[i].as_ref().is_some_and(same)).collect();
+            mine.iter().for_each(|&i| asked[i] = true);
+            // What becomes of the writes stays with their fids.
+            let _ = first.conn.client.settle_all();
+            let open = |i: &&usize| handed[**i].file.kind() != Kind::Path;
+            let mine: Vec<usize> = mine.iter().filter(open).copied().collect();
+            let fids: Vec<_> =
+                mine.iter().filter_map(|&i| Some(&opens[i].as_ref()?.opened.fid)).collect();
+            let tokens = first.conn.client.handoffs(&fids);
+            for (&i, token) in mine.iter().zip(tokens) {
+                handed[i].token = token.ok();
+            }
+        }
+        handed
+    }
+
+    /// Claims what was handed.
+    fn claim(self, server: u32, handed: &[&Handed]) -> Result<()> {
+        let _calm = calm();
+        let conn = self.conn(server)?;
+        let table = self.table()?;
+        let settings = Settings::of(table.index(), server).ok_or(Errno::ENODEV)?;
+        let tokens: Vec<&[u8]> =
+            handed.iter().map(|handed| handed.token.as_deref().unwrap_or_default()).collect();
+        let claimed = conn.client.claims(settings.uname, Kernel.geteuid(), &tokens);
+        for (handed, opened) in handed.iter().zip(claimed) {
+            if let Ok(opened) = opened {
+                handed.file.reopened(Open { conn: conn.clone(), opened });
+            }
+        }
+        Ok(())
+    }
+
+    /// Claims all that was handed, from whichever servers; what cannot be
+    /// claimed is opened again when it is used.
+    fn claim_all(self, handed: &[Handed]) {
+        let mut servers: Vec<u32> = handed.iter().map(|handed| handed.file.server()).collect();
+        servers.sort_unstable();
+        servers.dedup();
+        for server in servers {
+            let theirs = |h: &&Handed| h.file.server() == server && h.token.is_some();
+            let theirs: Vec<&Handed> = handed.iter().filter(theirs).collect();
+            if !theirs.is_empty() {
+                let _ = self.claim(server, &theirs);
+            }
+        }
+    }
+
+    /// What the next program is to be told of the open files that it will
+    /// inherit; `None` when there are none.
+    #[must_use]
+    pub fn hand_on(self) -> Option<Vec<u8>> {
+        if !self.process.remotes.met() {
+            return None;
+        }
+        self.process.flush_maps();
+        let slots = self.process.fds.slots();
+        let slots: Vec<(i32, u32)> =
+            slots.filter(|(fd, _)| Kernel.is_inherited(*fd).unwrap_or(false)).collect();
+        if slots.is_empty() {
+            return None;
+        }
+        self.process.share_files();
+        let mut kept: Vec<u32> = slots.iter().map(|(_, slot)| *slot).collect();
+        kept.sort_unstable();
+        kept.dedup();
+        let files = &self.process.remotes.files;
+        let there: Vec<(u32, Arc<File>)> =
+            kept.iter().filter_map(|&slot| Some((slot, files.get(slot)?))).collect();
+        let handed = self.tokens(there.iter().map(|(_, file)| file.clone()).collect());
+        let mut text = Vec::new();
+        for ((slot, _), handed) in there.iter().zip(&handed) {
+            let fds = slots.iter().filter(|(_, s)| s == slot).map(|(fd, _)| *fd);
+            write(&mut text, fds, handed);
+        }
+        Some(text)
+    }
+
+    /// Takes over what the last program has handed on. A number that is not
+    /// open any more, or is not a placeholder, is left alone.
+    pub fn take_over(self, text: &[u8]) {
+        self.process.remotes.meet();
+        let mut taken = Vec::new();
+        let mut rest = text;
+        while let Some((item, behind)) = Item::parse(rest) {
+            rest = behind;
+            let fds = item.fds.iter().filter(|fd| Kernel.is_placeholder(**fd));
+            let fds: Vec<i32> = fds.copied().collect();
+            let Some((&first, others)) = fds.split_first() else { continue };
+            let file = Arc::new(item.file());
+            if self.process.stand_at(first, file.clone()).is_err() {
+                continue;
+            }
+            for &fd in others {
+                drop(self.process.copied(first, fd));
+            }
+            taken.push(Handed { file, token: item.token.map(<[u8]>::to_vec) });
+        }
+        self.claim_all(&taken);
+    }
+}
+
+impl Process {
+    /// A child is about to be made that has a memory of its own.
+    pub fn forking(&self) {
+        self.flush_maps();
+        self.share_files();
+        let Some(view) = self.view().filter(|_| self.remotes.met()) else { return };
+        let mut slots: Vec<u32> = self.fds.slots().map(|(_, slot)| slot).collect();
+        if slots.is_empty() {
+            return;
+        }
+        slots.sort_unstable();
+        slots.dedup();
+        let files = slots.iter().filter_map(|&slot| self.remotes.files.get(slot)).collect();
+        drop(self.remotes.handed.put(alloc::boxed::Box::new(view.tokens(files))));
+    }
+
+    /// It was made, or not: in its parent.
+    pub fn fork_ended(&self) {
+        drop(self.remotes.handed.take());
+    }
+
+    /// In the child.
+    pub(crate) fn claim_handed(&self) {
+        let Some(handed) = self.remotes.handed.take() else { return };
+        if let Some(view) = self.view() {
+            view.claim_all(&handed);
+        }
+    }
+}
+
+/// `FD+FD:SERVER:KIND:FLAGS:IDENTITY:OWNER:TOKEN:LENGTH=PATH;`
+fn write(text: &mut Vec<u8>, fds: impl Iterator<Item = i32>, handed: &Handed) {
+    let Handed { file, token } = handed;
+    let kind = match file.kind() {
+        Kind::Regular => 'r',
+        Kind::Directory => 'd',
+        Kind::Path => 'p',
+    };
+    for (n, fd) in fds.enumerate() {
+        text.extend_from_slice(format!("{}{fd}", if n > 0 { "+" } else { "" }).as_bytes());
+    }
+    let (path, gone) = (file.last_path(), if file.is_removed() { "!" } else { "" });
+    let (identity, owner) = (file.identity(), file.owner);
+    let head = format!(":{}:{kind}{gone}:{}:{identity:x}:{owner:x}:", file.server(), file.flags());
+    text.extend_from_slice(head.as_bytes());
+    text.extend_from_slice(token.as_deref().unwrap_or_default());
+    text.extend_from_slice(format!(":{}=", path.len()).as_bytes());
+    text.extend_from_slice(&path);
+    text.push(b';');
+}
+
+/// One file as it is handed on.
+struct Item<'a> {
+    fds: Vec<i32>,
+    server: u32,
+    kind: Kind,
+    removed: bool,
+    flags: i32,
+    identity: u64,
+    owner: u64,
+    token: Option<&'a [u8]>,
+    path: &'a [u8],
+}
+
+impl<'a> Item<'a> {
+    /// The first item, and what comes behind it.
+    fn parse(text: &'a [u8]) -> Option<(Item<'a>, &'a [u8])> {
+        let mut parts = text.splitn(8, |&b| b == b':');
+        let mut part = || parts.next();
+        let fds = part()?.split(|&b| b == b'+').map(number::<i32>).collect::<Option<_>>()?;
+        let server = number(part()?)?;
+        let (kind, removed) = match part()? {
+            [kind] => (*kind, false),
+            [kind, b'!'] => (*kind, true),
+            _ => return None,
+        };
+        let kind = match kind {
+            b'r' => Kind::Regular,
+            b'd' => Kind::Directory,
+            b'p' => Kind::Path,
+            _ => return None,
+        };
+        let flags = number(part()?)?;
+        let (identity, owner) = (hexadecimal(part()?)?, hexadecimal(part()?)?);
+        let token = Some(part()?).filter(|token| !token.is_empty());
+        let rest = part()?;
+        let digits = rest.iter().position(|&b| b == b'=')?;
+        let length: usize = number(&rest[..digits])?;
+        let end = digits.checked_add(1)?.checked_add(length)?;
+        let path = rest.get(digits + 1..end)?;
+        let behind = rest.get(end..)?.strip_prefix(b";")?;
+        Some((Item { fds, server, kind, removed, flags, identity, owner, token, path }, behind))
+    }
+
+    fn file(&self) -> File {
+        let Item { server, kind, identity, flags, path, removed, owner, .. } = *self;
+        File::inherited(server, kind, identity, flags, path.to_vec(), removed, owner)
+    }
+}
+
+fn number<N: core::str::FromStr>(text: &[u8]) -> Option<N> {
+    core::str::from_utf8(text).ok()?.parse().ok()
+}
+
+fn hexadecimal(text: &[u8]) -> Option<u64> {
+    u64::from_str_radix(core::str::from_utf8(text).ok()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_handed_on_is_taken_over() {
+        let file = File::inherited(7, Kind::Regular, 0xabc, 2, b"a:;=b".to_vec(), true, 5);
+        let mut text = Vec::new();
+        let handed = Handed { file: Arc::new(file), token: Some(b"00ff".to_vec()) };
+        write(&mut text, [3, 11].into_iter(), &handed);
+        write(&mut text, [0].into_iter(), &Handed { token: None, ..handed });
+        let (item, rest) = Item::parse(&text).unwrap();
+        assert_eq!((&item.fds[..], item.server, item.kind), (&[3, 11][..], 7, Kind::Regular));
+        assert_eq!((item.flags, item.identity, item.removed), (2, 0xabc, true));
+        assert_eq!(item.owner, 5);
+        assert_eq!((item.token, item.path), (Some(&b"00ff"[..]), &b"a:;=b"[..]));
+        let (item, rest) = Item::parse(rest).unwrap();
+        assert_eq!((item.token, rest), (None, &b""[..]));
+        for end in 0..text.len() {
+            let mut rest = &text[..end];
+            while let Some((_, behind)) = Item::parse(rest) {
+                rest = behind;
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Locks on remote files: fcntl(2) and flock(2) by Tlock, whose owner is a
+//! process on a host, across processes and hosts.
+//!
+//! A record lock belongs to the process: it is taken through a fid of its own,
+//! one for each file, which is given up when the process closes any descriptor
+//! of the file, and which ends with the process however that ends. What
+//! flock(2) and the locks of an open file description take belongs to all who
+//! have that description: it is taken through the file's own fid, in the name
+//! of the description, and ends when the server sees the last of it.
+//!
+//! Nobody waits at the server: whoever is to wait asks again.
+
+use super::file::{File, Open};
+use crate::process::View;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
+use privns_abi::{Errno, Result};
+use privns_host::net;
+use privns_host::signals::calmly;
+use privns_host::{Kernel, Slot};
+use privns_ninep::client::{Lock, LockStatus};
+
+/// Files that a process may have locked at a time.
+const MOST: usize = 128;
+/// First and last pause between two attempts to have a lock.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
+
+/// What kind of lock (`P9_LOCK_TYPE_*`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Want {
+    /// Shared.
+    Shared = 0,
+    /// Exclusive.
+    Exclusive = 1,
+    /// None any more.
+    Nothing = 2,
+}
+
+/// Whose lock it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Holder {
+    /// The process's.
+    Process,
+    /// That of whoever has the open file description.
+    Description,
+}
+
+/// Bytes from `start` on; 0: to the end, however far that moves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Range {
+    /// First byte.
+    pub start: u64,
+    /// How many.
+    pub len: u64,
+}
+
+impl Range {
+    /// All.
+    pub const WHOLE: Range = Range { start: 0, len: 0 };
+}
+
+/// Somebody's lock that is in the way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InTheWay {
+    /// What kind.
+    pub exclusive: bool,
+    /// Where.
+    pub range: Range,
+    /// The process; 0 for a description's.
+    pub process: u32,
+}
+
+/// A fid that a process has its record locks of one file by.
+struct Held {
+    server: u32,
+    identity: u64,
+    writes: bool,
+    open: Arc<Open>,
+}
+
+/// The files that a process has locked.
+pub(super) struct Locks {
+    used: AtomicU32,
+    places: [Slot<Held>; MOST],
+}
+
+impl Locks {
+    pub(super) const fn new() -> Locks {
+        Locks { used: AtomicU32::new(0), places: [const { Slot::new() }; MOST] }
+    }
+
+    fn put(&self, held: Box<Held>) -> Result<()> {
+        let mut held = held;
+        for place in &self.places {
+            match place.put(held) {
+                None => return Ok(()),
+                Some(other) => held = other,
+            }
+        }
+        Err(Errno::ENOLCK)
+    }
+
+    /// Takes each of a file's out; those that `keep` says to go back.
+    fn each(&self, file: &File, mut keep: impl FnMut(&Held) -> bool) {
+        if self.used.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        for place in &self.places {
+            let Some(held) = place.take() else { continue };
+            let mine = held.server == file.server() && held.identity == file.identity();
+            if !mine || keep(&held) {
+                let _ = place.put(held).map(|other| self.put(other));
+            } else {
+                self.used.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// In the child of a fork, which has none of its parent's.
+    pub(super) fn forked(&self) {
+        if self.used.swap(0, Ordering::Relaxed) != 0 {
+            self.places.iter().filter_map(Slot::take).for_each(core::mem::forget);
+        }
+    }
+}
+
+impl View<'_> {
+    /// Takes or gives up a lock.
+    ///
+    /// # Errors
+    /// EAGAIN when another has it and `waits` is not set; EINTR, EBADF, ENOLCK.
+    pub fn lock(
+        self,
+        file: &File,
+        holder: Holder,
+        want: Want,
+        range: Range,
+        waits: bool,
+    ) -> Result<()> {
+        let own = match holder {
+            Holder::Process if want == Want::Nothing => self.held(file, false),
+            Holder::Process => Some(self.lock_fid(file, want)?),
+            Holder::Description => Some(file.open(self)?),
+        };
+        // Nothing was ever locked.
+        let Some(open) = own else { return Ok(()) };
+        if want == Want::Nothing {
+            self.settle(file)?;
+        }
+        let mut pause = PAUSES.0;
+        loop {
+            match calmly(|| self.try_lock(&open, file, holder, want, range))? {
+                LockStatus::Granted => break,
+                _ if !waits => return Err(Errno::EAGAIN),
+                _ => {}
+            }
+            calmly(|| net::sleep(pause))?;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+        // What was read before may have been somebody else's to change.
+        self.process.remotes.changed(file);
+        Ok(())
+    }
+
+    fn try_lock(
+        self,
+        open: &Open,
+        file: &File,
+        holder: Holder,
+        want: Want,
+        Range { start, len }: Range,
+    ) -> Result<LockStatus> {
+        let (proc_id, client_id) = self.owner(file, holder)?;
+        let (kind, length) = (want as u8, len);
+        let lock = Lock { kind, start, length, proc_id, client_id: &client_id };
+        match open.conn.client.lock(&open.opened.fid, &lock) {
+            Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Err(Errno::ENOLCK),
+            done => done,
+        }
+    }
+
+    /// How an owner is called.
+    fn owner(self, file: &File, holder: Holder) -> Result<(u32, Vec<u8>)> {
+        let mut name = Kernel.node()?.as_bytes().to_vec();
+        match holder {
+            Holder::Process => Ok((Kernel.getpid() as u32, name)),
+            Holder::Description => {
+                name.extend_from_slice(format!("/{:016x}", file.owner).as_bytes());
+                Ok((0, name))
+            }
+        }
+    }
+
+    /// Who is in the way of a lock.
+    ///
+    /// # Errors
+    /// ENOLCK, EBADF.
+    pub fn getlock(
+        self,
+        file: &File,
+        holder: Holder,
+        exclusive: bool,
+        range: Range,
+    ) -> Result<Option<InTheWay>> {
+        let (proc_id, client_id) = self.owner(file, holder)?;
+        let told = self.with(file, |open| {
+            let lock = Lock {
+                kind: exclusive.into(),
+                start: range.start,
+                length: range.len,
+                proc_id,
+                client_id: &client_id,
+            };
+            open.conn.client.getlock(&open.opened.fid, &lock)
+        });
+        match told {
+            Ok((2, ..)) => Ok(None),
+            Ok((kind, start, len, process)) => {
+                let range = Range { start, len };
+                Ok(Some(InTheWay { exclusive: kind == 1, range, process }))
+            }
+            Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Err(Errno::ENOLCK),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The fid that the process's locks of a file are taken by.
+    fn lock_fid(self, file: &File, want: Want) -> Result<Arc<Open>> {
+        let writes = want == Want::Exclusive;
+        if let Some(open) = self.held(file, writes) {
+            return Ok(open);
+        }
+        let open = calmly(|| {
+            let conn = file.open(self)?.conn.clone();
+            let opened = match file.open_for_locks(&conn) {
+                Ok(opened) => opened,
+                // It has lost its name, say.
+                Err(_) => return file.open(self),
+            };
+            Ok(Arc::new(Open { conn, opened }))
+        })?;
+        let locks = &self.process.remotes.locks;
+        locks.used.fetch_add(1, Ordering::Relaxed);
+        let (server, identity) = (file.server(), file.identity());
+        locks.put(Box::new(Held { server, identity, writes, open: open.clone() }))?;
+        Ok(open)
+    }
+
+    /// The fid that there is, on a connection that lives.
+    fn held(self, file: &File, writes: bool) -> Option<Arc<Open>> {
+        let mut found = None;
+        self.process.remotes.locks.each(file, |held| {
+            let lives = !held.open.conn.is_dead();
+            if lives && (held.writes || !writes) {
+                found = Some(held.open.clone());
+            }
+            lives
+        });
+        found
+    }
+
+    /// The process has closed a descriptor of a file: its record locks are
+    /// gone, all of them (fcntl(2)).
+    pub(super) fn unlock_closed(self, file: &File) {
+        self.process.remotes.locks.each(file, |held| {
+            if !held.open.conn.is_dead() {
+                let range = Range::WHOLE;
+                let _ = calmly(|| {
+                    self.try_lock(&held.open, file, Holder::Process, Want::Nothing, range)
+                });
+            }
+            false
+        });
+    }
+}

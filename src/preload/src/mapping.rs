@@ -1,0 +1,114 @@
+//! Mappings of remote files.
+
+use crate::call::{set_errno, Ret};
+use crate::PROCESS;
+use alloc::sync::Arc;
+use core::ffi::{c_int, c_void};
+use libc::{off_t, size_t};
+use privns_abi::{Errno, Result};
+use privns_files::process::View;
+use privns_host::{sys, Kernel};
+
+pub(crate) unsafe fn mmap(
+    at: *mut c_void,
+    len: size_t,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: off_t,
+) -> *mut c_void {
+    // SAFETY: the program's own arguments.
+    let done = unsafe {
+        match PROCESS.view() {
+            Some(view) if is_ours(flags, fd) => ours(view, at, len, prot, flags, fd, offset),
+            _ => sys!(libc::SYS_mmap, at, len, prot, flags, fd, offset),
+        }
+    };
+    done.map_or_else(
+        |error| {
+            set_errno(error);
+            libc::MAP_FAILED
+        },
+        |at| at as *mut c_void,
+    )
+}
+
+fn is_ours(flags: c_int, fd: c_int) -> bool {
+    PROCESS.remotes.met() && flags & libc::MAP_ANONYMOUS == 0 && PROCESS.is_virtual(fd)
+}
+
+#[cold]
+unsafe fn ours(
+    view: View<'_>,
+    at: *mut c_void,
+    len: size_t,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: off_t,
+) -> Result<usize> {
+    let offset = u64::try_from(offset).map_err(|_| Errno::EINVAL)?;
+    let file = view.process.file(fd).ok_or(Errno::EBADF)?;
+    // MAP_SHARED, or MAP_SHARED_VALIDATE, which is both.
+    let shared = flags & libc::MAP_TYPE != libc::MAP_PRIVATE;
+    let write = prot & libc::PROT_WRITE != 0;
+    let memory = view.mappable(&file, shared, write, offset, len)?;
+    // SAFETY: the program's own place; the descriptor is ours.
+    let mapped = unsafe { sys!(libc::SYS_mmap, at, len, prot, flags, memory.fd, memory.offset) };
+    match mapped {
+        Ok(at) if shared => {
+            let noted = view.mapped(Arc::clone(&file), memory, at, len);
+            noted.map(|()| at).inspect_err(|_| {
+                // SAFETY: mapped just now.
+                let _ = unsafe { sys!(libc::SYS_munmap, at, len) };
+            })
+        }
+        mapped => {
+            let _ = Kernel.close(memory.fd);
+            mapped
+        }
+    }
+}
+
+pub(crate) unsafe fn munmap(at: *mut c_void, len: size_t) -> c_int {
+    if PROCESS.remotes.maps.any() {
+        if let Some(view) = PROCESS.view() {
+            view.unmapping(at as usize, len);
+        }
+    }
+    // SAFETY: the program's own arguments.
+    unsafe { sys!(libc::SYS_munmap, at, len) }.ret()
+}
+
+pub(crate) unsafe fn msync(at: *mut c_void, len: size_t, flags: c_int) -> c_int {
+    let done = crate::call::cancellable(true, || {
+        // SAFETY: the program's own arguments; EINVAL and ENOMEM are the
+        // kernel's to say.
+        unsafe { sys!(libc::SYS_msync, at, len, flags) }
+    });
+    if let (Ok(_), true, Some(view)) = (&done, PROCESS.remotes.maps.any(), PROCESS.view()) {
+        return view.msync(at as usize, len).map(|()| 0).ret();
+    }
+    done.ret()
+}
+
+pub(crate) unsafe fn mremap(
+    at: *mut c_void,
+    old: size_t,
+    new: size_t,
+    flags: c_int,
+    to: *mut c_void,
+) -> *mut c_void {
+    // SAFETY: the program's own arguments.
+    let done = unsafe { sys!(libc::SYS_mremap, at, old, new, flags, to) };
+    if let (Ok(to), true, Some(view)) = (&done, PROCESS.remotes.maps.any(), PROCESS.view()) {
+        view.remapped(at as usize, *to, new);
+    }
+    done.map_or_else(
+        |error| {
+            set_errno(error);
+            libc::MAP_FAILED
+        },
+        |at| at as *mut c_void,
+    )
+}
