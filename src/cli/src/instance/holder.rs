@@ -113,8 +113,12 @@ pub(crate) fn make(
             Some(held) => match fill(&held, family, about, model) {
                 // Emptied right before we had the lock.
                 Err(Errno::ENOENT) => {}
-                filled => {
-                    let (new, joined) = filled.map_err(|e| what(e.into()))?;
+                Err(e) => {
+                    // Only an empty one goes; who has come meanwhile begins anew.
+                    let _ = rustix::fs::unlinkat(&ground.dir, name, AtFlags::REMOVEDIR);
+                    return Err(what(e.into()));
+                }
+                Ok((new, joined)) => {
                     let path = [&ground.path[..], b"/", name, b"/", DIR].concat();
                     return Ok(Made { path, new, joined, held });
                 }
@@ -396,8 +400,8 @@ impl Opened {
         Ok(true)
     }
 
-    /// Removes the holder, unless somebody has come meanwhile; where the rule's
-    /// prefix is not ours to write, it stays, empty.
+    /// Removes the holder, unless somebody has come meanwhile. Where its owner
+    /// could not make it again (an administrator has) it stays, empty.
     fn take_away(&self) -> privns_abi::Result<()> {
         if rustix::fs::flock(&self.held, FlockOperation::NonBlockingLockExclusive).is_err()
             || tree::is_dir(&self.held, DIR)
@@ -411,7 +415,9 @@ impl Opened {
         for name in left {
             tree::remove(&self.held, &name)?;
         }
-        if is_named(&self.ground, &self.name, &self.held)? {
+        let parent = stat(&self.ground.dir)?;
+        let remade = parent.uid == self.uid || parent.mode & 0o002 != 0;
+        if remade && is_named(&self.ground, &self.name, &self.held)? {
             let _ = rustix::fs::unlinkat(&self.ground.dir, &self.name[..], AtFlags::REMOVEDIR);
         }
         Ok(())

@@ -24,6 +24,15 @@ pub(crate) fn file(family: &Family, name: &[u8]) -> Result<(), Failure> {
     run(family, &file::parse(name, &text, &Process)?)
 }
 
+/// Acts on the rules of a file.
+///
+/// # Errors
+/// The first line that cannot be read, or acted upon.
+pub(crate) fn poly(family: &Family, words: &[Vec<u8>]) -> Result<(), Failure> {
+    let words: Vec<Vec<u8>> = [b"poly".to_vec()].into_iter().chain(words.iter().cloned()).collect();
+    run(family, &file::parse_words(&words, b"ns poly", &Process)?)
+}
+
 /// Acts on lines.
 ///
 /// # Errors

@@ -46,6 +46,8 @@ enum Task {
     Edit(Vec<Line>),
     /// Run a namespace file.
     File(Vec<u8>),
+    /// Act on a file of rules.
+    Poly(Vec<Vec<u8>>),
     /// Say what serves a name.
     Why(Vec<u8>),
     /// List families.
@@ -90,6 +92,7 @@ fn run(request: &Request) -> Result<(), Failure> {
     match &request.task {
         Task::Print => show::print(&request.family()?, request.json),
         Task::Edit(lines) => edit::run(&request.family()?, lines),
+        Task::Poly(words) => edit::poly(&request.family()?, words),
         Task::File(name) => edit::file(&request.family()?, name),
         Task::Why(name) => show::why(&request.family()?, name, request.json),
         Task::Families => families::list(request.json, request.names),

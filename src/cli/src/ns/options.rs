@@ -102,7 +102,13 @@ static VERBS: &[Verb<Request>] = &[
         "[-q] [-o ARG,...] FILE",
         &[Arg("FILE", Offer::File)],
         "Private directories by the rules of namespace.conf(5).",
-        |r, v| edit(r, "poly", v),
+        |r, v| {
+            if v.is_empty() {
+                return Err(Failure::new("poly", "it takes a file"));
+            }
+            r.task = Task::Poly(v);
+            Ok(())
+        },
     ),
     line(
         "dir",
