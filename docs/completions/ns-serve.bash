@@ -3,7 +3,7 @@ _ns_serve() {
     local cur=${COMP_WORDS[COMP_CWORD]} back i operand=-1 words
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-        --size|--listen|--auth) ((i += 1)) ;;
+        --size|--listen|--auth|--days|--announce) ((i += 1)) ;;
         --) operand=$((i + 1)); break ;;
         -*) ;;
         *) operand=$i; break ;;
@@ -14,17 +14,20 @@ _ns_serve() {
         case $back:${COMP_WORDS[COMP_CWORD - back]} in
         1:--size) COMPREPLY=(); return ;;
         1:--listen) COMPREPLY=(); return ;;
-        1:--auth) COMPREPLY=($(compgen -W 'uid none' -- "$cur")); return ;;
+        1:--auth) COMPREPLY=($(compgen -W 'uid tls munge none' -- "$cur")); return ;;
+        1:--days) COMPREPLY=(); return ;;
+        1:--announce) COMPREPLY=(); return ;;
         esac
     done
     if [[ $cur == -* ]]; then
-        COMPREPLY=($(compgen -W '--ro --size --listen --stdio --auth --help --version' -- "$cur")); return
+        COMPREPLY=($(compgen -W '--ro --size --listen --stdio --auth --days --announce --help --version' -- "$cur")); return
     fi
     if [ $operand -lt 0 ] || [ $operand -ge $COMP_CWORD ]; then
-        COMPREPLY=($(compgen -W 'dir mem' -- "$cur")); return
+        COMPREPLY=($(compgen -W 'dir mem registry keygen' -- "$cur")); return
     fi
     case ${COMP_WORDS[operand]} in
     dir) COMPREPLY=($(compgen -d -- "$cur")) ;;
+    keygen) COMPREPLY=() ;;
     esac
 }
 complete -o filenames -F _ns_serve ns-serve
