@@ -48,16 +48,7 @@ fn what_cannot_be_done_is_one_line_and_125() {
 #[test]
 fn what_is_not_built_says_so() {
     let place = Place::new();
-    for args in [
-        &["--mount", "tcp!h", "/x"][..],
-        &["--mount-before", "tcp!h", "/x"],
-        &["--mount-after", "unix!/s", "/x"],
-        &["--tmpfs", "/x"],
-        &["--poly", "/etc/passwd"],
-        &["--on", "ssh!h"],
-        &["--export"],
-        &["--instance-fd", "3"],
-    ] {
+    for args in [&["--on", "ssh!h"][..], &["--export"]] {
         refused(&place, args, &[args[0]]);
     }
 }
@@ -237,10 +228,13 @@ fn the_keeper_goes_with_the_last_member_and_holds_nothing() {
     let status = std::fs::read_to_string(format!("/proc/{keeper}/status")).unwrap();
     assert!(!status.contains(&format!("PPid:\t{}\n", member.0.id())), "it is no child of ours");
     assert_eq!(std::fs::read_link(format!("/proc/{keeper}/cwd")).unwrap().as_os_str(), "/");
-    for fd in std::fs::read_dir(format!("/proc/{keeper}/fd")).unwrap() {
-        let to = std::fs::read_link(fd.unwrap().path()).unwrap();
-        assert!(!to.to_string_lossy().starts_with("pipe:"), "{to:?}");
-    }
+    // It closes what it was forked with while the program begins.
+    let holds_pipe = || {
+        let fds = std::fs::read_dir(format!("/proc/{keeper}/fd")).unwrap().flatten();
+        let mut to = fds.filter_map(|fd| std::fs::read_link(fd.path()).ok());
+        to.any(|to| to.to_string_lossy().starts_with("pipe:"))
+    };
+    until("it holds no pipe", || !holds_pipe());
     let instances =
         place.path("src").join(format!(".privns-{}", rustix::process::geteuid().as_raw()));
     assert_eq!(std::fs::read_dir(&instances).unwrap().count(), 1);

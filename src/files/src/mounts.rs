@@ -5,9 +5,12 @@
 //! and each of our mount points has a line as if the kernel had bound it
 //! there. What is only there to be mounted upon has none.
 
+use crate::remote::attrs::device;
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use privns_abi::path;
 use privns_namespace::index::{Index, MemberRef, MountRef};
+use privns_namespace::remote;
 
 /// A form that the kernel gives the table in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +26,7 @@ pub enum Form {
 struct Line<'a> {
     id: u32,
     parent: u32,
-    device: &'a [u8],
+    device: Cow<'a, [u8]>,
     /// The directory of the file system that is shown, as bytes.
     root: Vec<u8>,
     /// Where it is shown: a canonical name, empty for the root.
@@ -34,9 +37,9 @@ struct Line<'a> {
     /// What is said of propagation.
     tags: &'a [u8],
     kind: &'a [u8],
-    source: &'a [u8],
+    source: Cow<'a, [u8]>,
     /// The file system's options.
-    wide: &'a [u8],
+    wide: Cow<'a, [u8]>,
 }
 
 /// What the namespace shows, made from the host's mountinfo.
@@ -66,7 +69,10 @@ pub fn table(
     for mount in index.all() {
         let first = mount.first();
         if !first.is_skeleton() {
-            lines.extend(bound(&seen, first, last + first.seq()));
+            lines.extend(match remote::split(first.host()) {
+                Some((id, rest)) => served(index, first, id, rest, last + first.seq()),
+                None => bound(&seen, first, last + first.seq()),
+            });
         }
         for member in mount.members().filter(|m| !m.is_skeleton()) {
             lines.extend(below(&seen, member, index, leads, &mut next));
@@ -117,6 +123,41 @@ fn bound<'a>(host: &[&Line<'a>], member: MemberRef<'_>, id: u32) -> Option<Line<
     Some(line)
 }
 
+/// The line of a member that a 9P server has, as the kernel's own client would
+/// have one; its programs gain no rights there and its devices are none.
+fn served<'a>(
+    index: Index<'_>,
+    member: MemberRef<'_>,
+    server: u32,
+    rest: &[u8],
+    id: u32,
+) -> Option<Line<'a>> {
+    let server = index.server(server)?;
+    let device = device(server.id());
+    let device = alloc::format!("{}:{}", libc::major(device), libc::minor(device)).into_bytes();
+    let mut source = Vec::new();
+    escape(server.address(), &mut source);
+    let transport: &[u8] = if server.dial().starts_with(b"tcp!") { b"tcp" } else { b"unix" };
+    let mut wide = [b"rw,trans=", transport].concat();
+    if !server.aname().is_empty() {
+        wide.extend_from_slice(b",aname=");
+        escape(server.aname(), &mut wide);
+    }
+    Some(Line {
+        id,
+        parent: 0,
+        device: device.into(),
+        root: if rest.is_empty() { b"/".to_vec() } else { rest.to_vec() },
+        place: member.mount().path().to_vec(),
+        read_only: member.is_read_only(),
+        options: b",nosuid,nodev",
+        tags: b"",
+        kind: b"9p",
+        source: source.into(),
+        wide: wide.into(),
+    })
+}
+
 /// The host's mounts that a member shows below its mount point.
 fn below<'a>(
     host: &[&Line<'a>],
@@ -161,7 +202,7 @@ impl<'a> Line<'a> {
         let mut left = left.splitn(7, |&b| b == b' ');
         let mut number = || core::str::from_utf8(left.next()?).ok()?.parse().ok();
         let (id, parent) = (number()?, number()?);
-        let device = left.next()?;
+        let device = left.next()?.into();
         let root = unescaped(left.next()?);
         let mut place = unescaped(left.next()?);
         if place == b"/" {
@@ -170,7 +211,7 @@ impl<'a> Line<'a> {
         let options = left.next()?;
         let tags = left.next().unwrap_or_default();
         let mut right = right.splitn(3, |&b| b == b' ');
-        let (kind, source, wide) = (right.next()?, right.next()?, right.next()?);
+        let (kind, source, wide) = (right.next()?, right.next()?.into(), right.next()?.into());
         let (read_only, options) = writing(options);
         Some(Line { id, parent, device, root, place, read_only, options, tags, kind, source, wide })
     }
@@ -181,7 +222,7 @@ impl<'a> Line<'a> {
             Form::MountInfo => {
                 let ids = alloc::format!("{} {} ", self.id, self.parent);
                 out.extend_from_slice(ids.as_bytes());
-                out.extend_from_slice(self.device);
+                out.extend_from_slice(&self.device);
                 out.push(b' ');
                 escape(&self.root, out);
                 out.push(b' ');
@@ -190,17 +231,17 @@ impl<'a> Line<'a> {
                 let gap: &[u8] = if self.tags.is_empty() { b"" } else { b" " };
                 let rest = [mode, self.options, gap, self.tags, b" - ", self.kind];
                 rest.iter().for_each(|part| out.extend_from_slice(part));
-                [&b" "[..], self.source, b" ", self.wide, b"\n"]
+                [&b" "[..], &self.source, b" ", &self.wide, b"\n"]
                     .iter()
                     .for_each(|part| out.extend_from_slice(part));
             }
             Form::Mounts => {
-                out.extend_from_slice(self.source);
+                out.extend_from_slice(&self.source);
                 out.push(b' ');
                 escape(place, out);
                 out.push(b' ');
                 out.extend_from_slice(self.kind);
-                let (wide_ro, wide) = writing(self.wide);
+                let (wide_ro, wide) = writing(&self.wide);
                 let ro = self.read_only || wide_ro;
                 out.extend_from_slice(if ro { b" ro" } else { b" rw" });
                 // The kernel gives what holds for all of a file system, then
@@ -274,7 +315,8 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use privns_namespace::{Kind, Order, Rule, Source, Table, Verb, index};
+    use privns_namespace::file::MountOptions;
+    use privns_namespace::{Kind, Order, Rule, Server, Source, Table, Verb, index};
     use std::string::String;
 
     const HOST: &[u8] = b"20 25 0:5 / /dev rw,nosuid - devtmpfs udev rw,size=4k\n\
@@ -285,6 +327,9 @@ mod tests {
     fn shown(binds: &[(&str, &str, bool)], cleared: bool, root: &str, form: Form) -> String {
         let mut table = Table::new();
         table.cleared = cleared;
+        let (address, dial) = (b"exec!a b".to_vec(), b"unix!/run/s".to_vec());
+        let options = MountOptions { aname: b"t".to_vec(), ..MountOptions::default() };
+        table.add_server(Server { id: 1, address, dial, options, ..Server::default() });
         for &(src, dst, read_only) in binds {
             let rule = Rule { verb: Verb::Bind, origin: Vec::new() };
             let mut member = table.member(Source::Host(src.as_bytes().to_vec()), rule);
@@ -328,6 +373,17 @@ mod tests {
                 "27 25 0:9 /sub/d /x ro,relatime - btrfs /dev/vdb rw,sync,space_cache\n"
             )
         );
+    }
+
+    #[test]
+    fn a_servers_tree_is_shown_as_the_kernel_would() {
+        let binds = [("/dev/null/9p/1", "/x y", false), ("/dev/null/9p/1/sub", "/dev/s", true)];
+        let text = shown(&binds, false, "", Form::Mounts);
+        assert!(text.contains("exec!a\\040b /x\\040y 9p rw,nosuid,nodev,trans=unix,aname=t 0 0\n"));
+        let text = shown(&binds, false, "", Form::MountInfo);
+        let line =
+            "20 0:589825 /sub /dev/s ro,nosuid,nodev - 9p exec!a\\040b rw,trans=unix,aname=t\n";
+        assert!(text.contains(line), "{text}");
     }
 
     #[test]

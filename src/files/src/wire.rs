@@ -9,12 +9,15 @@
 //! that calls us waits for the roles that its own thread holds, until the
 //! request's time is over.
 
+use alloc::boxed::Box;
 use core::net::{Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
+use once_cell::race::OnceBox;
 use privns_abi::{Errno, Result};
 use privns_host::futex::{self, News};
 use privns_host::net::{Endpoint, Ready, Socket, now};
 use privns_host::signals;
+use privns_namespace::traffic::{Tally, Traffic};
 use privns_ninep::address::Address;
 use privns_ninep::client::{self, Client, Monitor, Options, State, Transport};
 
@@ -27,7 +30,17 @@ pub struct Link(Socket);
 
 /// The client's state under a lock of ours.
 #[derive(Debug)]
-pub struct Gate(futex::Monitor<State>);
+pub struct Gate {
+    inner: futex::Monitor<State>,
+    tally: OnceBox<Tally>,
+}
+
+impl Gate {
+    /// Counts what the connection does for the family, from its beginning.
+    pub fn count(&self, tally: Tally) {
+        let _ = self.tally.set(Box::new(tally));
+    }
+}
 
 /// Connects and agrees on a dialect. `address` is `unix!PATH`, or `tcp!` with
 /// a number for the host (`fe80::1%2`: with the number of the interface).
@@ -47,7 +60,10 @@ pub fn dial(address: &[u8], options: &Options<'_>) -> Result<Wire> {
 /// # Errors
 /// Those of [`Client::start`].
 pub fn start(socket: Socket, options: &Options<'_>) -> Result<Wire> {
-    Client::start(Link(socket), options, |state| Gate(futex::Monitor::new(state)))
+    Client::start(Link(socket), options, |state| Gate {
+        inner: futex::Monitor::new(state),
+        tally: OnceBox::new(),
+    })
 }
 
 fn endpoint(address: &Address) -> Result<Endpoint<'_>> {
@@ -117,7 +133,17 @@ impl Monitor<State> for Gate {
     ) -> Result<R> {
         // No handler on a thread that has the lock, whatever the caller does.
         let _calm = (!signals::is_calm()).then(signals::calm);
-        self.0.enter(timeout, about, f, |state| {
+        let tally = self.tally.get();
+        self.inner.enter(timeout, about, f, |state| {
+            if let Some(tally) = tally
+                && let Some(counts) = state.take_counts()
+            {
+                let counters = tally.counters();
+                counters.add(Traffic::Requests, counts.requests);
+                counters.add(Traffic::RoundTrips, counts.round_trips);
+                counters.add(Traffic::Sent, counts.sent);
+                counters.add(Traffic::Received, counts.received);
+            }
             let client::News { all, one } = state.take_news();
             News { all, one }
         })

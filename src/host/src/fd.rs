@@ -56,6 +56,23 @@ impl Kernel {
         Ok(fd as i32)
     }
 
+    /// The same for a file that can be run; close-on-exec.
+    ///
+    /// # Errors
+    /// The kernel's; EACCES where `vm.memfd_noexec` refuses it.
+    pub fn memfd_program(self, name: &CStr) -> Result<i32> {
+        const EXEC: u32 = 0x10;
+        let create = |flags: u32| {
+            // SAFETY: the name is valid for the call.
+            unsafe { sys!(libc::SYS_memfd_create, name.as_ptr(), flags) }
+        };
+        let fd = match create(libc::MFD_CLOEXEC | EXEC) {
+            Err(Errno::EINVAL) => create(libc::MFD_CLOEXEC),
+            made => made,
+        }?;
+        Ok(fd as i32)
+    }
+
     /// Adds `F_SEAL_*` seals (fcntl(2)).
     ///
     /// # Errors

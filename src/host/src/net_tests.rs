@@ -123,3 +123,60 @@ fn waits_end_in_time() {
     let waited = socket.wait(Ready { read: false, write: true }, timeout);
     assert_eq!(waited, Err(Errno::ETIMEDOUT));
 }
+
+extern "C" fn ignore(_: i32) {}
+
+/// Installs a handler that does nothing.
+fn handle(signal: i32, flags: i32) {
+    // SAFETY: the handler touches nothing.
+    unsafe {
+        let mut action: libc::sigaction = core::mem::zeroed();
+        action.sa_sigaction = ignore as extern "C" fn(i32) as usize;
+        action.sa_flags = flags;
+        assert_eq!(libc::sigaction(signal, &action, core::ptr::null_mut()), 0);
+    }
+}
+
+/// A thread that waits, and is sent a signal after a while: how its wait ended
+/// and how long it took.
+fn interrupted(signal: i32, wait: impl FnOnce(&Socket) -> Errno + Send) -> (Errno, Duration) {
+    let (socket, _peer) = pair();
+    std::thread::scope(|scope| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let waiter = scope.spawn(move || {
+            // SAFETY: no arguments.
+            tell.send(unsafe { libc::syscall(libc::SYS_gettid) }).unwrap();
+            let _calm = calm();
+            let began = now();
+            (wait(&socket), now() - began)
+        });
+        let tid = told.recv().unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        // SAFETY: to a thread of this process that is alive.
+        unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, signal) };
+        waiter.join().unwrap()
+    })
+}
+
+#[test]
+fn signals_end_waits_as_they_end_slow_calls() {
+    handle(libc::SIGRTMIN(), 0);
+    handle(libc::SIGRTMIN() + 1, libc::SA_RESTART);
+    let want = Ready { read: true, write: false };
+    let limit = Duration::from_secs(2);
+    let (e, took) = interrupted(libc::SIGRTMIN(), |s| s.wait(want, limit).unwrap_err());
+    assert!(e == Errno::EINTR && took < Duration::from_secs(1), "{e:?} {took:?}");
+    let (e, took) =
+        interrupted(libc::SIGRTMIN(), |s| s.recv_waiting(&mut [0; 9], limit).unwrap_err());
+    assert!(e == Errno::EINTR && took < Duration::from_secs(1), "{e:?} {took:?}");
+    let (e, took) = interrupted(libc::SIGRTMIN() + 1, |s| s.wait(want, limit).unwrap_err());
+    assert!(e == Errno::EINTR && took >= signals::PATIENCE, "{e:?} {took:?}");
+    let (e, took) = interrupted(libc::SIGWINCH, |s| s.wait(want, limit).unwrap_err());
+    assert!(e == Errno::ETIMEDOUT && took >= limit, "{e:?} {took:?}");
+    // Asleep for somebody else's news.
+    let monitor = crate::futex::Monitor::new(());
+    let (e, took) = interrupted(libc::SIGRTMIN(), |_| {
+        monitor.enter(limit, 1, |()| None::<()>, |()| crate::futex::News::default()).unwrap_err()
+    });
+    assert!(e == Errno::EINTR && took < Duration::from_secs(1), "{e:?} {took:?}");
+}

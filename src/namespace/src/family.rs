@@ -411,6 +411,13 @@ impl Family {
         self.changing().map_or(traffic::Counters::NONE, claim)
     }
 
+    /// As [`Family::server_counters`], for as long as it is kept; `None` where
+    /// the table may only be read.
+    #[must_use]
+    pub fn tally(&self, id: u32) -> Option<traffic::Tally> {
+        self.own.then(|| remap(self.fd).ok())?.map(|m| traffic::Tally::new(m, AT_TRAFFIC, id))
+    }
+
     /// What a counter of a 9P server says, where the table is read-only too.
     #[must_use]
     pub fn server_count(&self, id: u32, what: traffic::Traffic) -> u64 {

@@ -383,7 +383,7 @@ impl Table {
     }
 
     /// Adds a server, under the number that it has.
-    pub(crate) fn add_server(&mut self, server: Server) {
+    pub fn add_server(&mut self, server: Server) {
         self.last_server = self.last_server.max(server.id);
         self.servers.push(server);
     }

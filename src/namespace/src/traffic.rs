@@ -89,6 +89,27 @@ impl<'a> Counters<'a> {
     }
 }
 
+/// The counters of one server for as long as a connection to it lives, in a
+/// mapping of its own.
+#[derive(Debug)]
+pub struct Tally {
+    memory: Shared,
+    at: usize,
+    id: u32,
+}
+
+impl Tally {
+    pub(crate) const fn new(memory: Shared, at: usize, id: u32) -> Tally {
+        Tally { memory, at, id }
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn counters(&self) -> Counters<'_> {
+        Counters::claim(&self.memory, self.at, self.id)
+    }
+}
+
 /// What a counter of server `id` says, where the memory may only be read too.
 pub(crate) fn count(shared: &Shared, at: usize, id: u32, what: Traffic) -> u64 {
     let at = at + id as usize % BLOCKS * BLOCK;

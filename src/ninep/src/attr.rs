@@ -114,6 +114,8 @@ record! {
 pub mod valid {
     /// `mode`.
     pub const MODE: u64 = 1;
+    /// `nlink`.
+    pub const NLINK: u64 = 2;
     /// Mode to blocks: all that stat(2) tells.
     pub const BASIC: u64 = 0x7ff;
     /// Also birth time, generation and data version.

@@ -7,6 +7,7 @@
 
 use crate::arguments::{by_loader, name_of, Chain};
 use crate::call::{Does, Named, Ret};
+use crate::door::with_place;
 use crate::handover::{self, Wanted};
 use crate::log::{self, Level};
 use crate::strings::Next;
@@ -17,9 +18,10 @@ use privns_abi::{path, Errno, Result};
 use privns_files::libraries::{Libraries, Missing};
 use privns_files::process::View;
 use privns_files::program::{Elf, Header};
+use privns_files::remote::copies::Copy;
 use privns_files::Target;
 use privns_host::kernel::{OpenHow, RESOLVE_NO_SYMLINKS};
-use privns_host::{sys, Kernel, Name};
+use privns_host::{sys, HotName, Kernel, Name};
 use privns_namespace::family::{Counter, Flag};
 
 /// An array of C strings that ends with null.
@@ -65,7 +67,7 @@ pub(crate) unsafe fn exec_at(
     match PROCESS.view() {
         // SAFETY: not null, and the program says that it is a string.
         Some(view) if !path.is_null() => unsafe {
-            Exec { view, named, argv, env, flags, to: Target::new() }.run()
+            Exec { view, named, argv, env, flags, to: Target::new(), copy: None }.run()
         },
         // SAFETY: the program's own arguments.
         _ => unsafe { enter(dirfd, path, argv, env, flags) },
@@ -100,6 +102,8 @@ struct Exec<'a> {
     flags: c_int,
     /// Where what is being looked at lies.
     to: Target,
+    /// A copy of it, where a server has it.
+    copy: Option<Copy>,
 }
 
 /// A file that is to be run.
@@ -160,7 +164,7 @@ impl Exec<'_> {
         // A program with more rights than we, or one that we cannot come along
         // with, is told nothing.
         let files = if found.secure { None } else { self.view.hand_on() };
-        let hidden = chain.differs || libraries.loader.is_some();
+        let hidden = chain.differs || libraries.loader.is_some() || self.copy.is_some();
         let wanted = Wanted {
             exe: self.to.seq,
             first: match &found.header {
@@ -175,7 +179,8 @@ impl Exec<'_> {
                 .loader
                 .as_ref()
                 .map(|_| self.to.name.as_bytes())
-                .filter(|n| !n.is_empty()),
+                .filter(|n| !n.is_empty())
+                .or(self.copy.as_ref().map(|copy| &copy.name[..])),
         };
         let env = match found.secure {
             true => None,
@@ -190,7 +195,7 @@ impl Exec<'_> {
             argv = go.keep(unsafe { chain.arguments(&self.named, argv) }?);
         }
         let Named { dirfd, path, .. } = self.named;
-        let (dirfd, at, flags) = if chain.differs {
+        let (dirfd, at, flags) = if chain.differs || self.copy.is_some() {
             // SAFETY: an array of at least one string.
             let given = || unsafe { *argv };
             let at = if self.to.as_given { given() } else { self.to.name.as_ptr() };
@@ -233,9 +238,13 @@ impl Exec<'_> {
     /// Finds a name and reads the header of what it leads to. A file that may
     /// not be read, or is none, is left to the kernel.
     unsafe fn find(&mut self, named: Named) -> Result<Found> {
+        self.copy = None;
         // SAFETY: the caller's name.
         let Some(fd) = (unsafe { self.open(named) })? else {
-            return Ok(Found { header: Header::Other, file: None, secure: false });
+            return match &self.copy {
+                Some(copy) => look(copy.fd),
+                None => Ok(Found { header: Header::Other, file: None, secure: false }),
+            };
         };
         let found = look(fd);
         let _ = Kernel.close(fd);
@@ -244,6 +253,9 @@ impl Exec<'_> {
 
     /// The file behind the descriptor that we were called with.
     fn open_at_fd(&mut self) -> Result<Found> {
+        if let Some(file) = self.view.process.file(self.named.dirfd) {
+            return self.copied(self.view.program(&file)?).and_then(look);
+        }
         self.to.as_given = true;
         self.to.seq = self.view.process.fds.seq(self.named.dirfd);
         match look(self.named.dirfd) {
@@ -271,6 +283,13 @@ impl Exec<'_> {
         {
             let how = OpenHow::new(flags, 0, RESOLVE_NO_SYMLINKS);
             let (dirfd, at) = named.args(&mut self.to);
+            // SAFETY: a C string.
+            match unsafe { self.copy_from(dirfd, at) } {
+                None => {}
+                // A link on the way.
+                Some(Err(Errno::ELOOP)) => {}
+                Some(done) => return done.map(|()| None),
+            }
             // SAFETY: a C string and an open_how of our own.
             let opened = unsafe {
                 sys!(libc::SYS_openat2, dirfd, at, &how as *const OpenHow, size_of::<OpenHow>())
@@ -295,6 +314,26 @@ impl Exec<'_> {
         let flags = if named.last.follow { flags } else { flags | libc::O_NOFOLLOW };
         // SAFETY: a C string.
         Ok(unsafe { sys!(libc::SYS_openat, dirfd, at, flags) }.ok().map(|fd| fd as c_int))
+    }
+
+    /// Copies what a server has: then that is what is run.
+    unsafe fn copy_from(&mut self, dirfd: c_int, at: *const c_char) -> Option<Result<()>> {
+        if !self.view.process.remotes.met() {
+            return None;
+        }
+        let view = self.view;
+        // SAFETY: the caller's name.
+        let copy = unsafe { with_place(view, dirfd, at, true, |place| view.program_at(&place)) }?;
+        Some(copy.and_then(|copy| self.copied(copy)).map(drop))
+    }
+
+    fn copied(&mut self, copy: Copy) -> Result<c_int> {
+        self.to.as_given = false;
+        self.to.name = HotName::new();
+        self.to.name.push(privns_host::fd::link(copy.fd)?.as_bytes())?;
+        let fd = copy.fd;
+        self.copy = Some(copy);
+        Ok(fd)
     }
 
     /// The kernel wants the right to run a script before it reads it.

@@ -33,6 +33,7 @@ mod fts;
 mod handover;
 mod io;
 mod ipc;
+mod jumps;
 mod loader;
 mod log;
 mod lost;

@@ -156,13 +156,15 @@ unsafe fn write_jump(place: usize, _at: usize, to: usize) {
 }
 
 /// A loaded object's dynamic symbols (gABI; the hash is GNU's).
-struct Object {
+pub(crate) struct Object {
     base: usize,
     symbols: *const Symbol,
     strings: *const u8,
     hash: *const u32,
     /// What tells this file from any other: its build id, mixed.
     build: u64,
+    /// What the loader has made read-only once it had relocated it.
+    read_only: (usize, usize),
 }
 
 #[repr(C)]
@@ -183,7 +185,7 @@ struct Dynamic {
 
 impl Object {
     /// The object that serves libc's functions.
-    fn of_libc() -> Option<Object> {
+    pub(crate) fn of_libc() -> Option<Object> {
         let mut found = None;
         // SAFETY: the callback gets the address of `found` and uses it so.
         unsafe { libc::dl_iterate_phdr(Some(Object::look), (&raw mut found).cast()) };
@@ -214,8 +216,12 @@ impl Object {
                 .filter(|h| h.p_type == libc::PT_NOTE)
                 .find_map(|h| build_id(base + h.p_vaddr as usize, h.p_memsz as usize));
             let object = Object::parse(base, dynamic);
+            let relro = headers.iter().find(|h| h.p_type == libc::PT_GNU_RELRO);
+            let read_only =
+                relro.map_or((0, 0), |h| (base + h.p_vaddr as usize, h.p_memsz as usize));
+            let build = build.unwrap_or(0);
             *found.cast::<Option<Object>>() =
-                object.map(|object| Object { build: build.unwrap_or(0), ..object });
+                object.map(|object| Object { build, read_only, ..object });
         }
         1
     }
@@ -250,6 +256,7 @@ impl Object {
             strings: strings as *const u8,
             hash: hash as *const u32,
             build: 0,
+            read_only: (0, 0),
         })
     }
 
@@ -263,6 +270,16 @@ impl Object {
                 offsets[i] = at;
             }
         }
+    }
+
+    /// The address of a defined function.
+    pub(crate) fn address(&self, name: &[u8]) -> Option<usize> {
+        self.function(name).map(|(offset, _)| self.base + offset as usize)
+    }
+
+    /// Where it keeps data that is read-only by now, and how much.
+    pub(crate) fn read_only_data(&self) -> (usize, usize) {
+        self.read_only
     }
 
     /// The offset and size of a defined function, whatever its version.

@@ -104,6 +104,8 @@ unsafe extern "C" fn start(argc: c_int, argv: *const *const c_char, env: *const 
     });
     if !patched {
         crate::real::set_alone();
+    } else if remote {
+        crate::jumps::not_needed();
     }
     if let Some(view) = PROCESS.view() {
         // SAFETY: our environment, before any other library's constructor.

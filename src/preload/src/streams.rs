@@ -6,6 +6,7 @@
 
 use crate::ask::host_name;
 use crate::call::{errno, set_errno, Does};
+use crate::jumps::{self, Mode};
 use crate::open::open_at;
 use crate::real::{libcs, real};
 use core::ffi::{c_char, c_int, CStr};
@@ -24,6 +25,9 @@ pub(crate) fn pointer<T>(done: Result<*mut T>) -> *mut T {
 }
 
 pub(crate) unsafe fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE {
+    // SAFETY: the program's own string.
+    let plain = jumps::changed().then(|| unsafe { Mode::unmapped(mode) });
+    let mode = plain.as_ref().map_or(mode, Mode::as_ptr);
     libcs!(fopen(path: *const c_char, mode: *const c_char) -> *mut FILE);
     let real = real!(fopen(*const c_char, *const c_char) -> *mut FILE);
     // SAFETY: passed on.
@@ -49,7 +53,8 @@ unsafe fn open(path: *const c_char, mode: *const c_char, real: Option<Opens>) ->
     // SAFETY: the caller's promise.
     unsafe {
         match host_name(path, opening(mode), &mut to)? {
-            Some(path) => Ok(real(path, mode)),
+            Some(host) if is_remote(host) => remote(path, mode),
+            Some(host) => Ok(real(host, mode)),
             None => mounts(path, mode),
         }
     }
@@ -72,7 +77,10 @@ pub(crate) unsafe fn freopen(
             return real(path, mode, file);
         }
         match host_name(path, opening(mode), &mut to) {
-            Ok(Some(path)) => real(path, mode, file),
+            Ok(Some(host)) if is_remote(host) => {
+                reremote(path, mode, |name| real(name, mode, file))
+            }
+            Ok(Some(host)) => real(host, mode, file),
             Ok(None) => remounts(path, |name| real(name, mode, file)),
             Err(error) => {
                 // The old file is closed all the same (fopen(3)): no file has
@@ -82,6 +90,65 @@ pub(crate) unsafe fn freopen(
             }
         }
     }
+}
+
+/// Whether a host name is a remote file's.
+///
+/// # Safety
+/// A C string.
+unsafe fn is_remote(host: *const c_char) -> bool {
+    // SAFETY: the caller's promise.
+    privns_namespace::remote::split(unsafe { CStr::from_ptr(host) }.to_bytes()).is_some()
+}
+
+/// A stream on a remote file.
+unsafe fn remote(path: *const c_char, mode: *const c_char) -> Result<*mut FILE> {
+    // SAFETY: the caller's strings.
+    unsafe {
+        let fd = open_at(libc::AT_FDCWD, path, flags(mode), 0o666)?;
+        over(fd as c_int, Mode::unmapped(mode).as_ptr())
+    }
+}
+
+/// The same for a stream that there is: libc opens the placeholder by its name,
+/// and the file takes its number over.
+unsafe fn reremote(
+    path: *const c_char,
+    mode: *const c_char,
+    open: impl FnOnce(*const c_char) -> *mut FILE,
+) -> *mut FILE {
+    // SAFETY: the caller's strings.
+    let fd = unsafe { open_at(libc::AT_FDCWD, path, flags(mode) | libc::O_CLOEXEC, 0o666) };
+    let named = fd.and_then(|fd| Ok((fd as c_int, privns_host::fd::link(fd as c_int)?)));
+    pointer(named.and_then(|(fd, mut name)| {
+        let file = open(name.as_cstr()?.as_ptr());
+        if file.is_null() {
+            let _ = crate::descriptors::shut(fd);
+        } else {
+            // SAFETY: libc's stream.
+            unsafe { jumps::take_over(fd, file) };
+        }
+        Ok(file)
+    }))
+}
+
+/// The flags of open(2) that a mode of fopen(3) stands for.
+///
+/// # Safety
+/// A C string.
+unsafe fn flags(mode: *const c_char) -> c_int {
+    // SAFETY: the caller's promise.
+    let mode = unsafe { CStr::from_ptr(mode) }.to_bytes();
+    let letters = mode.split(|&b| b == b',').next().unwrap_or_default();
+    let has = |letter: u8| letters.contains(&letter);
+    let (one, makes) = match letters.first() {
+        Some(b'w') => (libc::O_WRONLY, libc::O_CREAT | libc::O_TRUNC),
+        Some(b'a') => (libc::O_WRONLY, libc::O_CREAT | libc::O_APPEND),
+        _ => (libc::O_RDONLY, 0),
+    };
+    let access = if has(b'+') { libc::O_RDWR } else { one };
+    let exclusive = if has(b'x') { libc::O_EXCL } else { 0 };
+    access | makes | exclusive | if has(b'e') { libc::O_CLOEXEC } else { 0 }
 }
 
 /// What opening in a mode of fopen(3) does.

@@ -55,6 +55,12 @@ impl Birth {
         Ok(Birth { entry, id, name: name.to_vec(), places, reach })
     }
 
+    /// The servers of the namespace.
+    #[must_use]
+    pub fn reach(&self) -> Rc<Reach> {
+        self.reach.clone()
+    }
+
     /// Builds the namespace.
     ///
     /// # Errors
@@ -217,7 +223,7 @@ fn build(request: &Request, places: &mut places::Host) -> Result<Built, Failure>
     }
     let bytes = index::encode(&base);
     let index = Index::parse(&bytes).map_err(|e| Failure::new("the table", e))?;
-    let view = super::program::View { index, cwd: &cwd };
+    let view = super::program::View { index, cwd: &cwd, files: &*reach };
     builder.run(&zero::lines(|name| view.host(name).ok()))
 }
 

@@ -101,6 +101,7 @@ pub(super) fn run_all(family: &Family, inits: &[Init], library: &[u8]) -> Result
     }
     let failure = |e| Failure::new("the family's table", e);
     let bytes = index::encode(&family.read_table().map_err(failure)?);
-    let view = View { index: Index::parse(&bytes).map_err(failure)?, cwd: b"" };
+    let index = Index::parse(&bytes).map_err(failure)?;
+    let view = View { index, cwd: b"", files: &Kernel };
     inits.iter().try_for_each(|init| init.run(family, &view, library))
 }

@@ -47,7 +47,40 @@ $USER, $HOME, $JOB (the batch job, with how often it was restarted) and $NODE.
   . FILE
 
 Flags: -b first in a union, -a last, -c new files go here, -r read-only, -q no \
-error if it fails.",
+error if it fails. SRC of unmount may be an address.",
+    ),
+    (
+        "9P SERVERS",
+        "mount shows the tree of a 9P server that no kernel has mounted. ADDR is one of
+
+  tcp!HOST[!PORT]
+  unix!PATH
+  ssh![USER@]HOST!PATH
+  exec!COMMAND
+  tls!HOST[!PORT]
+  @HOST[!PORT]/NAME
+  mem!
+
+PORT is 564 where none is given. ssh! runs ns-serve dir --stdio PATH on the other machine; \
+exec! speaks 9P with the standard input and output of a command of sh(1); @HOST/NAME asks \
+the directory of servers on HOST, port 4349; mem! is a new tree in memory. PATH of unix! is \
+looked up as SRC is. ANAME says which tree of the server is meant.
+
+A server is dialled and attached to before anything is run: one that cannot be reached, or \
+does not let the user in, is an error (status 125) unless -q is given. Programs then dial \
+tcp! and unix! themselves; a memory tree and every other transport have a process of the \
+family's, ns-attendant, which is gone with the last member. It has no terminal, so that ssh \
+cannot ask for a password.
+
+The keys of -o are aname=, uname= (the user), msize= (largest message, bytes, 1048576), \
+dialect= (9P2000, 9P2000.u, 9P2000.L or best), cache= (none, close or loose: nothing is kept, \
+or until the file is opened again, or for as long as there is room; close), timeout= (seconds \
+that a request may take, 30), window= (requests in flight at most; as many as delay and rate \
+need, 8 MiB at most), owner= (served, or me: the files of the user that attached are shown as \
+the program's own) and ro. Mounts of the same tree with the same keys share connections.
+
+Names below a mount may be mounted on, and bound elsewhere, like any other. df, findmnt and \
+/proc/self/mounts show the address as the source and 9p as the type.",
     ),
     (
         "RULES FOR PRIVATE DIRECTORIES",
@@ -136,6 +169,14 @@ pub(super) const EXAMPLES: &[(&str, &str)] = &[
     (
         "ns-exec --clear --bind /usr /usr --symlink usr/bin /bin --symlink usr/lib64 /lib64 -- sh",
         "Nothing but /usr is there.",
+    ),
+    (
+        "ns-exec --mount tcp!fs!564 /n/fs --chdir /n/fs/src -- make",
+        "make works in a tree that a 9P server has.",
+    ),
+    (
+        "ns-exec --mount ssh!host!/srv/data /data --tmpfs /scratch -- prog",
+        "/data is another machine's, /scratch is in memory.",
     ),
     ("ns-exec --family work -n ~/lib/namespace", "A named family, by a namespace file."),
     ("ns-exec --join work -- ps", "Another program in it."),

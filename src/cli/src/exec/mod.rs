@@ -20,18 +20,21 @@ pub mod zero;
 pub use options::PROGRAM;
 
 use crate::failure::{Failure, shown};
+use crate::servers::Reach;
 use crate::spec::Parsed;
+use crate::world::of_io;
 use crate::{runtime, tree};
 use birth::Birth;
 use enforce::Confinement;
 use environment::Variables;
 use privns_abi::Errno;
-use privns_host::{Kernel, startup};
+use privns_host::{Host, Kernel, startup};
 use privns_namespace::family::{Counter, Flag, Inherited};
-use privns_namespace::{Family, Index, Located, Table, carried, index};
+use privns_namespace::{Built, Family, Index, Located, carried, index, remote};
 use program::{Command, View};
 use request::{Naming, Request};
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering;
 
 /// Why nothing was run, and the exit status that says so.
@@ -77,6 +80,9 @@ pub fn main(args: Vec<OsString>) -> i32 {
 }
 
 fn run(request: Request) -> Result<i32, Stop> {
+    if let Some((dir, name)) = &request.inside {
+        return Err(inside(dir, name, &request.program));
+    }
     check(&request)?;
     if let Some(how) = request.dump {
         return birth::dump(&request, how).map(|()| 0).map_err(Stop::from);
@@ -88,6 +94,27 @@ fn run(request: Request) -> Result<i32, Stop> {
         Some(Naming::New(name)) => create(&request, name, &library),
         None => create(&request, b"", &library),
     }
+}
+
+/// Becomes a program from inside its family, where the library has the working
+/// directory and the file that the kernel has not: through the C library, which
+/// it stands in front of.
+fn inside(dir: &[u8], name: &[u8], argv: &[Vec<u8>]) -> Stop {
+    use std::os::unix::process::CommandExt;
+    let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_os_string();
+    if !dir.is_empty()
+        && let Err(e) = std::env::set_current_dir(text(dir))
+    {
+        return Failure::new(shown(dir), of_io(&e)).into();
+    }
+    let mut command = std::process::Command::new(text(name));
+    let mut argv = argv.iter().map(|word| text(word));
+    if let Some(argv0) = argv.next() {
+        command.arg0(argv0);
+    }
+    let e = of_io(&command.args(argv).exec());
+    let status = if e == Errno::ENOENT { 127 } else { 126 };
+    Stop { status, failure: Failure::new(shown(name), e) }
 }
 
 /// What cannot be asked for together.
@@ -149,7 +176,9 @@ fn join(request: &Request, found: Family, library: &[u8]) -> Result<i32, Stop> {
     }
     family.enter().map_err(failure)?;
     let table = family.read_table().map_err(failure)?;
-    prepare(request, &family, &table, None, library)?.become_program(&family)
+    let built = Built { table, start: None, skipped: Vec::new() };
+    let reach = Reach::of(&built.table);
+    prepare(request, &family, built, &*reach, library)?.become_program(&family)
 }
 
 fn create(request: &Request, name: &[u8], library: &[u8]) -> Result<i32, Stop> {
@@ -161,9 +190,10 @@ fn create(request: &Request, name: &[u8], library: &[u8]) -> Result<i32, Stop> {
     });
     match made {
         Ok((family, built)) => {
+            let reach = birth.reach();
             let left = birth.leave_keeper(&family)?;
             // The keeper comes off while we go on.
-            let ready = prepare(request, &family, &built.table, built.start, library);
+            let ready = prepare(request, &family, built, &*reach, library);
             left.publish(&family)?;
             ready?.become_program(&family)
         }
@@ -202,15 +232,17 @@ struct Ready {
 fn prepare(
     request: &Request,
     family: &Family,
-    table: &Table,
-    chosen: Option<Vec<u8>>,
+    built: Built,
+    files: &dyn Host,
     library: &[u8],
 ) -> Result<Ready, Stop> {
+    let Built { table, start, .. } = &built;
     let mut variables = Variables::edited(&request.edits);
     let bytes = index::encode(table);
     let index = Index::parse(&bytes).map_err(|e| Failure::new("the table", e))?;
-    let cwd = enter_directory(index, chosen, &variables)?;
-    let view = View { index, cwd: cwd.ns.as_bytes() };
+    let root = View { index, cwd: b"", files };
+    let cwd = enter_directory(root, start.clone(), &variables)?;
+    let view = View { cwd: cwd.ns.as_bytes(), ..root };
     let command = command(request, &view, family, &variables)?;
     environment::add_options(&mut variables, request)?;
     variables.preload(library);
@@ -235,7 +267,7 @@ fn prepare(
 /// The working directory is kept by name; where the namespace has no such
 /// name, HOME, else the root.
 fn enter_directory(
-    index: Index<'_>,
+    root: View<'_>,
     chosen: Option<Vec<u8>>,
     variables: &Variables,
 ) -> Result<Located, Failure> {
@@ -246,7 +278,7 @@ fn enter_directory(
     for name in [name, home.filter(|_| !asked), (!asked).then(|| b"/".to_vec())] {
         let Some(name) = name else { continue };
         let name = if name.is_empty() { b"/".to_vec() } else { name };
-        match enter(index, &name) {
+        match enter(root, &name) {
             Ok(entered) => return Ok(entered),
             Err(e) => refused = e,
         }
@@ -254,8 +286,14 @@ fn enter_directory(
     Err(Failure::new("the working directory", refused).fix("choose one with --chdir"))
 }
 
-fn enter(index: Index<'_>, name: &[u8]) -> privns_abi::Result<Located> {
-    let located = View { index, cwd: b"" }.locate(name)?;
+fn enter(root: View<'_>, name: &[u8]) -> privns_abi::Result<Located> {
+    let mut located = root.locate(name)?;
+    if remote::is_remote(located.host.as_bytes()) {
+        // The kernel has no such directory: the program is run from inside.
+        let is_dir = root.files.lstat(located.host.as_cstr()?)?.is_dir();
+        let entered = rustix::process::chdir("/").map_err(tree::errno);
+        return if is_dir { entered.map(|()| located) } else { Err(Errno::ENOTDIR) };
+    }
     rustix::process::chdir(located.host.as_bytes()).map_err(tree::errno)?;
     Ok(located)
 }

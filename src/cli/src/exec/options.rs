@@ -55,24 +55,27 @@ static OPTIONS: &[Opt<Request>] = &[
     line("ro-bind", &[SRC, DST], "As --bind, read-only: changes fail with EROFS.", |r, v| {
         bind(r, "--ro-bind", v, Order::Replace, true)
     }),
-    line("mount", &[ADDR, DST], "DST shows the tree of a 9P server. Not built yet.", |r, v| {
+    line("mount", &[ADDR, DST], "DST shows the tree of a 9P server.", |r, v| {
         words(r, "--mount", "mount", v)
     }),
     line(
         "mount-before",
         &[ADDR, DST],
-        "The same as first member of a union. Not built yet.",
+        "DST becomes a union: the server's tree first, then what stood there.",
         |r, v| words(r, "--mount-before", "mount -b", v),
     ),
     line(
         "mount-after",
         &[ADDR, DST],
-        "The same as last member of a union. Not built yet.",
+        "DST becomes a union: what stood there, then the server's tree.",
         |r, v| words(r, "--mount-after", "mount -a", v),
     ),
-    line("tmpfs", &[DST], "DST shows a tree in memory. Not built yet.", |r, v| {
-        words(r, "--tmpfs", "mount mem!", v)
-    }),
+    line(
+        "tmpfs",
+        &[DST],
+        "DST shows a new tree in memory, which is gone with the family.",
+        |r, v| words(r, "--tmpfs", "mount mem!", v),
+    ),
     line(
         "private",
         &[DIR],
@@ -282,6 +285,11 @@ static OPTIONS: &[Opt<Request>] = &[
     ),
     option("argv0", &[Arg("NAME", Offer::Text)], "", "", |r, v| {
         r.argv0 = v.into_iter().next();
+        Ok(())
+    }),
+    option("inside", &[DIR, FILE], "", "", |r, v| {
+        let [dir, file] = two(v);
+        r.inside = Some((dir, file));
         Ok(())
     }),
     option("by-hand", &[], "", "", |r, _| {

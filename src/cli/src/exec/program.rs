@@ -6,9 +6,9 @@ use crate::elf::{ENOUGH, Header};
 use crate::failure::{Failure, shown};
 use crate::tree::{self, errno};
 use privns_abi::{Errno, path};
-use privns_host::Kernel;
+use privns_host::Host;
 use privns_namespace::resolve::ByText;
-use privns_namespace::{Index, Last, Located, Start, walk};
+use privns_namespace::{Index, Last, Located, Start, remote, walk};
 use rustix::fs::{Access, AtFlags, CWD};
 use std::ffi::CString;
 
@@ -24,6 +24,8 @@ pub struct View<'a> {
     pub index: Index<'a>,
     /// The working directory, a canonical name.
     pub cwd: &'a [u8],
+    /// Whoever has the files.
+    pub files: &'a dyn Host,
 }
 
 /// A program to become.
@@ -43,6 +45,8 @@ pub struct Command {
     /// The shell that runs it if the kernel knows no way: execvp(3) does that
     /// to a file without a header.
     pub shell: Option<(CString, Vec<CString>)>,
+    /// It is this very program, which runs the other from inside the family.
+    pub inside: bool,
 }
 
 impl Command {
@@ -55,7 +59,7 @@ impl Command {
         arguments[0] = argv0.unwrap_or(&argv[0]).to_vec();
         let path = cstring(argv[0].clone())?;
         let argv = cstrings(arguments)?;
-        Ok(Command { path, argv, seq: 0, called: None, unserved: None, shell: None })
+        Ok(Command { path, argv, seq: 0, called: None, unserved: None, shell: None, inside: false })
     }
 }
 
@@ -66,7 +70,7 @@ impl View<'_> {
     /// The walk's.
     pub fn locate(&self, name: &[u8]) -> privns_abi::Result<Located> {
         let start = Start { ns: self.cwd, seq: 0 };
-        walk(&Kernel, self.index, &ByText(self.index), start, name, Last::FOLLOW)
+        walk(self.files, self.index, &ByText(self.index), start, name, Last::FOLLOW)
     }
 
     /// The host path behind a name.
@@ -92,9 +96,17 @@ impl View<'_> {
         let found = self.find(program, search).map_err(|e| stopped(program, e))?;
         let mut arguments = argv.to_vec();
         arguments[0] = argv0.unwrap_or(program).to_vec();
+        let here = self.locate(b".").map(|here| remote::is_remote(here.host.as_bytes()));
+        if here == Ok(true) {
+            return self.run_inside(found, arguments, self.cwd);
+        }
+        let own = found.clone();
         let shell = self.shell(&found.name, &argv[1..])?;
         let script = path::file_name(&found.name).to_vec();
-        let followed = self.follow(program, found, arguments)?;
+        let followed = self.follow(program, found, arguments.clone())?;
+        if remote::is_remote(&followed.file.host) {
+            return self.run_inside(own, arguments, b"");
+        }
         if let (true, Some(why)) = (strict, followed.unserved) {
             let failure = Failure::new(shown(program), format!("{} ({why})", Errno::EACCES));
             let fix = "the library cannot serve it, and --strict or --clear forbids to run it \
@@ -108,7 +120,17 @@ impl View<'_> {
             called: followed.interpreted.then_some(script),
             unserved: followed.unserved,
             shell,
+            inside: false,
         })
+    }
+
+    /// A program, or a working directory, that the kernel does not have: it is
+    /// run from inside, where the library has it.
+    fn run_inside(&self, file: File, arguments: Vec<Vec<u8>>, cwd: &[u8]) -> Result<Command, Stop> {
+        let words = [&b"ns-exec"[..], b"--inside", cwd, &file.name];
+        let argv = words.into_iter().map(<[u8]>::to_vec).chain(arguments).collect();
+        let (path, argv) = (c"/proc/self/exe".to_owned(), cstrings(argv)?);
+        Ok(Command { path, argv, seq: 0, called: None, unserved: None, shell: None, inside: true })
     }
 
     fn shell(
@@ -138,21 +160,26 @@ impl View<'_> {
                 Ok(file) => return Ok(file),
                 // As shells do: a directory that may not be searched has no
                 // such program.
-                Err(Errno::EACCES) if self.stat(&name).is_ok() => refused = Errno::EACCES,
+                Err(Errno::EACCES) if self.is_there(&name) => refused = Errno::EACCES,
                 Err(_) => {}
             }
         }
         Err(refused)
     }
 
-    fn stat(&self, name: &[u8]) -> privns_abi::Result<rustix::fs::Stat> {
-        let located = self.locate(name)?;
-        rustix::fs::statat(CWD, located.host.as_bytes(), AtFlags::empty()).map_err(errno)
+    fn is_there(&self, name: &[u8]) -> bool {
+        self.locate(name).and_then(|mut at| self.files.stat(at.host.as_cstr()?)).is_ok()
     }
 
     fn executable(&self, name: &[u8]) -> privns_abi::Result<File> {
-        let located = self.locate(name)?;
+        let mut located = self.locate(name)?;
         let host = located.host.as_bytes().to_vec();
+        if remote::is_remote(&host) {
+            let mode = self.files.lstat(located.host.as_cstr()?)?.mode;
+            let runs = mode & libc::S_IFMT == libc::S_IFREG && mode & 0o111 != 0;
+            let file = File { name: name.to_vec(), host, seq: located.seq };
+            return if runs { Ok(file) } else { Err(Errno::EACCES) };
+        }
         let stat = rustix::fs::statat(CWD, &host[..], AtFlags::empty()).map_err(errno)?;
         if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
             return Err(Errno::EACCES);
@@ -172,6 +199,9 @@ impl View<'_> {
         let first = (file.clone(), argv.clone());
         let mut plain = file.is_plain();
         for round in 0..SCRIPTS_MAX {
+            if remote::is_remote(&file.host) {
+                return Ok(Followed { file, argv, unserved: None, interpreted: round > 0 });
+            }
             // A program that may be run and not read is the kernel's to judge.
             let start = tree::read_file(&file.host, ENOUGH).unwrap_or_default();
             let (interpreter, argument) = match Header::parse(&start) {
@@ -208,9 +238,7 @@ impl View<'_> {
     /// namespace.
     fn loader_is_there(&self, program: &[u8], loader: Option<&[u8]>) -> Result<(), Stop> {
         let Some(loader) = loader else { return Ok(()) };
-        let there = self
-            .host(loader)
-            .and_then(|host| rustix::fs::statat(CWD, &host[..], AtFlags::empty()).map_err(errno));
+        let there = self.locate(loader).and_then(|mut at| self.files.stat(at.host.as_cstr()?));
         let Err(e) = there else { return Ok(()) };
         let what = format!("{}: its loader {}", shown(program), shown(loader));
         let dir = shown(path::parent(loader));

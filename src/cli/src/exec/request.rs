@@ -31,6 +31,9 @@ pub struct Request {
     pub by_hand: bool,
     /// Its argument 0.
     pub argv0: Option<Vec<u8>>,
+    /// We run inside, for what the kernel does not have: the working directory,
+    /// empty for the one that is, and the program's file.
+    pub inside: Option<(Vec<u8>, Vec<u8>)>,
     /// PROGRAM and its arguments; empty for the shell.
     pub program: Vec<Vec<u8>>,
 }

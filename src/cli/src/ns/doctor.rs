@@ -8,6 +8,7 @@ use crate::exec::program::View;
 use crate::exec::{Stop, birth};
 use crate::failure::{Failure, shown};
 use crate::runtime::Runtime;
+use crate::servers::Reach;
 use crate::tree;
 use privns_abi::{Errno, Result};
 use privns_host::Kernel;
@@ -135,12 +136,16 @@ pub(crate) fn program(program: &[u8], as_json: bool) -> std::result::Result<(), 
     let bytes = index::encode(&table);
     let index = Index::parse(&bytes).map_err(|e| Failure::new("the table", e))?;
     let cwd = here().unwrap_or_default();
-    let view = View { index, cwd: &cwd };
+    let reach = Reach::of(&table);
+    let view = View { index, cwd: &cwd, files: &*reach };
     let search = std::env::var_os("PATH").map(OsStringExt::into_vec);
     let found = view.command(&[program.to_vec()], None, search.as_deref(), false);
     let command = found.map_err(|Stop { failure, .. }| failure)?;
-    let path = command.path.as_bytes();
-    let verdict = verdict(path, command.unserved);
+    let path = if command.inside { program } else { command.path.as_bytes() };
+    let verdict = match command.inside {
+        true => "served, if it is dynamically linked: it comes from a 9P server".into(),
+        false => verdict(path, command.unserved),
+    };
     if as_json {
         return print_json(json!({
             "program": name(program),

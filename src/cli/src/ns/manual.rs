@@ -24,7 +24,13 @@ families. ns reap removes those that no living process uses: with --job those of
 with --user also those that stay by their method (user, level, context). Root sees and reaps \
 everybody's. A process of another user keeps nothing, whatever it was started from.
 
-ns ps escapes blanks within an argument with a backslash.",
+ns ps escapes blanks within an argument with a backslash.
+
+ns stat counts calls by what became of them (translated: a name that the table changed; \
+forwarded: passed on as it was; served: answered by the library; escaped: programs run that \
+it cannot serve), and for each 9P server the messages and bytes that the family's members \
+have exchanged with it, the times that they waited for an answer, and the connections that \
+they made in place of lost ones.",
     ),
     ("EXIT STATUS", "0 done, 1 failed, 2 bad usage. Errors are one line on standard error."),
     (
@@ -38,6 +44,7 @@ found.",
 pub(super) const EXAMPLES: &[(&str, &str)] = &[
     ("ns", "Prints the namespace that this shell is in."),
     ("ns --family work bind -a ~/more /data", "Adds a directory to a union, while programs run."),
+    ("ns --family work mount tcp!fs!564 /n/fs", "Shows a server's tree to programs that run."),
     ("ns why /data/x", "Which directory of the union has x, and who put it there."),
     ("ns --pid 1234 > f; ns-exec -n f", "Another shell in the same namespace."),
     ("ns families", "The families that live."),

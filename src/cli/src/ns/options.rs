@@ -80,7 +80,7 @@ static VERBS: &[Verb<Request>] = &[
         "mount",
         "[-bacrq] [-o KEY=VALUE,...] ADDR DST [ANAME]",
         &[Arg("ADDR", Offer::Text)],
-        "DST shows the tree of a 9P server. Not built yet.",
+        "DST shows the tree of a 9P server.",
         |r, v| edit(r, "mount", v),
     ),
     line(

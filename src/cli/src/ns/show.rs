@@ -4,15 +4,14 @@ use super::table::{name, plain, print_json, rooted};
 use crate::exec::environment::here;
 use crate::exec::program::View;
 use crate::failure::{Failure, shown};
-use crate::tree::errno;
-use privns_host::Kernel;
+use crate::servers::Reach;
+use privns_host::{Host, Kernel};
 use privns_namespace::file::{Action, Line};
 use privns_namespace::resolve::ByText;
 use privns_namespace::{
-    Family, Index, Last, Located, Member, Mount, Source, Start, Table, Verb, index,
-    print as printer, walk,
+    Family, Index, Last, Located, Member, Mount, Server, Source, Start, Table, Verb, index,
+    print as printer, remote, walk,
 };
-use rustix::fs::{AtFlags, CWD};
 use serde_json::{Value, json};
 
 /// Prints the lines that build the namespace again.
@@ -31,26 +30,54 @@ pub(crate) fn print(family: &Family, as_json: bool) -> Result<(), Failure> {
         "id": format!("{:016x}", family.id()),
         "generation": family.generation(),
         "lines": lines.iter().map(|l| name(&l.to_text())).collect::<Vec<_>>(),
-        "mounts": table.mounts().iter().map(mount).collect::<Vec<_>>(),
+        "mounts": table.mounts().iter().map(|m| mount(&table, m)).collect::<Vec<_>>(),
         "cleared": table.cleared,
     }))
 }
 
-fn mount(mount: &Mount) -> Value {
+fn mount(table: &Table, mount: &Mount) -> Value {
     json!({
         "path": name(rooted(&mount.path)),
-        "members": mount.members.iter().map(member).collect::<Vec<_>>(),
+        "members": mount.members.iter().map(|m| member(table, m)).collect::<Vec<_>>(),
     })
 }
 
-fn member(member: &Member) -> Value {
-    json!({
+fn member(table: &Table, member: &Member) -> Value {
+    let mut value = json!({
         "host": name(rooted(host(member))),
         "read_only": member.read_only,
         "create": member.create,
         "by": verb(member),
         "origin": name(&member.rule.origin),
-    })
+    });
+    if let Some((server, rest)) = served(table, host(member)) {
+        let root = if rest.is_empty() { b"/" } else { rest };
+        value["server"] = json!({
+            "id": server.id,
+            "address": name(&server.address),
+            "dialled": name(&server.dial),
+            "tree": name(&server.options.aname),
+            "user": name(&server.user),
+            "path": name(root),
+        });
+        value["host"] = Value::Null;
+    }
+    value
+}
+
+/// The server of a remote file, and the file's path there.
+fn served<'t, 'h>(table: &'t Table, host: &'h [u8]) -> Option<(&'t Server, &'h [u8])> {
+    let (id, rest) = remote::split(host)?;
+    Some((table.server(id)?, rest))
+}
+
+/// A host file, or a server's, as people say it.
+fn said(table: &Table, host: &[u8]) -> String {
+    match served(table, host) {
+        None => plain(host),
+        Some((server, b"")) => shown(&server.address),
+        Some((server, rest)) => format!("{} of {}", shown(rest), shown(&server.address)),
+    }
 }
 
 fn host(member: &Member) -> &[u8] {
@@ -81,33 +108,36 @@ pub(crate) fn why(family: &Family, path: &[u8], as_json: bool) -> Result<(), Fai
     let bytes = index::encode(&table);
     let index = Index::parse(&bytes).map_err(failure)?;
     let cwd = here().unwrap_or_default();
-    let view = View { index, cwd: &cwd };
-    let located = look(&view, path).map_err(failure)?;
+    let reach = Reach::of(&table);
+    let view = View { index, cwd: &cwd, files: &*reach };
+    let mut located = look(&view, path).map_err(failure)?;
+    located.host.as_cstr().and_then(|host| reach.lstat(host)).map_err(failure)?;
     let host = located.host.as_bytes();
-    rustix::fs::statat(CWD, host, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| failure(errno(e)))?;
     let found = serving(&table, located.seq);
     if as_json {
         return print_json(json!({
             "path": name(path),
             "name": name(rooted(located.ns.as_bytes())),
-            "host": name(host),
+            "host": if remote::is_remote(host) { Value::Null } else { name(host) },
             "read_only": located.read_only,
             "mount": found.map(|(m, _)| name(rooted(&m.path))),
-            "member": found.map(|(_, at)| member(at)),
-            "line": found.map(|(m, at)| name(&line(m, at).to_text())),
+            "member": found.map(|(_, at)| member(&table, at)),
+            "line": found.map(|(m, at)| name(&line(&table, m, at).to_text())),
         }));
     }
-    let mut text = format!("{} is {} of the host\n", plain(located.ns.as_bytes()), shown(host));
+    let of = if remote::is_remote(host) { "" } else { " of the host" };
+    let file = said(&table, host);
+    let mut text = format!("{} is {file}{of}\n", plain(located.ns.as_bytes()));
     match found {
         None => text.push_str("  no member: the global namespace serves it\n"),
-        Some((mount, at)) => text.push_str(&told(mount, at)),
+        Some((mount, at)) => text.push_str(&told(&table, mount, at)),
     }
     crate::print(text.as_bytes())
 }
 
 fn look(view: &View<'_>, path: &[u8]) -> privns_abi::Result<Located> {
     let start = Start { ns: view.cwd, seq: 0 };
-    walk(&Kernel, view.index, &ByText(view.index), start, path, Last::FOLLOW)
+    walk(view.files, view.index, &ByText(view.index), start, path, Last::FOLLOW)
 }
 
 fn serving(table: &Table, seq: u32) -> Option<(&Mount, &Member)> {
@@ -118,20 +148,23 @@ fn serving(table: &Table, seq: u32) -> Option<(&Mount, &Member)> {
     table.mounts().iter().flat_map(members).find(|(_, member)| member.seq == seq)
 }
 
-fn told(mount: &Mount, member: &Member) -> String {
+fn told(table: &Table, mount: &Mount, member: &Member) -> String {
     let at = mount.members.iter().position(|m| m.seq == member.seq).unwrap_or(0) + 1;
     let of = mount.members.len();
     let mut text = String::new();
     let which = if of > 1 { format!(", member {at} of {of} of a union") } else { String::new() };
     let what = match member.rule.verb {
-        Verb::Bind | Verb::Private | Verb::Instance(_) | Verb::Dir | Verb::Symlink(_) => {
-            shown(&line(mount, member).to_text())
-        }
+        Verb::Bind
+        | Verb::Private
+        | Verb::Instance(_)
+        | Verb::Dir
+        | Verb::Symlink(_)
+        | Verb::Mount => shown(&line(table, mount, member).to_text()),
         Verb::Implied => "there for what is mounted below it".into(),
         _ => "came along with a bind, or stood there first".into(),
     };
     text.push_str(&format!("  mounted on {}{which}\n", plain(&mount.path)));
-    text.push_str(&format!("  from {}\n  by {what}\n", plain(host(member))));
+    text.push_str(&format!("  from {}\n  by {what}\n", said(table, host(member))));
     if !member.rule.origin.is_empty() {
         text.push_str(&format!("  given by {}\n", shown(&member.rule.origin)));
     }
@@ -142,9 +175,14 @@ fn told(mount: &Mount, member: &Member) -> String {
 }
 
 /// A line that would make the member.
-fn line(mount: &Mount, member: &Member) -> Line {
+fn line(table: &Table, mount: &Mount, member: &Member) -> Line {
     let dst = rooted(&mount.path).to_vec();
     let src = rooted(host(member)).to_vec();
+    if let (Verb::Mount, Some((server, _))) = (&member.rule.verb, served(table, host(member))) {
+        let (address, options) = (server.address.clone(), server.options.clone());
+        let made = Line::new(Action::Mount { address, dst, options }, &member.rule.origin);
+        return Line { read_only: member.read_only, create: member.create, ..made };
+    }
     let action = match &member.rule.verb {
         Verb::Private => Action::Private(dst),
         Verb::Instance(rule) => Action::Instance { rule: rule.clone(), dir: dst },

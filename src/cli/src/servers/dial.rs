@@ -89,7 +89,9 @@ pub(super) fn unreached(server: &Server, e: Errno) -> Failure {
             });
             failure.fix(format!("the server does not speak {asked}"))
         }
-        Errno::EPROTO | Errno::ECONNRESET => failure.fix("what answers there is no 9P server"),
+        Errno::EPROTO | Errno::ECONNRESET | Errno::EPIPE => {
+            failure.fix("what answers there is no 9P server")
+        }
         Errno::EOPNOTSUPP => failure.fix("this transport cannot be mounted yet"),
         _ => failure,
     }

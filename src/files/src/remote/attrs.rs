@@ -85,7 +85,7 @@ impl Meta {
         st.st_dev = self.dev;
         st.st_ino = self.ino();
         st.st_mode = a.mode;
-        st.st_nlink = a.nlink.max(1) as _;
+        st.st_nlink = self.links() as _;
         (st.st_uid, st.st_gid, st.st_rdev) = (a.uid, a.gid, a.rdev);
         (st.st_size, st.st_blocks) = (a.size as i64, a.blocks as i64);
         st.st_blksize = self.blksize() as _;
@@ -99,7 +99,7 @@ impl Meta {
         let a = &self.attr;
         x.stx_mask = libc::STATX_BASIC_STATS;
         x.stx_blksize = self.blksize() as u32;
-        x.stx_nlink = a.nlink.max(1) as u32;
+        x.stx_nlink = self.links() as u32;
         (x.stx_uid, x.stx_gid, x.stx_mode) = (a.uid, a.gid, a.mode as u16);
         (x.stx_ino, x.stx_size, x.stx_blocks) = (self.ino(), a.size, a.blocks);
         (x.stx_rdev_major, x.stx_rdev_minor) = (libc::major(a.rdev), libc::minor(a.rdev));
@@ -113,6 +113,12 @@ impl Meta {
             x.stx_mask |= libc::STATX_BTIME;
             (x.stx_btime.tv_sec, x.stx_btime.tv_nsec) = (a.btime.sec as i64, nanos(a.btime));
         }
+    }
+
+    /// None for a file that was removed and is open: where the server says so.
+    fn links(&self) -> u64 {
+        let told = self.attr.valid & attr::valid::NLINK != 0;
+        if told { self.attr.nlink } else { self.attr.nlink.max(1) }
     }
 
     fn blksize(&self) -> u64 {

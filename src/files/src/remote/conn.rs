@@ -16,7 +16,9 @@ use privns_abi::{Errno, Result};
 use privns_host::{Host, Kernel, Rcu};
 use privns_namespace::file::{self, Owner};
 use privns_namespace::index::Index;
+use privns_namespace::traffic::{Tally, Traffic};
 use privns_ninep::attr::Qid;
+use privns_ninep::client::window::Window;
 use privns_ninep::client::{Fid, Options};
 use privns_ninep::dialect::OFFERS;
 use privns_ninep::{Dialect, MSIZE_MAX};
@@ -38,6 +40,8 @@ pub struct Settings<'a> {
     pub dialect: Option<Dialect>,
     /// How long a request may take.
     pub timeout: Duration,
+    /// How much of a file is under way at once.
+    pub window: Window,
     /// Files of the attached user are shown as the program's own.
     pub owner_me: bool,
 }
@@ -59,6 +63,7 @@ impl<'a> Settings<'a> {
                 file::Dialect::Linux => Dialect::Linux,
             }),
             timeout: Duration::from_secs(server.timeout().unwrap_or(TIMEOUT).into()),
+            window: Window::new(server.window().unwrap_or(0)),
             owner_me: server.owner() == Owner::Me,
         })
     }
@@ -142,6 +147,7 @@ impl Connection {
         let options = Options {
             msize: settings.msize,
             timeout: settings.timeout,
+            window: settings.window,
             offers: one.as_ref().map_or(&OFFERS, |one| one),
             ..Options::default()
         };
@@ -220,7 +226,11 @@ impl Servers {
     /// EIO, or ETIMEDOUT for one that does not answer: what is wrong with a
     /// file system of which the server cannot be reached. EACCES where it does
     /// not let us attach.
-    pub(super) fn dial(&self, settings: &Settings<'_>) -> Result<Conn> {
+    pub(super) fn dial(
+        &self,
+        settings: &Settings<'_>,
+        tally: impl FnOnce() -> Option<Tally>,
+    ) -> Result<Conn> {
         let server = self.server(settings.id);
         let (now, until) = (Kernel.now_ms(), server.until.load(Ordering::Relaxed));
         if now < until {
@@ -229,6 +239,11 @@ impl Servers {
         match Connection::dial(settings) {
             Ok(conn) => {
                 server.pause.store(0, Ordering::Relaxed);
+                if let Some(tally) = tally() {
+                    let again = u64::from(server.conn.read().is_some());
+                    tally.counters().add(Traffic::Reconnects, again);
+                    conn.client.monitor().count(tally);
+                }
                 let conn = Arc::new(conn);
                 // Another thread may just have put its own there: ours serves
                 // this one call then.

@@ -228,7 +228,8 @@ impl View<'_> {
             match send(&data[done..]) {
                 Ok(0) => break,
                 Ok(n) => done += n,
-                Err(_) if done > 0 => break,
+                Err(Errno::EINTR) if done > 0 => break,
+                // It may be that of an earlier write, and is told only once.
                 Err(error) => return Err(error),
             }
         }

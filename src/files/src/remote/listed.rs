@@ -25,7 +25,7 @@ const NAMES_MAX: usize = 4 << 20;
 const JUST: u64 = 30_000;
 const SERVES: u64 = 1000;
 /// How many are fetched the first time, and at most.
-const FIRST: usize = 4;
+const FIRST: usize = 16;
 const MOST: usize = 256;
 
 /// The directories that were listed last.
@@ -153,7 +153,7 @@ impl View<'_> {
                 starts: Vec::new(),
                 sorted: Vec::new(),
                 next: 0,
-                window: FIRST / 2,
+                window: FIRST / 4,
                 ahead: Ahead::default(),
                 listed,
             }),
@@ -202,7 +202,7 @@ impl View<'_> {
         if known.is_some() {
             return Ok(known);
         }
-        names.window = (names.window * 2).min(MOST);
+        names.window = (names.window * 4).min(MOST);
         let end = names.starts.len().min(n + names.window);
         let wanted: Vec<&[u8]> = (n..end).map(|n| names.name(n)).collect();
         let mut metas = Vec::new();

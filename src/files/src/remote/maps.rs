@@ -47,8 +47,6 @@ pub struct Mapping {
     memory: i32,
     /// What was last known to be the server's.
     known: Vec<u8>,
-    /// A child may have it too.
-    forked: bool,
 }
 
 impl Drop for Mapping {
@@ -153,7 +151,7 @@ impl View<'_> {
 
     /// Copies the file from `from` to `end` into a file of the host's, in which
     /// what stands at `base` comes first.
-    fn fill(self, file: &File, fd: i32, from: u64, end: u64, base: u64) -> Result<()> {
+    pub(super) fn fill(self, file: &File, fd: i32, from: u64, end: u64, base: u64) -> Result<()> {
         if from >= end {
             return Ok(());
         }
@@ -245,14 +243,18 @@ impl View<'_> {
         filled.map(|()| true)
     }
 
-    /// A mapping is over. Whoever was the last that used its memory removes it;
-    /// a process that has forked does not know.
-    fn unused(self, mapping: &Mapping) {
-        let last =
-            !mapping.forked && Kernel.flock(mapping.memory, libc::LOCK_EX | libc::LOCK_NB).is_ok();
-        let Some(dir) = last.then(|| self.maps_dir().ok()).flatten() else { return };
-        if let Ok(mut name) = self.memory_name(&mapping.file) {
-            let _ = name.as_cstr().and_then(|name| Kernel.unlinkat(dir, name));
+    /// Mappings of these names are over, and their descriptors closed. Whoever
+    /// was the last that used such memory removes it: nobody has it locked.
+    fn remove_unused(self, names: Vec<Name>) {
+        let Some(dir) = (!names.is_empty()).then(|| self.maps_dir().ok()).flatten() else { return };
+        for mut name in names {
+            let Ok(name) = name.as_cstr() else { continue };
+            let flags = libc::O_RDWR | libc::O_CLOEXEC | libc::O_NOFOLLOW;
+            let Ok(fd) = Kernel.openat(dir, name, flags, 0) else { continue };
+            if Kernel.flock(fd, libc::LOCK_EX | libc::LOCK_NB).is_ok() {
+                let _ = Kernel.unlinkat(dir, name);
+            }
+            let _ = Kernel.close(fd);
         }
         let _ = Kernel.close(dir);
     }
@@ -267,8 +269,8 @@ impl View<'_> {
         maps.used.fetch_add(1, Ordering::Relaxed);
         let fd = privns_host::net::raised(memory.fd);
         super::kept::KEPT.add(fd);
-        let (offset, forked) = (memory.offset, false);
-        maps.put(Box::new(Mapping { at, len, offset, file, memory: fd, known, forked }))
+        let offset = memory.offset;
+        maps.put(Box::new(Mapping { at, len, offset, file, memory: fd, known }))
     }
 
     /// What the family's memory has there, as far as the file goes.
@@ -328,6 +330,7 @@ impl View<'_> {
 
     /// A range is about to be unmapped.
     pub fn unmapping(self, at: usize, len: usize) {
+        let mut names = Vec::new();
         self.process.remotes.maps.each(|mapping| {
             if mapping.overlaps(at, len) {
                 let _ = self.write_back(mapping);
@@ -336,10 +339,11 @@ impl View<'_> {
             // before, all of it.
             let over = at <= mapping.at && mapping.at + mapping.len <= at.saturating_add(len);
             if over {
-                self.unused(mapping);
+                names.extend(self.memory_name(&mapping.file));
             }
             !over
         });
+        self.remove_unused(names);
     }
 
     /// A mapping has moved, or has another length.
@@ -399,7 +403,6 @@ impl Process {
         let Some(view) = self.view().filter(|_| self.remotes.maps.any()) else { return };
         self.remotes.maps.each(|mapping| {
             let _ = view.write_back(mapping);
-            mapping.forked = true;
             true
         });
     }
@@ -407,10 +410,12 @@ impl Process {
     /// The same at exit.
     pub fn end_maps(&self) {
         let Some(view) = self.view().filter(|_| self.remotes.maps.any()) else { return };
+        let mut names = Vec::new();
         self.remotes.maps.each(|mapping| {
             let _ = view.write_back(mapping);
-            view.unused(mapping);
+            names.extend(view.memory_name(&mapping.file));
             false
         });
+        view.remove_unused(names);
     }
 }

@@ -14,6 +14,7 @@
 //! - [`io`]: reading and writing them.
 //! - [`locks`]: locking them.
 //! - [`maps`]: mapping them.
+//! - [`copies`]: running them.
 //! - [`kept`]: descriptors that are ours and not the program's.
 //!
 //! A remote file has a host name that no host can have
@@ -26,6 +27,7 @@
 
 pub mod attrs;
 pub mod conn;
+pub mod copies;
 pub mod dirs;
 pub mod file;
 pub mod files;
@@ -173,7 +175,7 @@ impl View<'_> {
         }
         let table = self.table()?;
         let settings = Settings::of(table.index(), server).ok_or(Errno::ENODEV)?;
-        servers.dial(&settings)
+        servers.dial(&settings, || self.family.tally(server))
     }
 
     /// Does something about a place. A connection that turns out to be dead is

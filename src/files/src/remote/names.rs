@@ -8,7 +8,7 @@ use super::place::{End, Place, Way};
 use crate::process::View;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use privns_abi::{Errno, Result};
+use privns_abi::{Errno, Result, path};
 use privns_host::{Kernel, Name};
 use privns_namespace::remote;
 use privns_ninep::NONUM;
@@ -105,10 +105,10 @@ impl View<'_> {
         first: &mut [u8],
     ) -> Result<Opening> {
         let has = |flag: i32| flags & flag != 0;
-        let path = place.from_root()?;
+        let whole = place.from_root()?;
         if has(libc::O_PATH) {
             let open = self.on(place, |way| open_path(way, flags))?;
-            return check_end(place, open).map(|open| Opening { open, path });
+            return check_end(place, open).map(|open| Opening { open, path: whole });
         }
         if flags & TMPFILE == TMPFILE {
             return Err(match self.remote_stat(place) {
@@ -125,16 +125,25 @@ impl View<'_> {
             if has(libc::O_DIRECTORY) {
                 return Err(Errno::EINVAL);
             }
-            if place.end() != End::Plain || place.names()?.is_empty() {
-                return Err(self.exists_at_end(place, Errno::EISDIR));
+            if place.end() == End::Slash {
+                // Whatever is there, or nothing: only the way to it counts.
+                return Err(self.exists_at_end(&dir_of(place), Errno::EISDIR));
+            }
+            if place.end() == End::Dot || place.names()?.is_empty() {
+                let there = if has(libc::O_EXCL) { Errno::EEXIST } else { Errno::EISDIR };
+                return Err(self.exists_at_end(place, there));
             }
             let mode = mode & mode::PERMISSIONS & !self.mask();
             let open = self.once(place, |way| create(way, flags, mode))?;
-            return Ok(Opening { open, path });
+            return Ok(Opening { open, path: whole });
+        }
+        if place.end() != End::Plain && writes(flags) {
+            // A directory is meant, and is not to be emptied first.
+            return Err(self.exists_at_end(place, Errno::EISDIR));
         }
         let first = core::cell::RefCell::new(first);
         let open = self.on(place, |way| open(way, flags, &mut first.borrow_mut()))?;
-        check_end(place, open).map(|open| Opening { open, path })
+        check_end(place, open).map(|open| Opening { open, path: whole })
     }
 
     /// For a name that ends in a slash or a dot: `error` if there is something.
@@ -246,29 +255,43 @@ impl View<'_> {
         if old.id != new.id {
             return Err(Errno::EXDEV);
         }
-        for place in [old, new] {
-            match place.end() {
-                End::Dot => return Err(self.exists_at_end(place, Errno::EBUSY)),
-                // Only a directory's name may have a slash behind it.
-                End::Slash => {
-                    let bare = Place { path: without_slashes(old.path), ..*old };
-                    if !self.remote_stat(&bare)?.is_dir() {
-                        return Err(Errno::ENOTDIR);
-                    }
-                }
-                End::Plain => {}
-            }
+        if old.end() != End::Plain || new.end() != End::Plain {
+            self.may_rename(old, new)?;
         }
         self.once(old, |from| {
             let to = Way::new(self, new)?;
             let (olddir, oldname) = from.parent().ok_or(Errno::EBUSY)?;
             let (newdir, newname) = to.parent().ok_or(Errno::EBUSY)?;
             same_connection(from, &to)?;
-            from.client().rename_at(olddir, oldname, newdir, newname)
+            match from.client().rename_at(olddir, oldname, newdir, newname) {
+                // What is wrong with the old name is said before the new one's.
+                Err(Errno::ENOENT)
+                    if from.client().getattr_at(olddir).is_ok_and(|dir| !dir.qid.is_dir()) =>
+                {
+                    Err(Errno::ENOTDIR)
+                }
+                done => done,
+            }
         })?;
         let (from, to) = (old.from_root()?, new.from_root()?);
         self.process.remotes.files.renamed(old.id, &from, &to);
         self.cwd_renamed(old.id, &from, &to)
+    }
+
+    /// What the kernel says of names that do not end in a component, in its
+    /// order: only a directory's may have a slash behind it.
+    fn may_rename(self, old: &Place<'_>, new: &Place<'_>) -> Result<()> {
+        for place in [old, new] {
+            let dir = if place.end() == End::Dot { *place } else { dir_of(place) };
+            if !self.remote_stat(&dir)?.is_dir() {
+                return Err(Errno::ENOTDIR);
+            }
+        }
+        if old.end() == End::Dot || new.end() == End::Dot {
+            return Err(Errno::EBUSY);
+        }
+        let bare = Place { path: without_slashes(old.path), ..*old };
+        if self.remote_stat(&bare)?.is_dir() { Ok(()) } else { Err(Errno::ENOTDIR) }
     }
 
     /// The working directory follows its name.
@@ -296,7 +319,7 @@ impl View<'_> {
         if old.id != new.id {
             return Err(Errno::EXDEV);
         }
-        if old.end() != End::Plain {
+        if old.end() != End::Plain || new.end() != End::Plain {
             self.remote_stat(old)?;
         }
         self.makes_file(new)?;
@@ -304,7 +327,16 @@ impl View<'_> {
             let to = Way::new(self, new)?;
             let (dir, name) = to.parent().ok_or(Errno::EEXIST)?;
             same_connection(from, &to)?;
-            from.client().link_at(from.route(), dir, name)
+            match from.client().link_at(from.route(), dir, name) {
+                // Of a directory there is no second name; but what is wrong with
+                // that name is said first.
+                Err(Errno::EPERM) => Err(match to.client().getattr_at(to.route()) {
+                    Ok(_) => Errno::EEXIST,
+                    Err(Errno::ENOENT) => to.client().getattr_at(dir).err().unwrap_or(Errno::EPERM),
+                    Err(error) => error,
+                }),
+                done => done,
+            }
         })
     }
 
@@ -448,6 +480,13 @@ fn without_slashes(mut path: &[u8]) -> &[u8] {
         path = rest;
     }
     path
+}
+
+/// The directory that the last component is in.
+fn dir_of<'a>(place: &Place<'a>) -> Place<'a> {
+    let bare = without_slashes(place.path);
+    let dir = &bare[..bare.len() - path::file_name(bare).len()];
+    Place { path: if dir.is_empty() { b"." } else { dir }, ..*place }
 }
 
 /// Two ways that one request is about are on one connection: one of the two may
@@ -615,3 +654,7 @@ fn create(way: &Way<'_>, flags: i32, bits: u32) -> Result<Open> {
 
 /// How often somebody may remove and make a file while we open it.
 const RACES: usize = 8;
+
+#[cfg(test)]
+#[path = "names_tests.rs"]
+mod tests;

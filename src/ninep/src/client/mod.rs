@@ -255,6 +255,11 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         &self.transport
     }
 
+    /// What the callers sleep in.
+    pub const fn monitor(&self) -> &M {
+        &self.monitor
+    }
+
     /// What was agreed on with the server.
     pub const fn agreed(&self) -> Agreed {
         self.agreed

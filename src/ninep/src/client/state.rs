@@ -28,6 +28,8 @@ pub struct State {
     /// Fids that nobody uses and whose clunk was not sent yet.
     pub(super) unclunked: Vec<u32>,
     pub(super) counters: Counters,
+    /// What of them [`State::take_counts`] has told.
+    told: Counters,
     /// What was written and not answered, and errors that nobody was told.
     pub(super) behind: Vec<Behind>,
     dialect: Dialect,
@@ -59,6 +61,7 @@ impl State {
             spare: Vec::new(),
             unclunked: Vec::new(),
             counters: Counters::default(),
+            told: Counters::default(),
             behind: Vec::new(),
             dialect,
             news: News::default(),
@@ -80,6 +83,22 @@ impl State {
             news.all |= about::TAGS;
         }
         news
+    }
+
+    /// What was counted since it was asked last, `None`: nothing. Fids and
+    /// requests in flight are not among it.
+    pub fn take_counts(&mut self) -> Option<Counters> {
+        if self.counters == self.told {
+            return None;
+        }
+        let (now, told) = (self.counters, core::mem::replace(&mut self.told, self.counters));
+        Some(Counters {
+            requests: now.requests - told.requests,
+            round_trips: now.round_trips - told.round_trips,
+            sent: now.sent - told.sent,
+            received: now.received - told.received,
+            ..Counters::default()
+        })
     }
 
     /// Ends the connection; only the first failure counts.

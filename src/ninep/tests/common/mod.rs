@@ -3,6 +3,7 @@
 
 use privns_ninep::attr::{Attr, Qid, qt};
 use privns_ninep::client::{Client, Fid, Opened, Options, Ready, State, Transport};
+use privns_ninep::dialect::OFFERS;
 use privns_ninep::hosted::{HostedClient, Shared, Stream};
 use privns_ninep::message::{Body, Rattach, Request, Rgetattr, Rversion, Rwalk, split};
 use privns_ninep::wire::Few;
@@ -101,6 +102,11 @@ impl Server {
         self.socket.set_read_timeout(None).unwrap();
     }
 
+    /// Answers version and attach as a server of ours.
+    pub(crate) fn welcome_ours(&mut self) {
+        self.welcome(b"9P2000.L.ordered");
+    }
+
     /// Answers version and attach of 9P2000.L.
     pub(crate) fn welcome(&mut self, version: &[u8]) {
         let tag = self.expect("Tversion");
@@ -133,6 +139,13 @@ pub(crate) fn play(script: impl FnOnce(Server) + Send, test: impl FnOnce(Stream)
 /// A client attached to a scripted server of 9P2000.L.
 pub(crate) fn attached(stream: Stream) -> (HostedClient, Fid) {
     let client = stream.client(&options(L)).unwrap();
+    let (root, _) = client.attach(b"me", NONUM, b"").unwrap();
+    (client, root)
+}
+
+/// A client attached to a scripted server of ours.
+pub(crate) fn attached_to_ours(stream: Stream) -> (HostedClient, Fid) {
+    let client = stream.client(&options(&OFFERS[..1])).unwrap();
     let (root, _) = client.attach(b"me", NONUM, b"").unwrap();
     (client, root)
 }

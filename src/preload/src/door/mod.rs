@@ -117,6 +117,7 @@ pub(crate) unsafe fn enter(nr: c_long, args: [usize; 6]) -> Result<usize> {
         // SAFETY: the caller's promise.
         return unsafe { raw::syscall(nr, args) };
     };
+    crate::jumps::ensure();
     // SAFETY: the caller's promise.
     match unsafe { files::serve(view, nr, args).or_else(|| serve(view, nr, args)) } {
         Some(done) => done,
@@ -267,7 +268,7 @@ fn follows(nr: c_long, args: &[usize; 6]) -> bool {
 /// Runs `act` with the place that a name stands for, if that is remote. No name
 /// at all stands for the descriptor, and one of `/proc`'s links to an open file
 /// for that, when links are followed.
-unsafe fn with_place<R>(
+pub(crate) unsafe fn with_place<R>(
     view: View<'_>,
     dirfd: c_int,
     name: *const c_char,
