@@ -65,11 +65,11 @@ fn m23_m24() {
         sleep 7777 & cd /
         for n in n1 n2; do ns mount $(cat $T/$n) /proc/$n || exit; done
         cat /proc/n1/$!/comm /proc/n2/$!/comm; ls -d /proc/n*[0-9]; readlink /proc/self/exe | grep -c readlink
-        ps -o comm= -p $!; ns ps | grep -c sleep; kill $!";
+        ps -o comm= -p $!; ns ps | grep -q ' sleep 7777$' && echo listed; kill $!";
     slurm
         .inside(&["--private", "/dev/shm"], script)
         .run()
-        .prints("sleep\nsleep\n/proc/n1\n/proc/n2\n1\nsleep\n1");
+        .prints("sleep\nsleep\n/proc/n1\n/proc/n2\n1\nsleep\nlisted");
     slurm.sh("scancel -u $(id -un)").run().ok();
     let _ = servers.wait(20);
 }
