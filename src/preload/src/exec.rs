@@ -475,6 +475,9 @@ impl Go<'_> {
             // The table is not for a program that has more rights than we.
             let _ = Kernel.set_cloexec(self.view.family.fd(), true);
         }
+        if guest.is_none() {
+            self.view.process.remotes.drain();
+        }
         // SAFETY: the caller's.
         let failed = unsafe { enter(dirfd, path, argv, env, flags) };
         if self.secure {

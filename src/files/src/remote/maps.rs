@@ -213,7 +213,8 @@ impl View<'_> {
         let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
         let open = || Kernel.openat(libc::AT_FDCWD, name, flags, 0);
         let dir = open().or_else(|_| {
-            let _ = Kernel.mkdir(name, 0o711);
+            // As the launcher makes it, which refuses one that lets others in.
+            let _ = Kernel.mkdir(name, if uid == 0 { 0o711 } else { 0o700 });
             open()
         })?;
         if Kernel.fstat(dir)?.uid == uid {
@@ -407,8 +408,13 @@ impl Process {
         });
     }
 
-    /// The same at exit.
-    pub fn end_maps(&self) {
+    /// The process ends: the same, and the connections with it.
+    pub fn end_remotes(&self) {
+        self.end_maps();
+        self.remotes.drain();
+    }
+
+    fn end_maps(&self) {
         let Some(view) = self.view().filter(|_| self.remotes.maps.any()) else { return };
         let mut names = Vec::new();
         self.remotes.maps.each(|mapping| {
