@@ -9,7 +9,7 @@
 //! keeps what it has there.
 
 use crate::exec::environment::{self, Variables};
-use crate::exec::{birth, request};
+use crate::exec::{birth, dumps, request};
 use crate::failure::{Failure, shown};
 use crate::spec::{Arg, Offer, Opt, Parsed, Program};
 use crate::world::{self, Process};
@@ -126,7 +126,7 @@ fn lines(asked: &Request) -> Result<Vec<u8>, Failure> {
     };
     let mut request = request::Request { restore: image, ..Default::default() };
     request.add(file::parse(origin, &text, &Process)?);
-    let token = birth::dumped(&request, request::Dump::Token)?;
+    let token = dumps::write(&birth::lines(&request)?, request::Dump::Token)?;
     let preload = variables.get(b"LD_PRELOAD").unwrap_or_default();
     let set = [
         (&b"LD_PRELOAD"[..], preload),

@@ -116,7 +116,7 @@ struct Found {
 }
 
 impl Exec<'_> {
-    unsafe fn run(mut self) -> Result<usize> {
+    unsafe fn run(&mut self) -> Result<usize> {
         let mut chain = Chain::default();
         let by_fd = self.flags & libc::AT_EMPTY_PATH != 0 && is_empty(self.named.path);
         // SAFETY: the caller's name.
@@ -154,7 +154,7 @@ impl Exec<'_> {
     }
 
     /// Runs what has been found.
-    unsafe fn start(mut self, chain: &Chain, found: &Found) -> Result<usize> {
+    unsafe fn start(&mut self, chain: &Chain, found: &Found) -> Result<usize> {
         // SAFETY: the program's own array.
         let libraries = unsafe { self.libraries(found) }?;
         if let Some(missing) = &libraries.missing {

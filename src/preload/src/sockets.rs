@@ -247,12 +247,9 @@ pub(crate) unsafe fn recvfrom_chk(
     addr: *mut sockaddr,
     len: *mut socklen_t,
 ) -> ssize_t {
-    unsafe extern "C" {
-        fn __chk_fail() -> !;
-    }
     if size > room {
         // SAFETY: ends the program, as libc does (FORTIFY_SOURCE).
-        unsafe { __chk_fail() };
+        unsafe { crate::rare::__chk_fail() };
     }
     // SAFETY: as above.
     unsafe { recvfrom(fd, buf, size, flags, addr, len) }
