@@ -47,11 +47,18 @@ pub struct Mapping {
     memory: i32,
     /// What was last known to be the server's.
     known: Vec<u8>,
+    /// A child has the mapping too, and the lock is its as well: what it leaves
+    /// is removed by the next that uses the memory.
+    forked: bool,
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
         super::kept::KEPT.remove(self.memory);
+        if !self.forked {
+            // The kernel's mapping keeps the description, and with it the lock.
+            let _ = Kernel.flock(self.memory, libc::LOCK_UN);
+        }
         let _ = Kernel.close(self.memory);
     }
 }
@@ -270,8 +277,8 @@ impl View<'_> {
         maps.used.fetch_add(1, Ordering::Relaxed);
         let fd = privns_host::net::raised(memory.fd);
         super::kept::KEPT.add(fd);
-        let offset = memory.offset;
-        maps.put(Box::new(Mapping { at, len, offset, file, memory: fd, known }))
+        let (offset, forked) = (memory.offset, false);
+        maps.put(Box::new(Mapping { at, len, offset, file, memory: fd, known, forked }))
     }
 
     /// What the family's memory has there, as far as the file goes.
@@ -404,6 +411,14 @@ impl Process {
         let Some(view) = self.view().filter(|_| self.remotes.maps.any()) else { return };
         self.remotes.maps.each(|mapping| {
             let _ = view.write_back(mapping);
+            true
+        });
+    }
+
+    /// A child is about to be made that will have the mappings too.
+    pub(super) fn share_maps(&self) {
+        self.remotes.maps.each(|mapping| {
+            mapping.forked = true;
             true
         });
     }
