@@ -121,7 +121,7 @@ fn p13_a_closed_parent_names_the_remedy() {
         chown(site.root(), Some(0), Some(0)).expect("chown");
         mode(&site.path("i"), closed);
         let run = run.args(["--poly", &site.at("conf"), "--", "ls", "/tmp"]).run();
-        run.refuses(125, &["conf:1: ", "Permission denied", "--instance-fd", "chmod 1777"]);
+        run.refuses(125, &["conf:1: ", "Permission denied", "chmod 1777", "mode 0700"]);
         assert_eq!(run.out(), "");
     }
     // What an administrator has made for the user serves.

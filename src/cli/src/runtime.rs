@@ -577,6 +577,9 @@ fn candidates() -> Vec<Vec<u8>> {
     paths
 }
 
+/// How often a runtime directory may be taken away right after we have made it.
+const MAKING: usize = 64;
+
 /// Opens a runtime directory that is the user's own and that nobody else can
 /// write; its parent is the user's own, or sticky.
 fn open(path: &[u8], uid: u32, make: bool) -> Result<OwnedFd> {
@@ -588,13 +591,20 @@ fn open(path: &[u8], uid: u32, make: bool) -> Result<OwnedFd> {
         return Err(Errno::EPERM);
     }
     let name = privns_abi::path::file_name(path);
-    if make {
-        match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode())) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-            Err(e) => return Err(errno(e)),
+    let mut tries = if make { MAKING } else { 0 };
+    let dir = loop {
+        if make {
+            match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode())) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Err(e) => return Err(errno(e)),
+            }
         }
-    }
-    let dir = tree::open_dir(&parent, name)?;
+        match tree::open_dir(&parent, name) {
+            // Empty, and somebody has taken it away.
+            Err(Errno::ENOENT) if tries > 0 => tries -= 1,
+            opened => break opened?,
+        }
+    };
     let stat = rustix::fs::fstat(&dir).map_err(errno)?;
     if stat.st_uid != uid || stat.st_mode & 0o077 & !mode() != 0 {
         return Err(Errno::EPERM);

@@ -4,11 +4,18 @@
 use privns_files::wire::{self, Wire};
 use privns_host::net::{Endpoint, Socket};
 use privns_host::signals;
-use privns_ninep::client::{Fid, Options, flags};
-use privns_ninep::{Errno, NONUM};
+use privns_ninep::attr::{Attr, Qid};
+use privns_ninep::client::window::ReadAhead;
+use privns_ninep::client::{Fid, Opened, Options, flags};
+use privns_ninep::message::{
+    Body, Rattach, Reply, Request, Rgetattr, Rread, Rversion, Rwrite, Tversion, split,
+};
+use privns_ninep::wire::Data;
+use privns_ninep::{Dialect, Errno, NONUM};
 use privns_servers::mem::Mem;
 use privns_servers::serve::{Limits, Server};
 use privns_servers::session::Peer;
+use std::io::{Read, Write};
 use std::os::fd::IntoRawFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -63,6 +70,92 @@ fn sixteen_threads_share_a_connection() {
     });
     let counters = wire.counters();
     assert_eq!((counters.fids, counters.in_flight), (1, 0));
+}
+
+/// A server of its own mind: takes in what is there, answers it last first,
+/// and dawdles. Every byte of its one file tells its place.
+fn contrary(mut socket: UnixStream) {
+    let mut hoard: Vec<(u16, Vec<u8>)> = Vec::new();
+    loop {
+        let idle = hoard.is_empty();
+        socket.set_read_timeout((!idle).then_some(Duration::from_micros(300))).unwrap();
+        let mut head = [0; 4];
+        let silent = socket.read_exact(&mut head).is_err();
+        if !silent {
+            let mut frame = head.to_vec();
+            frame.resize(u32::from_le_bytes(head) as usize, 0);
+            socket.set_read_timeout(None).unwrap();
+            socket.read_exact(&mut frame[4..]).unwrap();
+            hoard.push(answer(&frame));
+        } else if idle {
+            return;
+        }
+        if silent || hoard.len() >= 24 {
+            std::thread::sleep(Duration::from_micros(200));
+            for (_, reply) in hoard.drain(..).rev() {
+                socket.write_all(&reply).unwrap();
+            }
+        }
+    }
+}
+
+fn place(at: u64) -> u8 {
+    (at ^ (at >> 8) ^ (at >> 16)) as u8
+}
+
+fn answer(frame: &[u8]) -> (u16, Vec<u8>) {
+    let (kind, tag, body) = split(frame).unwrap();
+    let dialect = if kind == Tversion::TYPE { Dialect::Base } else { Dialect::Linux };
+    let data: Vec<u8>;
+    let reply: Reply<'_> = match Request::decode(kind, body, dialect).unwrap() {
+        Request::Tversion(m) => Rversion { msize: m.msize, version: b"9P2000.L" }.into(),
+        Request::Tattach(_) => Rattach::default().into(),
+        Request::Tgetattr(m) => Rgetattr { attr: Attr::of(m.fid.into(), 0o100_644, 1) }.into(),
+        Request::Twrite(m) => Rwrite { count: m.data.0.len() as u32 }.into(),
+        Request::Tread(m) => {
+            data = (m.offset..m.offset + u64::from(m.count)).map(place).collect();
+            Rread { data: Data(&data) }.into()
+        }
+        other => panic!("{other:?}"),
+    };
+    let mut out = Vec::new();
+    reply.frame(tag, dialect, &mut out).unwrap();
+    (tag, out)
+}
+
+#[test]
+fn a_contrary_server_confuses_nobody() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let server = std::thread::spawn(move || contrary(theirs));
+    let options = Options { offers: &[b"9P2000.L"], msize: 100_000, ..Options::default() };
+    let wire = wire::start(Socket::adopt(ours.into_raw_fd()), &options).unwrap();
+    let (root, _) = wire.attach(b"me", 1000, b"").unwrap();
+    let file = Opened { fid: root, qid: Qid::default(), iounit: 90_000, attr: None, first: None };
+    std::thread::scope(|scope| {
+        for me in 0..16u64 {
+            let (wire, file) = (&wire, &file);
+            scope.spawn(move || {
+                let mut ahead = ReadAhead::new(None);
+                let mut buf = vec![0; 1000 + me as usize * 12_345];
+                for turn in 0..30 {
+                    let _calm = signals::calm();
+                    let at = (me << 32) + turn * buf.len() as u64;
+                    let n = ahead.read(wire, file, at, &mut buf).unwrap();
+                    assert!(n == buf.len() && (0..n).all(|i| buf[i] == place(at + i as u64)));
+                    if me % 4 == 0 {
+                        assert_eq!(wire.write_behind(file, at, &buf), Ok(n.min(90_000)));
+                    }
+                    assert_eq!(wire.getattr(&file.fid).unwrap().size, 1);
+                }
+                // What is under way stays so: this server knows no flush.
+                drop(ahead);
+            });
+        }
+    });
+    assert_eq!(wire.settle_all(), Ok(()));
+    assert_eq!((wire.failure(), wire.settle(&file.fid)), (None, Ok(())));
+    drop(wire);
+    server.join().unwrap();
 }
 
 #[test]

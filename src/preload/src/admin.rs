@@ -4,13 +4,14 @@
 //! unmounting one of our mount points, and chroot.
 
 use crate::call::{Does, Named, Ret};
+use crate::door::door;
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void, CStr};
 use libc::size_t;
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
 use privns_files::Target;
-use privns_host::{sys, Host, Kernel, Name};
+use privns_host::{sys, Host, Name};
 use privns_namespace::resolve::{Last, Located};
 
 const CWD: c_int = libc::AT_FDCWD;
@@ -123,15 +124,15 @@ fn move_root(view: View<'_>, name: &CStr) -> Result<()> {
     dir.push(b"/.")?;
     let mut found = view.walk(CWD, dir.as_bytes(), Last::FOLLOW)?;
     let host = found.host.as_cstr()?;
-    if !Kernel.lstat(host)?.is_dir() {
+    if !view.host().lstat(host)?.is_dir() {
         return Err(Errno::ENOTDIR);
     }
     // SAFETY: C strings of ours.
     unsafe {
-        let search = sys!(libc::SYS_faccessat2, CWD, host.as_ptr(), libc::X_OK, libc::AT_EACCESS);
+        let search = door!(libc::SYS_faccessat2, CWD, host.as_ptr(), libc::X_OK, libc::AT_EACCESS);
         match search {
             Err(Errno::ENOSYS | Errno::EPERM) => {
-                sys!(libc::SYS_faccessat, CWD, host.as_ptr(), libc::X_OK)?
+                door!(libc::SYS_faccessat, CWD, host.as_ptr(), libc::X_OK)?
             }
             done => done?,
         };

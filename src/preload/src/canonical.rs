@@ -9,7 +9,7 @@ use core::ffi::{c_char, c_int, CStr};
 use libc::{size_t, ssize_t};
 use privns_abi::path::{LINKS_MAX, PATH_MAX};
 use privns_abi::{Errno, Result};
-use privns_host::{Host, Kernel, Name};
+use privns_host::{Host, Name};
 use privns_namespace::resolve::Last;
 
 pub(crate) unsafe fn realpath(path: *const c_char, buf: *mut c_char) -> *mut c_char {
@@ -54,7 +54,7 @@ unsafe fn resolve(path: *const c_char) -> Result<Name> {
     for _ in 0..LINKS_MAX {
         let mut found = view.walk(libc::AT_FDCWD, name.as_bytes(), Last::FOLLOW)?;
         if !found.magic {
-            Kernel.lstat(found.host.as_cstr()?)?;
+            view.host().lstat(found.host.as_cstr()?)?;
             let mut found = view.from_root(found.ns)?;
             if found.as_bytes().is_empty() {
                 found.push(b"/")?;

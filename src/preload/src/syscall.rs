@@ -5,6 +5,7 @@
 //! at its line.
 
 use crate::call::Ret;
+use crate::door::door;
 use crate::{
     admin, descriptors, dirs, exec, names, open, pairs, reveal, sockets, stat, variadic::vfork,
     PROCESS,
@@ -14,7 +15,7 @@ use core::ffi::{c_char, c_long, CStr};
 use libc::{c_int, mode_t};
 use privns_abi::{Errno, Result};
 use privns_host::kernel::OpenHow;
-use privns_host::{raw, sys};
+use privns_host::raw;
 
 /// syscall(2). A child that shares our memory returns on a stack that its
 /// parent still needs: such a call leaves from here, without a frame.
@@ -274,7 +275,7 @@ unsafe fn openat2(
     size: usize,
 ) -> Result<usize> {
     // SAFETY: the program's own arguments.
-    let plainly = || unsafe { sys!(libc::SYS_openat2, dirfd, path, how, size) };
+    let plainly = || unsafe { door!(libc::SYS_openat2, dirfd, path, how, size) };
     let (Some(view), false) = (PROCESS.view(), path.is_null() || how.is_null()) else {
         return plainly();
     };

@@ -125,7 +125,7 @@ fn advice(why: &Why, parent: &[u8], holder: &[u8]) -> String {
     match why {
         Why::Errno(Errno::EACCES | Errno::EPERM) => format!(
             "{parent} lets nobody but its owner make one: an administrator makes it sticky (chmod \
-             1777), or makes {} yours with mode 0700, or passes a descriptor with --instance-fd",
+             1777), or makes {} yours with mode 0700",
             shown(holder)
         ),
         Why::Errno(Errno::ENOENT) => format!("mkdir -m 1777 {parent}"),

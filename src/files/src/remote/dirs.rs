@@ -10,13 +10,13 @@
 //! are put before it, at positions that no server's cookie has.
 
 use super::attrs::inode;
-use super::file::{File, Kind};
+use super::file::{File, Kind, Open};
 use super::names::Opening;
 use super::place::Place;
 use crate::process::View;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use privns_abi::{Errno, Result};
+use privns_abi::{Errno, Result, path};
 use privns_host::dirent::{self, Entry};
 use privns_host::{Kernel, Slot};
 
@@ -27,13 +27,16 @@ const KEPT: usize = 16;
 const DOT: u64 = i64::MAX as u64 - 2;
 const DOTS: u64 = i64::MAX as u64 - 1;
 
+/// Which open directory a message is of: its server, fid and identity.
+type Of = (u32, u32, u64);
+
 /// What is left of the last messages read.
 pub(super) struct Chunks([Slot<Chunk>; KEPT]);
 
 /// The entries of one message.
 pub(super) struct Chunk {
     /// The open file that it was read by.
-    fid: (u32, u32),
+    fid: Of,
     /// The position of its first record.
     begin: u64,
     records: Vec<u8>,
@@ -42,6 +45,8 @@ pub(super) struct Chunk {
     /// `.` and `..` are ours: the server's own, should they come later, are not
     /// listed again.
     dotless: bool,
+    /// The directory ends behind it: the message had room for more.
+    last: bool,
 }
 
 impl Chunks {
@@ -49,7 +54,7 @@ impl Chunks {
         Chunks([const { Slot::new() }; KEPT])
     }
 
-    fn slot(&self, fid: (u32, u32)) -> &Slot<Chunk> {
+    fn slot(&self, fid: Of) -> &Slot<Chunk> {
         &self.0[fid.1 as usize % KEPT]
     }
 }
@@ -134,12 +139,13 @@ impl View<'_> {
             return Err(Errno::ENOTDIR);
         }
         let open = file.open(self)?;
-        let fid = (file.server(), open.opened.fid.number());
+        let fid = (file.server(), open.opened.fid.number(), file.identity());
         let kept = self.process.remotes.chunks.slot(fid).take().filter(|chunk| chunk.fid == fid);
         let mut dotless = kept.as_ref().is_some_and(|chunk| chunk.dotless);
         if let Some(chunk) = kept.filter(|_| position != 0) {
             match chunk.find(position) {
                 Some(start) if start < chunk.records.len() => return Ok(Some(chunk)),
+                Some(_) if chunk.last => return Ok(None),
                 _ => {}
             }
         }
@@ -148,10 +154,13 @@ impl View<'_> {
         let mut server_lists = false;
         let mut failed = Ok(());
         let mut cookie_after = cookie;
+        let mut last = None;
         loop {
             let more = self.with(file, |open| {
                 records.clear();
+                last = end_of(open);
                 open.conn.client.readdir(&open.opened, cookie_after, |entry| {
+                    last = last.and_then(|room| room.checked_sub(ENTRY + entry.name.len()));
                     let dots = matches!(entry.name, b"." | b"..");
                     server_lists |= dots;
                     if dots && (dotless || cookie != position) {
@@ -180,7 +189,14 @@ impl View<'_> {
             return Ok(None);
         }
         let at = (position, 0);
-        Ok(Some(Box::new(Chunk { fid, begin: position, records, at, dotless })))
+        Ok(Some(Box::new(Chunk {
+            fid,
+            begin: position,
+            records,
+            at,
+            dotless,
+            last: last.is_some(),
+        })))
     }
 
     /// A remote directory, opened to be listed.
@@ -220,6 +236,18 @@ impl View<'_> {
     }
 }
 
+/// Bytes of an entry of Rreaddir before its name.
+const ENTRY: usize = 24;
+
+/// What a message of a server of ours has room for beside one more entry of any
+/// length: such a server goes on as long as there is room. Nothing is known of
+/// others.
+fn end_of(open: &Open) -> Option<usize> {
+    let agreed = open.conn.client.agreed();
+    let room = agreed.msize as usize - privns_ninep::IO_HEADER as usize;
+    agreed.ours.then(|| room.saturating_sub(ENTRY + path::NAME_MAX))
+}
+
 /// What is listed behind `position`, one of those before the server's first
 /// entry, with `.` and `..` before `records`.
 fn dots(file: &File, position: u64, records: &[u8]) -> Result<Vec<u8>> {
@@ -248,7 +276,7 @@ mod tests {
             // Cookies are in no order.
             entry.push((i as i64 + 1) * 7919 % 101, &mut records).unwrap();
         }
-        Chunk { fid: (1, 1), begin: 0, records, at: (0, 0), dotless: false }
+        Chunk { fid: (1, 1, 1), begin: 0, records, at: (0, 0), dotless: false, last: false }
     }
 
     #[test]

@@ -17,10 +17,28 @@ pub struct Open {
     pub conn: Conn,
     /// The fid, and what is known of the file.
     pub opened: Opened,
+    clunked: AtomicBool,
+}
+
+impl Open {
+    /// A file that has just been opened.
+    #[must_use]
+    pub fn new(conn: Conn, opened: Opened) -> Open {
+        Open { conn, opened, clunked: AtomicBool::new(false) }
+    }
+
+    fn clunk(&self) {
+        if !self.clunked.swap(true, Ordering::Relaxed) && !self.conn.is_dead() {
+            self.conn.client.release(&self.opened.fid);
+        }
+    }
 }
 
 impl Drop for File {
     fn drop(&mut self) {
+        if *self.locked.get_mut() {
+            self.unlock();
+        }
         let open = self.known().filter(|open| !open.conn.is_dead());
         if let (Some(mut reader), Some(open)) = (self.reader.take(), open) {
             reader.forget(&open);
@@ -30,9 +48,7 @@ impl Drop for File {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        if !self.conn.is_dead() {
-            self.conn.client.release(&self.opened.fid);
-        }
+        self.clunk();
     }
 }
 
@@ -61,11 +77,15 @@ pub struct File {
     pub(super) offset: Offset,
     /// What was read beyond what was asked for.
     pub(super) ahead: Slot<super::io::Ahead>,
+    /// Its attributes, told with the open.
+    pub(super) told: Slot<super::names::Told>,
     /// What reads ahead of a reader that goes from one end to the other.
     pub(super) reader: Slot<super::io::Reader>,
     /// What its description is called as an owner of locks: the same in every
     /// process that has it.
     pub(super) owner: u64,
+    /// Locks were taken in that name.
+    pub(super) locked: AtomicBool,
     /// Writes were under way on a connection that has died, and nobody was
     /// told.
     pub(super) lost: AtomicBool,
@@ -124,8 +144,10 @@ impl File {
             open: Rcu::new(),
             offset: Offset { shared, at: AtomicU64::new(0) },
             ahead: Slot::new(),
+            told: Slot::new(),
             reader: Slot::new(),
             owner: 0,
+            locked: AtomicBool::new(false),
             lost: AtomicBool::new(false),
         };
         file.path.replace(path);
@@ -245,13 +267,22 @@ impl File {
         }
     }
 
+    /// Opens it again for writing where it is told to.
+    ///
+    /// # Errors
+    /// As [`File::open`].
+    pub(super) fn stop_appending(&self, view: View<'_>) -> Result<()> {
+        self.flags.fetch_and(!libc::O_APPEND, Ordering::Relaxed);
+        privns_host::signals::calmly(|| self.open_again(view).map(drop))
+    }
+
     /// Walks there and opens it again, without making or emptying it.
     ///
     /// # Errors
     /// As [`File::open`].
     pub(super) fn open_again(&self, view: View<'_>) -> Result<Arc<Open>> {
         let conn = view.conn(self.server)?;
-        let open = Open { opened: self.open_anew(&conn)?, conn };
+        let open = Open::new(conn.clone(), self.open_anew(&conn)?);
         Ok(self.reopened(open))
     }
 
@@ -305,6 +336,15 @@ impl File {
             Err(Errno::EACCES | Errno::EPERM | Errno::EROFS) => self.open_anew(conn),
             opened => opened,
         }
+    }
+
+    /// What the description has locked is free when the server sees the last
+    /// of it: it is to see that before close(2) returns.
+    fn unlock(&self) {
+        let Some(open) = self.known().filter(|open| !open.conn.is_dead()) else { return };
+        let _calm = privns_host::signals::calm();
+        open.clunk();
+        let _ = open.conn.client.getattr(open.conn.root());
     }
 
     /// May be read or written through descriptors of this access mode.

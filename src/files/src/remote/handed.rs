@@ -63,7 +63,7 @@ impl View<'_> {
         let claimed = conn.client.claims(settings.uname, Kernel.geteuid(), &tokens);
         for (handed, opened) in handed.iter().zip(claimed) {
             if let Ok(opened) = opened {
-                handed.file.reopened(Open { conn: conn.clone(), opened });
+                handed.file.reopened(Open::new(conn.clone(), opened));
             }
         }
         Ok(())

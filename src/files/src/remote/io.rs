@@ -185,6 +185,11 @@ impl View<'_> {
         if at.saturating_add(data.len() as u64) > LIMIT {
             return Err(Errno::EFBIG);
         }
+        if file.flags() & libc::O_APPEND != 0 {
+            // The program has taken that flag off since; the server has it.
+            self.settle(file)?;
+            file.stop_appending(self)?;
+        }
         if self.process.remotes.maps.any() {
             self.show_mapped(file, data, at);
         }
@@ -203,11 +208,13 @@ impl View<'_> {
         self.writing(file, data, |rest| {
             calmly(|| {
                 let open = file.open(self)?;
+                // A server that was not told, or knows no such flag, writes
+                // where it is told.
+                let knows = file.flags() & libc::O_APPEND != 0 && open.conn.appends();
+                let at = if knows { 0 } else { self.size(file)? };
                 if open.conn.is_ordered() {
-                    return open.conn.client.write_behind(&open.opened, 0, rest);
+                    return open.conn.client.write_behind(&open.opened, at, rest);
                 }
-                // A server that knows no such flag writes where it is told.
-                let at = if open.conn.appends() { 0 } else { self.size(file)? };
                 open.conn.client.write(&open.opened, at, rest)
             })
         })

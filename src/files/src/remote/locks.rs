@@ -161,6 +161,9 @@ impl View<'_> {
             calmly(|| net::sleep(pause))?;
             pause = (pause * 2).min(PAUSES.1);
         }
+        if holder == Holder::Description && want != Want::Nothing {
+            file.locked.store(true, Ordering::Relaxed);
+        }
         // What was read before may have been somebody else's to change.
         self.process.remotes.changed(file);
         Ok(())
@@ -241,7 +244,7 @@ impl View<'_> {
                 // It has lost its name, say.
                 Err(_) => return file.open(self),
             };
-            Ok(Arc::new(Open { conn, opened }))
+            Ok(Arc::new(Open::new(conn, opened)))
         })?;
         let locks = &self.process.remotes.locks;
         locks.used.fetch_add(1, Ordering::Relaxed);

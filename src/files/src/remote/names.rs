@@ -6,10 +6,11 @@ use super::file::{File, Open};
 use super::io::FIRST;
 use super::place::{End, Place, Way};
 use crate::process::View;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use privns_abi::{Errno, Result, path};
-use privns_host::{Kernel, Name};
+use privns_host::{Host, Kernel, Name};
 use privns_namespace::remote;
 use privns_ninep::NONUM;
 use privns_ninep::attr::{SetAttr, Time, mode, set};
@@ -23,6 +24,17 @@ pub struct Opening {
     /// From the server's root.
     pub path: Vec<u8>,
 }
+
+/// Attributes that were told with an open.
+pub(super) struct Told {
+    meta: Meta,
+    changes: u64,
+    /// By [`Host::now_ms`].
+    until: u64,
+}
+
+/// How long they serve, milliseconds.
+const MOMENT: u64 = 1000;
 
 /// A time that utimensat(2) sets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,7 +58,11 @@ impl View<'_> {
     /// # Errors
     /// ELOOP for a link on the way; ENOENT, ENOTDIR, EACCES, EIO.
     pub fn remote_stat(self, place: &Place<'_>) -> Result<Meta> {
-        let meta = match self.listing_says(place)? {
+        let known = match self.told(place) {
+            Some(meta) => Some(meta),
+            None => self.listing_says(place)?,
+        };
+        let meta = match known {
             Some(meta) => meta,
             None => self.on(place, |way| {
                 way.client().getattr_at(way.route()).map(|attr| Meta::new(way.conn(), attr))
@@ -431,9 +447,23 @@ impl View<'_> {
         }
         let Opening { open, path } = self.remote_open(place, flags, mode, &mut first)?;
         let filled = open.opened.first.unwrap_or(0);
+        let meta = open.opened.attr.map(|attr| Meta::new(&open.conn, attr));
         let file = Arc::new(File::new(place.id, open, path, flags));
+        if let Some(meta) = meta {
+            let changes = self.process.remotes.all_changes();
+            let told = Told { meta, changes, until: Kernel.now_ms() + MOMENT };
+            drop(file.told.put(Box::new(told)));
+        }
         self.read_at_open(&file, first, filled);
         self.process.stand(file).map_err(|(_, error)| error)
+    }
+
+    /// What was told with the open of the open file that is asked about: once,
+    /// and as long as nothing has changed. Most programs ask right after it.
+    fn told(self, place: &Place<'_>) -> Option<Meta> {
+        let told = place.dir.filter(|_| place.is_open())?.told.take()?;
+        let fresh = told.changes == self.process.remotes.all_changes();
+        (fresh && Kernel.now_ms() < told.until).then_some(told.meta)
     }
 
     /// chdir(2): the kernel's own working directory becomes one without a name,
@@ -575,7 +605,7 @@ fn open_path(way: &Way<'_>, flags: i32) -> Result<Open> {
         return Err(error);
     }
     let opened = Opened { fid, qid, iounit: 0, attr: Some(attr), first: None };
-    Ok(Open { conn: way.conn().clone(), opened })
+    Ok(Open::new(way.conn().clone(), opened))
 }
 
 fn open(way: &Way<'_>, flags: i32, first: &mut [u8]) -> Result<Open> {
@@ -614,7 +644,7 @@ fn check(way: &Way<'_>, opened: Opened, flags: i32) -> Result<Open> {
         way.client().clunk(opened.fid);
         return Err(error);
     }
-    Ok(Open { conn: way.conn().clone(), opened })
+    Ok(Open::new(way.conn().clone(), opened))
 }
 
 /// A file is meant by a name that ends in a slash only if it is a directory.
