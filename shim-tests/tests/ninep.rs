@@ -89,33 +89,12 @@ fn m5() {
     let served = Served::start(&site, "a", "dir $T/d");
     let script = "PATH=/bdisk1/bin; echo /*; cat /etc/passwd; echo $?";
     let address = served.address();
-    let only = ["--clear", "--mount", &address, "/bdisk1", "--", "/bdisk1/bin/sh", "-c", script];
-    let outcome = site.ns_exec().args(only).run();
-    outcome.prints("/bdisk1\n1");
+    // The loader's own places: what it opens, the kernel finds by host names.
+    let libraries = ["/lib", "/lib64", "/usr/lib"].map(|dir| ["--ro-bind", dir, dir]);
+    let only = ["--mount", &address, "/bdisk1", "--", "/bdisk1/bin/sh", "-c", script];
+    let outcome = site.ns_exec().arg("--clear").args(libraries.concat()).args(only).run();
+    outcome.prints("/bdisk1 /lib /lib64 /usr\n1");
     assert_eq!(outcome.err(), "cat: /etc/passwd: No such file or directory");
-}
-
-/// Several trees of one server, and several servers, at once.
-#[test]
-fn m8() {
-    let site = Site::new();
-    site.write("d/one/f", "one\n");
-    site.write("d/two/f", "two\n");
-    site.write("e/f", "e\n");
-    let (a, b) = (Served::start(&site, "a", "dir $T/d"), Served::start(&site, "b", "dir $T/e"));
-    let (a, b) = (a.address(), b.address());
-    let lines = [
-        format!("mount {a} /n/a"),
-        format!("mount {a} /n/one one"),
-        format!("mount {a} /n/two two"),
-        format!("mount {b} /n/b"),
-    ];
-    let options: Vec<&str> = lines.iter().flat_map(|line| ["-e", line]).collect();
-    let script = "ls /n; cat /n/one/f /n/two/f /n/b/f; ls /n/a";
-    let want = "a\nb\none\ntwo\none\ntwo\ne\none\ntwo";
-    let served = Served::start(&site, "c", "dir $T/e");
-    drop(served);
-    site.inside(&options, script).run().prints(want);
 }
 
 /// A union of two servers: each name once, the first member's; new files go to the
@@ -153,23 +132,6 @@ fn a_union_of_both_kinds() {
     site.inside(&options, script).run().prints("both\nd\nh\nd\nboth\nh\nnew");
 }
 
-/// What a member has of a server goes when that is unmounted.
-#[test]
-fn m10() {
-    let site = Site::new();
-    site.write("d/f", "f\n");
-    let served = Served::start(&site, "a", "dir $T/d");
-    let start = served.counter("fids");
-    let script = "echo /r/* >$T/seen; while [ -e /r/f ]; do sleep .05; done; >$T/gone; sleep 20";
-    let member = site.inside(&["--mount", &served.address(), "/r"], script).start();
-    site.until("seen");
-    assert!(served.counter("fids") > start);
-    site.ns().args(["--family", site.family(), "unmount", "/r"]).run().prints("");
-    site.until("gone");
-    until("the fids are given back", || served.counter("fids") == start);
-    drop(member);
-}
-
 /// Symbolic links, in the dialects that have them.
 #[test]
 fn m16() {
@@ -199,19 +161,23 @@ fn m17() {
     let served = Served::start(&site, "a", "dir $T/d");
     let list = |how: &str| {
         let before = served.counter("requests");
-        let start = Instant::now();
-        let script = format!("ls {how} /r/big | wc -l");
-        let counted = site.inside(&["--mount", &served.address(), "/r"], &script).run().ok();
-        let took = start.elapsed();
-        let lines: u64 = counted.parse().unwrap();
+        // Once to count, and then often enough for the machine to be quiet once.
+        let script = format!(
+            r#"ls {how} /r/big | wc -l; cd /; for i in 1 2 3 4 5; do
+               from=$(date +%s%N); ls {how} /r/big >/dev/null; to=$(date +%s%N)
+               echo $((to - from)); done | sort -n | head -n 1"#
+        );
+        let told = site.inside(&["--mount", &served.address(), "/r"], &script).run().ok();
+        let mut told = told.lines().map(|line| line.trim().parse::<u64>().unwrap());
+        let (lines, took) = (told.next().unwrap(), told.next().unwrap());
         assert!(lines >= FILES, "{how}: {lines}");
-        (served.counter("requests") - before, took)
+        ((served.counter("requests") - before) / 6, took)
     };
     let (names, fast) = list("-fU");
     let (all, slow) = list("-l");
     assert!(names < FILES / 50, "{names} requests for names");
     assert!(all >= FILES, "{all} requests for attributes");
-    assert!(slow > fast * 3, "{fast:?} for names, {slow:?} with attributes");
+    assert!(slow > fast * 3, "{fast} ns for names, {slow} ns with attributes");
 }
 
 /// Another user is not let in, and learns so before anything runs.
