@@ -17,9 +17,13 @@ fn main() {
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,initfirst");
     println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libprivns.so");
     // Start-up is paid by every exec. The table's references to our own
-    // exported names need no look-up; one mapping fewer for the headers; no
-    // mprotect of the relocated data.
-    for flag in ["-Bsymbolic", "-z,noseparate-code", "-z,norelro", "--hash-style=gnu"] {
+    // exported names need no look-up, and what is called seldom none before
+    // it is; no mprotect of the relocated data; and what lies where is said by
+    // a script.
+    for flag in ["-Bsymbolic", "-z,norelro", "-z,lazy", "--hash-style=gnu"] {
         println!("cargo:rustc-cdylib-link-arg=-Wl,{flag}");
     }
+    let script = fs::canonicalize("library.ld").expect("it is beside this file");
+    println!("cargo:rerun-if-changed=library.ld");
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-T,{}", script.display());
 }

@@ -6,6 +6,7 @@
 
 mod delay;
 mod peer;
+mod plain;
 
 use peer::{Peer, Socket};
 use privns_files::wire::{self, Wire};
@@ -116,8 +117,11 @@ fn measure(settings: &Settings, dir: &Path) -> Result<Vec<Row>> {
     for kind in [Socket::Unix, Socket::Tcp] {
         let server = Server::start(settings, dir, kind)?;
         let peer = Peer::start(kind, dir)?;
-        exchange(settings, kind, &server, &peer, &mut rows)?;
+        exchange(settings, &kind.to_string(), &server, &peer, &mut rows)?;
     }
+    let ready = Server::ready(settings, dir)?;
+    let peer = Peer::start(Socket::Unix, dir)?;
+    exchange(settings, "unix, client alone", &ready, &peer, &mut rows)?;
     if DELAYED.contains(&settings.only) {
         let server = Server::start(settings, dir, Socket::Unix)?;
         rows.push(delayed(settings, dir, &server)?);
@@ -139,19 +143,38 @@ impl Server {
         };
         let _ = std::fs::remove_file(dir.join("socket"));
         let program = settings.bin_dir.join("ns-serve");
-        let mut child = Command::new(&program)
+        let child = Command::new(&program)
             .arg("dir")
             .arg(dir)
             .args(["--listen", &listen])
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|e| format!("{}: {e}", program.display()))?;
+        Server::of(child)
+    }
+
+    /// A server that has nothing to do ([`plain`]): this program once more.
+    fn ready(settings: &Settings, dir: &Path) -> Result<Server> {
+        let exe = std::env::current_exe().map_err(|e| e.to_string())?;
+        let size = settings.size.to_string();
+        let child = Command::new(exe)
+            .args(["--peer", "ready"])
+            .arg(dir.join("ready"))
+            .arg(size)
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| e.to_string())?;
+        Server::of(child)
+    }
+
+    /// Reads where it listens.
+    fn of(mut child: Child) -> Result<Server> {
         let mut address = String::new();
-        let output = child.stdout.take().ok_or("no output of ns-serve")?;
+        let output = child.stdout.take().ok_or("no output of a server")?;
         BufReader::new(output).read_line(&mut address).map_err(|e| e.to_string())?;
         match address.split_whitespace().find(|word| word.contains('!')) {
             Some(address) => Ok(Server { child, address: address.into() }),
-            None => Err(format!("ns-serve says {address:?}")),
+            None => Err(format!("a server says {address:?}")),
         }
     }
 
@@ -201,7 +224,7 @@ fn compare(
 
 fn exchange(
     settings: &Settings,
-    kind: Socket,
+    kind: &str,
     server: &Server,
     peer: &Peer,
     rows: &mut Vec<Row>,

@@ -131,7 +131,9 @@ pub(crate) fn asked_for() -> Option<ExitCode> {
         return None;
     }
     let (kind, path) = (args.next()?, args.next()?);
+    let size = args.next().and_then(|size| size.parse().ok()).unwrap_or(0);
     let served = match kind.as_str() {
+        "ready" => super::plain::serve(Path::new(&path), size),
         "unix" => UnixListener::bind(&path).and_then(|listener| {
             println!("{path}");
             serve(listener.accept()?.0)

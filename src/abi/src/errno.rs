@@ -167,6 +167,7 @@ impl Errno {
 
     /// Splits the kernel's return value: -4095 to -1 is an error number
     /// (syscall(2)), anything else the result.
+    #[inline]
     pub const fn from_ret(ret: isize) -> Result<usize, Errno> {
         if ret < 0 && ret >= -4095 { Err(Errno(-ret as i32)) } else { Ok(ret as usize) }
     }

@@ -15,6 +15,15 @@ pub fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> + Clone
     path.split(|&b| b == b'/').filter(|c| !c.is_empty() && *c != b".")
 }
 
+/// Whether an absolute path is spelled as a canonical one is: one slash before
+/// each component, and no `.` or `..` among them.
+#[must_use]
+pub fn is_canonical(path: &[u8]) -> bool {
+    path.strip_prefix(b"/").is_some_and(|rest| {
+        rest.split(|&b| b == b'/').all(|part| !matches!(part, b"" | b"." | b".."))
+    })
+}
+
 /// True when `path` is `dir` itself or lies below it. Both are canonical
 /// absolute paths, `/` for the root.
 #[must_use]
@@ -81,6 +90,14 @@ mod tests {
     fn components_pass_over_empty_and_dot_only() {
         let got: Vec<&[u8]> = components(b"//a/./b/../\xff/").collect();
         assert_eq!(got, [&b"a"[..], b"b", b"..", b"\xff"]);
+    }
+
+    #[test]
+    fn a_canonical_path_has_nothing_to_be_left_out() {
+        let is: [&[u8]; 4] = [b"/a", b"/a/b", b"/.../..a", b"/\xff"];
+        let not: [&[u8]; 8] = [b"", b"/", b"a", b"//a", b"/a/", b"/a//b", b"/./a", b"/a/.."];
+        assert!(is.iter().all(|path| is_canonical(path)));
+        assert!(not.iter().all(|path| !is_canonical(path)));
     }
 
     #[test]

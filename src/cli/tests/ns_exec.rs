@@ -46,14 +46,6 @@ fn what_cannot_be_done_is_one_line_and_125() {
 }
 
 #[test]
-fn what_is_not_built_says_so() {
-    let place = Place::new();
-    for args in [&["--on", "ssh!h"][..], &["--export"]] {
-        refused(&place, args, &[args[0]]);
-    }
-}
-
-#[test]
 fn the_library_must_be_there() {
     let place = Place::new();
     std::fs::remove_file(place.path("bin/libprivns.so")).unwrap();

@@ -72,8 +72,12 @@ pub fn thread_pointer() -> usize {
 #[inline(always)]
 #[must_use]
 pub fn pad<const N: usize>(given: [usize; N]) -> [usize; 6] {
-    let mut args = [0; 6];
-    args[..N].copy_from_slice(&given);
+    // No copy of a slice: that would be a call, and the registers memory.
+    let (mut args, mut at) = ([0; 6], 0);
+    while at < N {
+        args[at] = given[at];
+        at += 1;
+    }
     args
 }
 

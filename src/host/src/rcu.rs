@@ -100,6 +100,20 @@ impl<T> Rcu<T> {
     }
 }
 
+impl<T> Drop for Rcu<T> {
+    fn drop(&mut self) {
+        for first in [*self.current.get_mut(), *self.retired.get_mut()] {
+            let mut node = first;
+            while !node.is_null() {
+                // SAFETY: nobody reads any more; each node is in one list, and
+                // the current one is followed by none.
+                let last = unsafe { Box::from_raw(node) };
+                node = last.next;
+            }
+        }
+    }
+}
+
 impl<T> Default for Rcu<T> {
     fn default() -> Self {
         Rcu::new()
@@ -157,5 +171,7 @@ mod tests {
         threads.into_iter().for_each(|t| t.join().unwrap());
         rcu.replace((1, 1, alive.clone()));
         assert_eq!(Arc::strong_count(&alive), 2);
+        drop(rcu);
+        assert_eq!(Arc::strong_count(&alive), 1);
     }
 }

@@ -25,17 +25,18 @@ use once_cell::race::OnceBox;
 use privns_abi::{Errno, Result};
 use privns_host::{Kernel, Shared, fd::Owner};
 
+pub use crate::counter::{Counter, Flag};
 pub use crate::trail::EPOCHS;
 
 /// Longest name of a family, in bytes.
 pub const NAME_MAX: usize = 200;
 
 pub use crate::inherited::Inherited;
-pub use crate::memory_file::new_id;
-use crate::memory_file::{anonymous_file, handed_down, move_high};
+use crate::memory_file::{anonymous_file, handed_down, map, move_high, remap};
+pub use crate::memory_file::{check_name, new_id};
 
 const MAGIC: u64 = u64::from_ne_bytes(*b"privnsT\n");
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 // Byte offsets. What is read at every lookup, what is counted at every call
 // and what is raised by renames lie on cache lines of their own.
@@ -48,6 +49,8 @@ const AT_KEEPER: usize = 28;
 const AT_NAME_LEN: usize = 32;
 const AT_FLAGS: usize = 36;
 const AT_NAME: usize = 40;
+/// Not 0 once there has been a 9P server in the table.
+const AT_SERVERS: usize = 244;
 const AT_GENERATION: usize = 256;
 /// Raised with every epoch: unmoved, no epoch has moved either.
 const AT_RAISES: usize = 264;
@@ -67,6 +70,9 @@ const AT_SLOTS: usize = AT_TRAFFIC + traffic::SIZE;
 const SLOT: usize = image::LIMIT;
 const SLOT_HEADER: usize = 16;
 const SIZE: usize = AT_SLOTS + 2 * SLOT;
+/// What a member maps to begin with: the header, and as much of the first slot
+/// as most families use. All of it would take a page table of its own.
+const HEAD: usize = (AT_SLOTS + (32 << 10)).next_multiple_of(4096);
 
 /// How often a reader that a writer overtook tries again before it takes the
 /// writers' lock.
@@ -74,38 +80,6 @@ const OVERTAKEN: usize = 64;
 
 /// How often a member that finds the lock taken tries to enter.
 const ENTRIES: usize = 1000;
-
-/// Calls counted for `ns stat`, by what became of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counter {
-    /// A name that the table changed.
-    Translated,
-    /// Passed on to the kernel as it was.
-    Forwarded,
-    /// Answered without the kernel's file system.
-    Served,
-    /// Programs run that the library cannot serve.
-    Escaped,
-}
-
-impl Counter {
-    /// All of them, with the names that `ns stat` gives them.
-    pub const ALL: [(Counter, &'static str); 4] = [
-        (Counter::Translated, "translated"),
-        (Counter::Forwarded, "forwarded"),
-        (Counter::Served, "served"),
-        (Counter::Escaped, "escaped"),
-    ];
-}
-
-/// What holds for a family as long as it lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flag {
-    /// Programs that the library cannot serve are refused, not run outside.
-    Strict = 1,
-    /// The kernel confines every member too (Landlock).
-    Enforced = 2,
-}
 
 /// Counts go here for a table that may only be read.
 static UNCOUNTED: AtomicU64 = AtomicU64::new(0);
@@ -117,8 +91,10 @@ pub struct Family {
     shared: Shared,
     /// Ours to change.
     own: bool,
-    /// For changing it, where it was handed down for reading only: most
-    /// processes never change anything, and need not pay for a second mapping.
+    /// All of it, where `shared` is its [`HEAD`] and that does not do.
+    whole: OnceBox<Shared>,
+    /// For changing it, where it was handed down for reading only, or mapped in
+    /// part: most processes never change anything, and need not pay for that.
     changing: OnceBox<Shared>,
     /// Threads of this process in [`Family::update`], where `/proc` is missing
     /// and the lock is the process's.
@@ -154,6 +130,7 @@ impl Family {
                 fd,
                 shared,
                 own: true,
+                whole: OnceBox::new(),
                 changing: OnceBox::new(),
                 busy: AtomicBool::new(false),
             })
@@ -176,12 +153,13 @@ impl Family {
         }
         // Mapped by a description of its own: a mapping holds its description,
         // and a keeper that held the members' would wait for itself.
-        let s = remap(fd).or_else(|_| Shared::map(fd, SIZE, true))?;
+        let s = remap(fd, SIZE).or_else(|_| Shared::map(fd, SIZE, true))?;
         s.u32(AT_VERSION)?.store(VERSION, Ordering::Relaxed);
         s.u32(AT_UID)?.store(uid, Ordering::Relaxed);
         s.u64(AT_ID)?.store(id, Ordering::Relaxed);
         s.u32(AT_NAME_LEN)?.store(name.len() as u32, Ordering::Relaxed);
         s.write(AT_NAME, name)?;
+        note_servers(&s, table)?;
         write_slot(&s, 1, &image::encode(table)?, &index::encode(table))?;
         s.u64(AT_GENERATION)?.store(1, Ordering::Release);
         s.u64(AT_MAGIC)?.store(MAGIC, Ordering::Release);
@@ -202,9 +180,9 @@ impl Family {
         if !own && extent.uid != 0 {
             return Err(Errno::EPERM);
         }
-        let shared = map(fd, own)?;
-        let family =
-            Family { fd, shared, own, changing: OnceBox::new(), busy: AtomicBool::new(false) };
+        let shared = map(fd, HEAD, own)?;
+        let (whole, changing) = (OnceBox::new(), OnceBox::new());
+        let family = Family { fd, shared, own, whole, changing, busy: AtomicBool::new(false) };
         match family.check(extent.uid) {
             Ok(()) => Ok(family),
             Err(e) => Err(e),
@@ -257,13 +235,34 @@ impl Family {
         self.own
     }
 
-    /// The table for changing it; `None` where it is another's, or cannot be
+    /// The header for changing it; `None` where it is another's, or cannot be
     /// opened anew.
     fn changing(&self) -> Option<&Shared> {
-        if !self.own || self.shared.is_writable() {
-            return self.own.then_some(&self.shared);
+        if self.own && self.shared.is_writable() {
+            return Some(&self.shared);
         }
-        self.changing.get_or_try_init(|| remap(self.fd).map(alloc::boxed::Box::new)).ok()
+        self.changing_all().ok()
+    }
+
+    /// The table for changing it.
+    fn changing_all(&self) -> Result<&Shared> {
+        if !self.own {
+            return Err(Errno::EROFS);
+        }
+        if self.shared.is_writable() && self.shared.len() == SIZE {
+            return Ok(&self.shared);
+        }
+        let map = || remap(self.fd, SIZE).or_else(|_| Shared::map(self.fd, SIZE, true));
+        self.changing.get_or_try_init(|| map().map(alloc::boxed::Box::new))
+    }
+
+    /// A mapping that goes as far as `end`.
+    fn reaching(&self, end: usize) -> Result<&Shared> {
+        if end <= self.shared.len() {
+            return Ok(&self.shared);
+        }
+        let map = || Shared::map(self.fd, SIZE, false).map(alloc::boxed::Box::new);
+        self.whole.get_or_try_init(map)
     }
 
     /// The number of mount changes so far, plus one.
@@ -271,6 +270,13 @@ impl Family {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.shared.u64(AT_GENERATION).map_or(0, |g| g.load(Ordering::Acquire))
+    }
+
+    /// Whether there has ever been a 9P server in the table: known without
+    /// reading it.
+    #[must_use]
+    pub fn had_servers(&self) -> bool {
+        self.shared.u32(AT_SERVERS).is_ok_and(|had| had.load(Ordering::Relaxed) != 0)
     }
 
     /// Replaces `out` with the index and gives the generation that it is of.
@@ -323,8 +329,9 @@ impl Family {
         part: fn(usize, usize) -> (usize, usize),
     ) -> Result<()> {
         let slot = slot_at(generation);
-        let image = self.shared.u64(slot)?.load(Ordering::Relaxed) as usize;
-        let index = self.shared.u64(slot + 8)?.load(Ordering::Relaxed) as usize;
+        let shared = self.reaching(slot + SLOT_HEADER)?;
+        let image = shared.u64(slot)?.load(Ordering::Relaxed) as usize;
+        let index = shared.u64(slot + 8)?.load(Ordering::Relaxed) as usize;
         if !fits(image, index) {
             return Err(Errno::EBADMSG);
         }
@@ -332,7 +339,9 @@ impl Family {
         out.clear();
         out.try_reserve(len).map_err(|_| Errno::ENOMEM)?;
         out.resize(len, 0);
-        self.shared.read(slot + at, out)
+        // Read by whole words.
+        let end = slot + at + len.next_multiple_of(8);
+        self.reaching(end)?.read(slot + at, out)
     }
 
     /// Changes the table: `f` sees it alone, and all that it did takes effect
@@ -343,7 +352,7 @@ impl Family {
     /// What `f` returns; EROFS for root's table in another's hands; ENOSPC for
     /// a table that no longer fits; EBADMSG for a damaged one.
     pub fn update<R>(&self, f: impl FnOnce(&mut Table) -> Result<R>) -> Result<R> {
-        let shared = self.changing().ok_or(Errno::EROFS)?;
+        let shared = self.changing_all().map_err(|_| Errno::EROFS)?;
         let _lock = self.lock()?;
         let generation = self.generation();
         let mut before = Vec::new();
@@ -356,6 +365,7 @@ impl Family {
             // took this slot out of use: see `read`.
             fence(Ordering::Release);
             let next = generation + 1;
+            note_servers(shared, &edited)?;
             write_slot(shared, next, &after, &index::encode(&edited))?;
             shared.u64(AT_GENERATION)?.store(next, Ordering::Release);
         }
@@ -415,7 +425,7 @@ impl Family {
     /// the table may only be read.
     #[must_use]
     pub fn tally(&self, id: u32) -> Option<traffic::Tally> {
-        self.own.then(|| remap(self.fd).ok())?.map(|m| traffic::Tally::new(m, AT_TRAFFIC, id))
+        self.own.then(|| remap(self.fd, SIZE).ok())?.map(|m| traffic::Tally::new(m, AT_TRAFFIC, id))
     }
 
     /// What a counter of a 9P server says, where the table is read-only too.
@@ -642,36 +652,15 @@ impl Drop for Lock<'_> {
     }
 }
 
-/// Whether a family may have this name: it becomes a file's.
-///
-/// # Errors
-/// ENAMETOOLONG beyond [`NAME_MAX`]; EINVAL with a slash or a NUL in it.
-pub fn check_name(name: &[u8]) -> Result<()> {
-    if name.len() > NAME_MAX {
-        return Err(Errno::ENAMETOOLONG);
-    }
-    if name.iter().any(|b| matches!(b, b'/' | 0)) { Err(Errno::EINVAL) } else { Ok(()) }
-}
-
-/// Maps a table, for writing where it is our own.
-fn map(fd: i32, own: bool) -> Result<Shared> {
-    match Shared::map(fd, SIZE, own) {
-        // Handed down for reading only, as root does.
-        Err(Errno::EACCES) => Shared::map(fd, SIZE, false),
-        mapped => mapped,
-    }
-}
-
-/// Maps for writing what was handed down for reading.
-fn remap(fd: i32) -> Result<Shared> {
-    let writable = Kernel.reopen(fd, libc::O_RDWR)?;
-    let mapped = Shared::map(writable, SIZE, true);
-    let _ = Kernel.close(writable);
-    mapped
-}
-
 fn epoch_at(slot: usize) -> usize {
     AT_EPOCHS + slot % EPOCHS * 4
+}
+
+fn note_servers(shared: &Shared, table: &Table) -> Result<()> {
+    if !table.servers().is_empty() {
+        shared.u32(AT_SERVERS)?.store(1, Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 fn write_slot(shared: &Shared, generation: u64, image: &[u8], index: &[u8]) -> Result<()> {
@@ -685,8 +674,10 @@ fn write_slot(shared: &Shared, generation: u64, image: &[u8], index: &[u8]) -> R
     shared.write(slot + SLOT_HEADER + image.len().next_multiple_of(8), index)
 }
 
+/// The first generation, the only one of most families, lies next to the
+/// header: one page fault brings both.
 fn slot_at(generation: u64) -> usize {
-    AT_SLOTS + (generation & 1) as usize * SLOT
+    AT_SLOTS + (!generation & 1) as usize * SLOT
 }
 
 fn fits(image: usize, index: usize) -> bool {

@@ -28,6 +28,7 @@ extern crate std;
 
 pub mod build;
 pub mod carried;
+mod counter;
 pub mod dump;
 pub mod failure;
 pub mod family;

@@ -1,7 +1,8 @@
 //! The file in memory that a family's table lives in.
 
+use crate::family::NAME_MAX;
 use privns_abi::{Errno, Result};
-use privns_host::{Kernel, Name};
+use privns_host::{Kernel, Name, Shared};
 
 /// A number for a new family: random, never 0.
 ///
@@ -49,4 +50,32 @@ pub(crate) fn move_high(fd: i32) -> Result<i32> {
         }
     }
     moved
+}
+
+/// Whether a family may have this name: it becomes a file's.
+///
+/// # Errors
+/// ENAMETOOLONG beyond [`NAME_MAX`]; EINVAL with a slash or a NUL in it.
+pub fn check_name(name: &[u8]) -> Result<()> {
+    if name.len() > NAME_MAX {
+        return Err(Errno::ENAMETOOLONG);
+    }
+    if name.iter().any(|b| matches!(b, b'/' | 0)) { Err(Errno::EINVAL) } else { Ok(()) }
+}
+
+/// Maps the first `len` bytes of a table, for writing where it is our own.
+pub(crate) fn map(fd: i32, len: usize, own: bool) -> Result<Shared> {
+    match Shared::map(fd, len, own) {
+        // Handed down for reading only, as root does.
+        Err(Errno::EACCES) => Shared::map(fd, len, false),
+        mapped => mapped,
+    }
+}
+
+/// Maps for writing what was handed down for reading.
+pub(crate) fn remap(fd: i32, len: usize) -> Result<Shared> {
+    let writable = Kernel.reopen(fd, libc::O_RDWR)?;
+    let mapped = Shared::map(writable, len, true);
+    let _ = Kernel.close(writable);
+    mapped
 }

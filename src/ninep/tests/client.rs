@@ -265,12 +265,18 @@ fn requests_leave_one_by_one_elsewhere() {
         let tag = server.expect("Tlopen");
         server.assert_silent();
         server.reply(tag, &Rlerror { code: 13 });
+        // The clunk waits for company.
+        server.assert_silent();
         let (tag, _) = server.clunk();
         server.reply(tag, &Rclunk {});
+        let tag = server.expect("Tgetattr");
+        server.attributes(tag);
     };
     play(script, |stream| {
         let (client, root) = attached(stream);
         assert_eq!(client.open_at(&root, &[b"f"], 0, &mut [0; 9]).unwrap_err(), Errno::EACCES);
+        std::thread::sleep(Duration::from_millis(200));
+        client.getattr(&root).unwrap();
     });
 }
 

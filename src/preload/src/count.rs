@@ -20,7 +20,7 @@ pub(crate) fn one(what: Counter) {
 static FINISH: unsafe extern "C" fn() = finish;
 
 unsafe extern "C" fn finish() {
-    PROCESS.end_maps();
+    PROCESS.end_remotes();
     if let Some(view) = PROCESS.view() {
         PROCESS.counts.flush(view.family);
     }
@@ -29,7 +29,7 @@ unsafe extern "C" fn finish() {
 /// `_exit(2)`, which runs no handlers.
 pub(crate) unsafe fn exit_now(status: c_int) {
     if PROCESS.guest().is_none() {
-        PROCESS.end_maps();
+        PROCESS.end_remotes();
     }
     if let Some(view) = PROCESS.view() {
         PROCESS.counts.flush(view.family);

@@ -116,7 +116,7 @@ struct Found {
 }
 
 impl Exec<'_> {
-    unsafe fn run(mut self) -> Result<usize> {
+    unsafe fn run(&mut self) -> Result<usize> {
         let mut chain = Chain::default();
         let by_fd = self.flags & libc::AT_EMPTY_PATH != 0 && is_empty(self.named.path);
         // SAFETY: the caller's name.
@@ -154,7 +154,7 @@ impl Exec<'_> {
     }
 
     /// Runs what has been found.
-    unsafe fn start(mut self, chain: &Chain, found: &Found) -> Result<usize> {
+    unsafe fn start(&mut self, chain: &Chain, found: &Found) -> Result<usize> {
         // SAFETY: the program's own array.
         let libraries = unsafe { self.libraries(found) }?;
         if let Some(missing) = &libraries.missing {
@@ -474,6 +474,9 @@ impl Go<'_> {
         if self.secure {
             // The table is not for a program that has more rights than we.
             let _ = Kernel.set_cloexec(self.view.family.fd(), true);
+        }
+        if guest.is_none() {
+            self.view.process.remotes.drain();
         }
         // SAFETY: the caller's.
         let failed = unsafe { enter(dirfd, path, argv, env, flags) };

@@ -3,7 +3,7 @@
 
 use crate::call::{set_errno, Ret};
 use crate::real::{alone, libcs, real};
-use crate::{descriptors, open, reveal, strings, PROCESS};
+use crate::{descriptors, open, rare, reveal, strings, PROCESS};
 use core::ffi::{c_char, c_int, c_void};
 use privns_abi::Errno;
 use privns_host::sys;
@@ -88,12 +88,12 @@ pub(crate) unsafe fn daemon(stay: c_int, keep: c_int) -> c_int {
     libcs!(daemon(stay: c_int, keep: c_int) -> c_int);
     // SAFETY: as daemon(3) does it, by our own rows.
     unsafe {
-        match libc::fork() {
+        match rare::fork() {
             -1 => return -1,
             0 => {}
             _ => libc::_exit(0),
         }
-        if libc::setsid() == -1 {
+        if rare::setsid() == -1 {
             return -1;
         }
         if stay == 0 {
@@ -121,7 +121,7 @@ pub(crate) unsafe fn login_tty(fd: c_int) -> c_int {
     libcs!(login_tty(fd: c_int) -> c_int);
     // SAFETY: as login_tty(3) does it, by our own rows.
     unsafe {
-        let _ = libc::setsid();
+        let _ = rare::setsid();
         if let Err(error) = sys!(libc::SYS_ioctl, fd, libc::TIOCSCTTY, 0) {
             set_errno(error);
             return -1;

@@ -4,7 +4,7 @@
 //! is passed on untouched.
 
 use crate::start::Environment;
-use crate::strings::{Block, Next};
+use crate::strings::{begins, Block, Next};
 use core::ffi::{c_char, c_int, c_void, CStr};
 use core::fmt::Write;
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -307,10 +307,19 @@ pub(crate) unsafe fn environment(
     let untouched = Next::given(env);
     let Some(settings) = Settings::get() else { return Ok(untouched) };
     let mut ours = ours(view, &wanted, view.family.generation())?;
-    // SAFETY: the caller's.
-    let given = || unsafe { strings(env) };
     let mut seen = Seen::default();
-    given().for_each(|text| seen.look(text, settings, &ours, wanted.first));
+    // SAFETY: the caller's.
+    for at in unsafe { pointers(env) } {
+        seen.all += 1;
+        // SAFETY: C strings, the caller says.
+        let text = unsafe {
+            let ours = begins(at, b"LD_") || begins(at, b"PRIVNS");
+            ours.then(|| CStr::from_ptr(at).to_bytes())
+        };
+        if let Some(text) = text {
+            seen.look(text, settings, &ours, wanted.first);
+        }
+    }
     if seen.is_right(settings) && wanted.libraries.is_none() && wanted.files.is_none() {
         return Ok(untouched);
     }
@@ -318,6 +327,8 @@ pub(crate) unsafe fn environment(
     if let Some(image) = &image {
         ours = self::ours(view, &wanted, image.generation)?;
     }
+    // SAFETY: the caller's.
+    let given = || unsafe { strings(env) };
     let Seen { all, preload, found, .. } = seen;
     let words = all + 7 + settings.kept.len();
     let kept_len: usize = settings.kept.iter().map(|k| k.as_bytes().len() + 1).sum();
@@ -390,7 +401,6 @@ struct Seen<'a> {
 
 impl<'a> Seen<'a> {
     fn look(&mut self, text: &'a [u8], settings: &Settings, ours: &Short, first: Option<&[u8]>) {
-        self.all += 1;
         if let Some(value) = text.strip_prefix(PRELOAD) {
             self.preload = value;
             self.preloads += 1;
@@ -427,22 +437,28 @@ fn same_variable(a: &[u8], b: &[u8]) -> bool {
     name(a) == name(b) && name(a).is_some_and(|end| a.get(..end) == b.get(..end))
 }
 
+/// Where the strings of an environment are.
+///
+/// # Safety
+/// As [`environment`].
+unsafe fn pointers(mut at: *const *const c_char) -> impl Iterator<Item = *const c_char> {
+    core::iter::from_fn(move || {
+        // SAFETY: not beyond the null at the end.
+        unsafe {
+            let text = if at.is_null() { at.cast() } else { *at };
+            at = at.wrapping_add(1);
+            (!text.is_null()).then_some(text)
+        }
+    })
+}
+
 /// The strings of an environment.
 ///
 /// # Safety
 /// As [`environment`].
-unsafe fn strings<'a>(mut at: *const *const c_char) -> impl Iterator<Item = &'a [u8]> {
-    core::iter::from_fn(move || {
-        // SAFETY: not beyond the null at the end.
-        unsafe {
-            if at.is_null() || (*at).is_null() {
-                return None;
-            }
-            let text = CStr::from_ptr(*at).to_bytes();
-            at = at.add(1);
-            Some(text)
-        }
-    })
+unsafe fn strings<'a>(env: *const *const c_char) -> impl Iterator<Item = &'a [u8]> {
+    // SAFETY: the caller's.
+    unsafe { pointers(env).map(|at| CStr::from_ptr(at).to_bytes()) }
 }
 
 /// The value of the first variable that begins with `name`, `=` included.
@@ -451,7 +467,10 @@ unsafe fn strings<'a>(mut at: *const *const c_char) -> impl Iterator<Item = &'a 
 /// As [`environment`].
 pub(crate) unsafe fn variable<'a>(env: *const *const c_char, name: &[u8]) -> Option<&'a [u8]> {
     // SAFETY: the caller's.
-    unsafe { strings(env) }.find_map(|text| text.strip_prefix(name))
+    unsafe {
+        let at = pointers(env).find(|at| begins(*at, name))?;
+        Some(CStr::from_ptr(at.add(name.len())).to_bytes())
+    }
 }
 
 /// Takes over the remote files that the last program has handed on. The

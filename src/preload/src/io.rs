@@ -3,14 +3,15 @@
 
 use crate::call::{cancellable, Ret};
 use crate::door;
+use crate::start::single_threaded;
 use crate::PROCESS;
 use core::ffi::{c_int, c_long, c_uint, c_void};
 use libc::{iovec, off_t, size_t, ssize_t};
 use privns_abi::{Errno, Result};
-use privns_host::raw;
+use privns_host::{raw, sys};
 
 /// A call at which a thread can be cancelled.
-#[inline(always)]
+#[cold]
 unsafe fn waits(nr: c_long, args: [usize; 6]) -> Result<usize> {
     if PROCESS.remotes.met() {
         // SAFETY: the program's own arguments.
@@ -22,28 +23,39 @@ unsafe fn waits(nr: c_long, args: [usize; 6]) -> Result<usize> {
     cancellable(true, || unsafe { raw::syscall(nr, args) })
 }
 
-/// Calls as they come: `kind name number (argument: type, …) -> type;`.
+/// Calls as they come: `kind name number (argument: type, …);`. What is hot
+/// keeps its arguments in registers.
 macro_rules! calls {
     ($($kind:ident $name:ident $nr:ident ($($arg:ident : $ty:ty),*);)*) => {$(
         #[inline(always)]
         pub(crate) unsafe fn $name($($arg: $ty),*) -> calls!(@ret $kind) {
-            let args = raw::pad([$($arg as usize),*]);
             // SAFETY: the program's own arguments.
-            calls!(@made $kind unsafe { calls!(@call $kind libc::$nr, args) })
+            let done = unsafe {
+                if !PROCESS.remotes.met() && calls!(@at_once $kind) {
+                    sys!(libc::$nr, $($arg),*)
+                } else {
+                    calls!(@slowly $kind libc::$nr, raw::pad([$($arg as usize),*]))
+                }
+            };
+            calls!(@made $kind done)
         }
     )*};
     (@ret waits) => { ssize_t };
     (@ret plain) => { ssize_t };
     (@ret status) => { c_int };
     (@ret slow) => { c_int };
-    (@call waits $nr:expr, $args:expr) => { waits($nr, $args) };
-    (@call slow $nr:expr, $args:expr) => { waits($nr, $args) };
-    (@call plain $nr:expr, $args:expr) => { door::pass($nr, $args) };
-    (@call status $nr:expr, $args:expr) => { door::pass($nr, $args) };
-    (@made waits $done:expr) => { $done.size() };
-    (@made plain $done:expr) => { $done.size() };
-    (@made status $done:expr) => { $done.ret() };
-    (@made slow $done:expr) => { $done.ret() };
+    (@at_once waits) => { single_threaded() };
+    (@at_once slow) => { single_threaded() };
+    (@at_once plain) => { true };
+    (@at_once status) => { true };
+    (@slowly waits $nr:expr, $args:expr) => { waits($nr, $args) };
+    (@slowly slow $nr:expr, $args:expr) => { waits($nr, $args) };
+    (@slowly plain $nr:expr, $args:expr) => { door::pass($nr, $args) };
+    (@slowly status $nr:expr, $args:expr) => { door::pass($nr, $args) };
+    (@made waits $done:ident) => { $done.size() };
+    (@made plain $done:ident) => { $done.size() };
+    (@made status $done:ident) => { $done.ret() };
+    (@made slow $done:ident) => { $done.ret() };
 }
 
 calls! {

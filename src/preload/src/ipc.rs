@@ -158,7 +158,7 @@ fn make(file: &mut HotName, mode: mode_t, value: c_uint) -> Result<*mut sem_t> {
     let mut sem = MaybeUninit::<sem_t>::zeroed();
     let (sem, len) = (sem.as_mut_ptr(), size_of::<sem_t>());
     // SAFETY: room for a semaphore, and a value that it takes.
-    unsafe { libc::sem_init(sem, 1, value) };
+    unsafe { crate::rare::sem_init(sem, 1, value) };
     let mut whole = HotName::new();
     let unique = alloc::format!("/dev/shm/sem.{:016x}", Kernel.random()?);
     whole.push(unique.as_bytes())?;

@@ -44,6 +44,7 @@ mod names;
 mod open;
 mod pairs;
 mod patch;
+mod rare;
 mod real;
 mod reveal;
 mod row;

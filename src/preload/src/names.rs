@@ -185,8 +185,9 @@ unsafe fn access_by_mode(
         return Err(Errno::EINVAL);
     }
     // SAFETY: these take nothing and cannot fail.
-    let (uid, euid, gid, egid) =
-        unsafe { (libc::getuid(), libc::geteuid(), libc::getgid(), libc::getegid()) };
+    let id = |nr| unsafe { sys!(nr) }.unwrap_or(0) as u32;
+    let (uid, euid) = (id(libc::SYS_getuid), id(libc::SYS_geteuid));
+    let (gid, egid) = (id(libc::SYS_getgid), id(libc::SYS_getegid));
     let same = uid == euid && gid == egid;
     if flags & libc::AT_SYMLINK_NOFOLLOW == 0 && (flags & libc::AT_EACCESS == 0 || same) {
         // SAFETY: the caller's name.

@@ -172,8 +172,11 @@ impl Pair {
         let renamed_apart = apart && how != How::Link && !from.at_mount && !to.at_mount;
         // SAFETY: located already as a C string.
         let name = unsafe { CStr::from_ptr(new.path) };
-        if renamed_apart && !view.stay_in_member(from.seq, new.dirfd, name, to)? {
-            return Err(Errno::EXDEV);
+        if let (true, How::Rename(flags)) = (renamed_apart, how) {
+            self.covers(there?, new.mode(to).ok(), flags)?;
+            if !view.stay_in_member(from.seq, new.dirfd, name, to)? {
+                return Err(Errno::EXDEV);
+            }
         }
         // A name that ends in dots is refused for that.
         if ends_in_dots(new.path) || how != How::Link && ends_in_dots(old.path) {
@@ -189,6 +192,22 @@ impl Pair {
             }
             How::Link => Ok(None),
             How::Rename(flags) => self.check_mounts(view, flags, from, to),
+        }
+    }
+
+    /// What a new name would cover that is seen there, in another member: the
+    /// kernel is not asked about that.
+    fn covers(self, mode: u32, there: Option<u32>, flags: c_uint) -> Result<()> {
+        // SAFETY: located already as a C string.
+        let slash = unsafe { CStr::from_ptr(self.new.path) }.to_bytes().ends_with(b"/");
+        match there {
+            Some(_) if flags & libc::RENAME_NOREPLACE != 0 => Err(Errno::EEXIST),
+            _ if slash && !is_dir(mode) => Err(Errno::ENOTDIR),
+            Some(there) if is_dir(there) && !is_dir(mode) => Err(Errno::EISDIR),
+            Some(there) if !is_dir(there) && is_dir(mode) => Err(Errno::ENOTDIR),
+            // Whether it is empty is not known; moving by copies finds out.
+            Some(there) if is_dir(there) => Err(Errno::EXDEV),
+            _ => Ok(()),
         }
     }
 

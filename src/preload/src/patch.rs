@@ -6,7 +6,7 @@
 //!
 //! Only while the process has one thread: from the constructor.
 
-use crate::row::Row;
+use crate::table::{entries, ENTRIES};
 use core::ffi::{c_int, c_void, CStr};
 use privns_abi::{Errno, Result};
 use privns_host::{sys, Kernel};
@@ -14,10 +14,7 @@ use privns_namespace::family::Family;
 
 const PAGE: usize = 4096;
 
-/// Most entries that there is room for.
-const MOST: usize = 192;
-
-/// Patches the entries of every `Entry` row; of the `Remote` ones too, if the
+/// Patches every entry that the table names; those of `Remote` rows too, if the
 /// family has a server.
 ///
 /// # Errors
@@ -26,45 +23,57 @@ const MOST: usize = 192;
 ///
 /// # Safety
 /// The process has one thread, and it is not inside one of the functions.
-pub(crate) unsafe fn patch(rows: &[Option<Row>], family: &Family, remote: bool) -> Result<()> {
+pub(crate) unsafe fn patch(family: &Family, remote: bool) -> Result<()> {
     let libc = Object::of_libc().ok_or(Errno::ENOENT)?;
-    let mut offsets = [0u32; MOST];
-    let entries = rows.iter().flatten();
-    let names = |row: &Row| row.names().count();
-    let offsets = offsets.get_mut(..entries.clone().map(names).sum()).ok_or(Errno::ENOSPC)?;
+    let mut offsets = [0u32; ENTRIES];
     // Looking fifty names up in a cold symbol table costs more than patching:
     // one member does it for the family.
     let key = libc.identity();
-    if !family.recall(key, offsets) {
-        libc.look_up(entries.clone(), offsets);
-        family.keep(key, offsets);
+    if !family.recall(key, &mut offsets) {
+        libc.look_up(&mut offsets);
+        family.keep(key, &offsets);
     }
-    let mut sites = [Site { at: 0, to: 0 }; MOST];
-    let mut n = 0;
-    let owners = entries.flat_map(|row| core::iter::repeat_n(row, names(row)));
-    for (&offset, row) in offsets.iter().zip(owners) {
-        let wanted = offset != 0 && (remote || !row.remote);
-        if let (true, Some(site)) = (wanted, sites.get_mut(n)) {
-            *site = Site { at: libc.base + offset as usize, to: (row.address)() };
-            n += 1;
-        }
-    }
-    let sites = &mut sites[..n];
-    sites.sort_unstable_by_key(|site| site.at);
-    if sites.is_empty() {
-        return Err(Errno::ENOENT);
+    if !remote {
+        let mut all = offsets.iter_mut();
+        entries(&mut |_, _, only_remote| {
+            if let (Some(offset), true) = (all.next(), only_remote) {
+                *offset = 0;
+            }
+        });
     }
     // SAFETY: passed on.
-    unsafe { write_in_place(sites).or_else(|_| write_through_proc(sites)) }
+    unsafe {
+        write_in_place(libc.base, &offsets).or_else(|_| write_through_proc(libc.base, &offsets))
+    }
 }
 
-/// Writes by way of `/proc/self/mem`, which copies the pages that it touches
-/// and leaves the mapping in one piece: half the price of two mprotects, and
+/// Calls `each` with every entry that libc has, and with what stands there
+/// next.
+fn sites(base: usize, offsets: &[u32; ENTRIES], each: &mut dyn FnMut(Site)) {
+    let mut left = offsets.iter();
+    entries(&mut |_, to, _| {
+        if let Some(&offset) = left.next().filter(|offset| **offset != 0) {
+            each(Site { at: base + offset as usize, to });
+        }
+    });
+}
+
+/// Writes by way of `/proc/self/mem`, which copies the pages that it touches:
 /// not refused where text must never be writable (PR_SET_MDWE).
-unsafe fn write_through_proc(sites: &[Site]) -> Result<()> {
+unsafe fn write_through_proc(base: usize, offsets: &[u32; ENTRIES]) -> Result<()> {
+    let mut all = [Site { at: 0, to: 0 }; ENTRIES];
+    let mut n = 0;
+    sites(base, offsets, &mut |site| {
+        if let Some(place) = all.get_mut(n) {
+            *place = site;
+            n += 1;
+        }
+    });
+    let all = all.get_mut(..n).unwrap_or_default();
+    all.sort_unstable_by_key(|site| site.at);
     let fd = Kernel.openat(libc::AT_FDCWD, c"/proc/self/mem", libc::O_RDWR | libc::O_CLOEXEC, 0)?;
-    let mut done = Ok(());
-    for run in sites.chunk_by(|a, b| a.at / PAGE == b.at / PAGE) {
+    let mut done = if all.is_empty() { Err(Errno::ENOENT) } else { Ok(()) };
+    for run in all.chunk_by(|a, b| a.at / PAGE == b.at / PAGE) {
         let first = run[0].at;
         // A run may end in the next page: the last jump of this one.
         let len = run[run.len() - 1].at + LONGEST - first;
@@ -75,7 +84,7 @@ unsafe fn write_through_proc(sites: &[Site]) -> Result<()> {
         let wrote = unsafe {
             core::ptr::copy_nonoverlapping(first as *const u8, bytes.as_mut_ptr(), len);
             for site in run {
-                write_jump(bytes.as_mut_ptr().add(site.at - first) as usize, site.at, site.to);
+                write_jump(bytes.as_mut_ptr().add(site.at - first) as usize, *site);
             }
             sys!(libc::SYS_pwrite64, fd, bytes.as_ptr(), len, first)
         };
@@ -89,22 +98,25 @@ unsafe fn write_through_proc(sites: &[Site]) -> Result<()> {
 }
 
 /// Writes where the code is, made writable for that.
-unsafe fn write_in_place(sites: &[Site]) -> Result<()> {
-    let first = sites[0].at & !(PAGE - 1);
-    let len = (sites[sites.len() - 1].at + LONGEST - first).next_multiple_of(PAGE);
+unsafe fn write_in_place(base: usize, offsets: &[u32; ENTRIES]) -> Result<()> {
+    let there = || offsets.iter().filter(|offset| **offset != 0);
+    let (Some(&first), Some(&last)) = (there().min(), there().max()) else {
+        return Err(Errno::ENOENT);
+    };
+    let first = (base + first as usize) & !(PAGE - 1);
+    let len = (base + last as usize + LONGEST - first).next_multiple_of(PAGE);
     // All three at once: where a span that was made writable can never again
     // be made executable, this is refused and nothing is lost.
     let all = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
     // SAFETY: libc's text, mapped by the loader; each site has room for a jump.
     unsafe {
         sys!(libc::SYS_mprotect, first, len, all)?;
-        for site in sites {
-            write_jump(site.at, site.at, site.to);
-        }
+        sites(base, offsets, &mut |site| write_jump(site.at, site));
         sys!(libc::SYS_mprotect, first, len, libc::PROT_READ | libc::PROT_EXEC).map(drop)
     }
 }
 
+/// An entry, and where it is to lead.
 #[derive(Clone, Copy)]
 struct Site {
     at: usize,
@@ -122,10 +134,11 @@ fn near(at: usize, to: usize) -> Option<i32> {
     i32::try_from(to.wrapping_sub(at + 5) as isize).ok()
 }
 
-/// Writes to `place` the jump that will stand at `at`: `jmp rel32` where our library lies within 2 GiB, which it nearly always
-/// does; else `jmp *0(%rip)` and the address.
+/// Writes to `place` the jump that will stand at a site: `jmp rel32` where our
+/// library lies within 2 GiB, which it nearly always does; else `jmp *0(%rip)`
+/// and the address.
 #[cfg(target_arch = "x86_64")]
-unsafe fn write_jump(place: usize, at: usize, to: usize) {
+unsafe fn write_jump(place: usize, Site { at, to }: Site) {
     let mut code = [0u8; 14];
     let len = match near(at, to) {
         Some(offset) => {
@@ -145,7 +158,7 @@ unsafe fn write_jump(place: usize, at: usize, to: usize) {
 
 /// `ldr x16, #8; br x16` and the address.
 #[cfg(target_arch = "aarch64")]
-unsafe fn write_jump(place: usize, _at: usize, to: usize) {
+unsafe fn write_jump(place: usize, Site { to, .. }: Site) {
     let mut code = [0u8; 16];
     code[..4].copy_from_slice(&0x5800_0050u32.to_le_bytes());
     code[4..8].copy_from_slice(&0xd61f_0200u32.to_le_bytes());
@@ -260,16 +273,18 @@ impl Object {
         })
     }
 
-    /// The offsets of the rows' entries, 0 for a name that libc does not have,
+    /// The offsets of the table's entries, 0 for a name that libc does not have,
     /// that another row has already, or that is too short for the longest jump.
-    fn look_up<'a>(&self, rows: impl Iterator<Item = &'a Row>, offsets: &mut [u32]) {
-        let names = rows.flat_map(Row::names);
-        for (i, name) in names.enumerate() {
-            let Some((at, size)) = self.function(name.as_bytes()) else { continue };
-            if size >= ROOM && !offsets.contains(&at) && i < offsets.len() {
-                offsets[i] = at;
+    fn look_up(&self, offsets: &mut [u32; ENTRIES]) {
+        let mut n = 0;
+        entries(&mut |name, _, _| {
+            let found = self.function(name.as_bytes());
+            let found = found.filter(|(at, size)| *size >= ROOM && !offsets.contains(at));
+            if let (Some((at, _)), Some(place)) = (found, offsets.get_mut(n)) {
+                *place = at;
             }
-        }
+            n += 1;
+        });
     }
 
     /// The address of a defined function.
@@ -319,7 +334,7 @@ impl Object {
         if self.build == 0 {
             0
         } else {
-            self.build ^ crate::table::ROWS.len() as u64
+            self.build ^ ENTRIES as u64
         }
     }
 

@@ -1,44 +1,33 @@
 //! What a row of the table becomes.
 
-/// An entry of libc's own to be patched, so that libc's inner callers arrive
-/// too. Rows of the other way, `Symbol`, leave nothing behind but the exported
-/// symbol: each pointer in a table is one that the loader relocates at every
+/// How many of libc's entries a row patches: of an `Entry` or a `Remote` row
+/// its first name and those that libc keeps to itself (GLIBC_PRIVATE) with the
+/// same body.
+macro_rules! patches {
+    (Symbol $($name:ident)+) => {
+        0
+    };
+    ($way:ident $($name:ident)+) => {
+        0 $(+ { let _ = stringify!($name); 1 })+
+    };
+}
+
+/// Calls `each` with every entry that a row patches, where it is to lead, and
+/// whether only a program whose family has a server needs it. Code and not a
+/// table: each pointer in a table is one that the loader relocates at every
 /// exec.
-pub(crate) struct Row {
-    /// The name to look up, and behind NULs the entries that libc keeps to
-    /// itself (GLIBC_PRIVATE) with the same body.
-    pub(crate) names: &'static str,
-    /// Our function.
-    pub(crate) address: fn() -> usize,
-    /// Only a program whose family has a server needs it.
-    pub(crate) remote: bool,
-}
-
-impl Row {
-    /// The entries that share the body.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.names.split('\0')
-    }
-}
-
-/// The row of a call whose entry is patched; nothing for one that is exported
-/// only.
 macro_rules! entry {
-    (Entry $($name:ident)+) => {
-        $crate::row::entry!(@row false, $($name)+)
+    ($each:ident Symbol $($name:ident)+) => {};
+    ($each:ident Entry $($name:ident)+) => {
+        $crate::row::entry!(@each $each false, $($name)+);
     };
-    (Remote $($name:ident)+) => {
-        $crate::row::entry!(@row true, $($name)+)
+    ($each:ident Remote $($name:ident)+) => {
+        $crate::row::entry!(@each $each true, $($name)+);
     };
-    (@row $remote:literal, $first:ident $($private:ident)*) => {
-        Some($crate::row::Row {
-            remote: $remote,
-            names: concat!(stringify!($first), $("\0", stringify!($private)),*),
-            address: || exports::$first::$first::$first as *const () as usize,
-        })
-    };
-    (Symbol $first:ident $($private:ident)*) => {
-        None
+    (@each $each:ident $remote:literal, $first:ident $($private:ident)*) => {
+        let to = exports::$first::$first::$first as *const () as usize;
+        $each(stringify!($first), to, $remote);
+        $($each(stringify!($private), to, $remote);)*
     };
 }
 
@@ -76,10 +65,16 @@ macro_rules! rows {
             )*
         }
 
-        /// Every entry to be patched.
-        pub(crate) static ROWS: &[Option<$crate::row::Row>] =
-            &[$($crate::row::entry!($way $first $($($private)+)?),)*];
+        /// How many of libc's entries are patched.
+        pub(crate) const ENTRIES: usize = 0 $(+ $crate::row::patches!($way $first $($($private)+)?))*;
+
+        /// Calls `each` with the name of each of them, always in the same
+        /// order, the address of our function, and whether only a program
+        /// whose family has a server needs it.
+        pub(crate) fn entries(each: &mut dyn FnMut(&'static str, usize, bool)) {
+            $($crate::row::entry!(each $way $first $($($private)+)?);)*
+        }
     };
 }
 
-pub(crate) use {entry, export, rows};
+pub(crate) use {entry, export, patches, rows};

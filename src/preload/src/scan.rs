@@ -47,7 +47,7 @@ pub(crate) unsafe fn scandirat(
                 unsafe extern "C" fn(*mut *const dirent, *mut *const dirent) -> c_int,
                 unsafe extern "C" fn(*const c_void, *const c_void) -> c_int,
             >(compare);
-            libc::qsort(found.list.cast(), found.len, size_of::<*mut dirent>(), Some(compare));
+            crate::rare::qsort(found.list.cast(), found.len, size_of::<*mut dirent>(), compare);
         }
         *list = found.list;
     }

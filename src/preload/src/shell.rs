@@ -5,7 +5,7 @@ use crate::call::set_errno;
 use crate::real::{alone, real};
 use crate::search::environment;
 use crate::spawn::{with_guest, Action, Actions, How, Spawn};
-use crate::PROCESS;
+use crate::{rare, PROCESS};
 use core::ffi::{c_char, c_int, c_void, CStr};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -98,7 +98,7 @@ impl Ignored {
                 unsafe {
                     let mut ignore: libc::sigaction = core::mem::zeroed();
                     ignore.sa_sigaction = libc::SIG_IGN;
-                    libc::sigaction(signal, &ignore, old);
+                    rare::sigaction(signal, &ignore, old);
                 }
             }
             *threads += 1;
@@ -114,7 +114,7 @@ impl Ignored {
             if *threads == 0 {
                 for (signal, old) in SIGNALS.into_iter().zip(&*old) {
                     // SAFETY: what the program had.
-                    unsafe { libc::sigaction(signal, old, null_mut()) };
+                    unsafe { rare::sigaction(signal, old, null_mut()) };
                 }
             }
         });
@@ -161,15 +161,6 @@ struct Cleanup {
     previous: usize,
 }
 
-unsafe extern "C" {
-    fn _pthread_cleanup_push(
-        record: *mut Cleanup,
-        routine: unsafe extern "C" fn(*mut c_void),
-        argument: *mut c_void,
-    );
-    fn _pthread_cleanup_pop(record: *mut Cleanup, run: c_int);
-}
-
 /// Ends the child, as libc does (system(3) is a cancellation point).
 unsafe extern "C" fn give_up(waited: *mut c_void) {
     // SAFETY: `wait_cancellable`'s, which is still on the stack.
@@ -185,7 +176,10 @@ fn wait_cancellable(mut waited: Waited) -> Result<c_int> {
     let mut status = 0;
     let pid = waited.pid;
     // SAFETY: both stay where they are until the record is taken back.
-    unsafe { _pthread_cleanup_push(&raw mut record, give_up, (&raw mut waited).cast()) };
+    unsafe {
+        let record = (&raw mut record).cast();
+        rare::_pthread_cleanup_push(record, give_up, (&raw mut waited).cast());
+    }
     let done = loop {
         let done = crate::call::cancellable(true, || {
             // SAFETY: the kernel writes one int.
@@ -196,7 +190,7 @@ fn wait_cancellable(mut waited: Waited) -> Result<c_int> {
         }
     };
     // SAFETY: as above; not run.
-    unsafe { _pthread_cleanup_pop(&raw mut record, 0) };
+    unsafe { rare::_pthread_cleanup_pop((&raw mut record).cast(), 0) };
     done.map(|_| status)
 }
 
@@ -261,7 +255,7 @@ unsafe fn open(command: *const c_char, mode: *const c_char) -> Result<*mut libc:
         let _ = crate::descriptors::shut(fd);
     };
     // SAFETY: a descriptor of ours, and a mode that fdopen(3) knows.
-    let stream = unsafe { libc::fdopen(keep, if has(b'r') { c"r" } else { c"w" }.as_ptr()) };
+    let stream = unsafe { rare::fdopen(keep, if has(b'r') { c"r" } else { c"w" }.as_ptr()) };
     if stream.is_null() {
         ends.into_iter().for_each(close);
         return Err(Errno::ENOMEM);
@@ -281,7 +275,7 @@ unsafe fn open(command: *const c_char, mode: *const c_char) -> Result<*mut libc:
         }
         Err(error) => {
             // SAFETY: a stream of ours.
-            unsafe { libc::fclose(stream) };
+            unsafe { rare::fclose(stream) };
             Err(error)
         }
     }
@@ -300,7 +294,7 @@ pub(crate) unsafe fn pclose(stream: *mut c_void) -> c_int {
         };
     };
     // SAFETY: a stream of our popen.
-    unsafe { libc::fclose(pipe.stream) };
+    unsafe { rare::fclose(pipe.stream) };
     match wait(pipe.pid) {
         Ok(status) => status,
         Err(error) => {

@@ -256,12 +256,12 @@ impl How {
         unsafe {
             let (mut flags, mut sets) = (0, [core::mem::zeroed::<libc::sigset_t>(); 2]);
             let mut param = core::mem::zeroed::<libc::sched_param>();
-            libc::posix_spawnattr_getflags(attr, &mut flags);
-            libc::posix_spawnattr_getpgroup(attr, &mut how.group);
-            libc::posix_spawnattr_getschedpolicy(attr, &mut how.policy);
-            libc::posix_spawnattr_getschedparam(attr, &mut param);
-            libc::posix_spawnattr_getsigdefault(attr, &mut sets[0]);
-            libc::posix_spawnattr_getsigmask(attr, &mut sets[1]);
+            crate::rare::posix_spawnattr_getflags(attr, &mut flags);
+            crate::rare::posix_spawnattr_getpgroup(attr, &mut how.group);
+            crate::rare::posix_spawnattr_getschedpolicy(attr, &mut how.policy);
+            crate::rare::posix_spawnattr_getschedparam(attr, &mut param);
+            crate::rare::posix_spawnattr_getsigdefault(attr, &mut sets[0]);
+            crate::rare::posix_spawnattr_getsigmask(attr, &mut sets[1]);
             how.flags = c_int::from(flags);
             how.priority = param.sched_priority;
             [how.default, how.mask] = sets.map(|set| (&raw const set).cast::<u64>().read());

@@ -3,11 +3,12 @@
 
 use crate::handover::{self, Settings};
 use crate::log::{self, Level};
-use crate::strings::Next;
+use crate::strings::{begins, Next};
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, CStr};
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::Ordering;
 use privns_abi::{Errno, Result};
+use privns_files::process::View;
 use privns_host::{sys, Kernel, Name};
 use privns_namespace::family::{Family, Inherited};
 
@@ -36,9 +37,7 @@ impl Environment {
         // all of its life.
         unsafe {
             while !at.is_null() && !(*at).is_null() {
-                let text = CStr::from_ptr(*at);
-                let value = text.to_bytes().strip_prefix(name).and_then(|v| v.strip_prefix(b"="));
-                if value.is_some() {
+                if begins(*at, name) && *(*at).add(name.len()) == b'=' as c_char {
                     return Some(CStr::from_ptr((*at).add(name.len() + 1)));
                 }
                 at = at.add(1);
@@ -50,7 +49,6 @@ impl Environment {
 
 unsafe extern "C" fn start(argc: c_int, argv: *const *const c_char, env: *const *const c_char) {
     let env = Environment(env);
-    find_threads();
     // SAFETY: what the process was started with.
     let build = |inherited: Option<&Inherited<'_>>| unsafe { build(argc, argv, &env, inherited) };
     let Some(handed) = env.get(b"PRIVNS") else { return build(None) };
@@ -96,11 +94,12 @@ unsafe extern "C" fn start(argc: c_int, argv: *const *const c_char, env: *const 
         PROCESS.exact.store(true, Ordering::Relaxed);
     }
     let symbols = env.get(b"PRIVNS_INTERCEPT").is_some_and(|v| v.to_bytes() == b"symbols");
-    // Reading the table tells whether there is a server in it.
-    let remote = PROCESS.view().is_some_and(|view| view.table().is_ok()) && PROCESS.remotes.met();
+    // Reading the table tells whether there is a server in it; most have none.
+    let served = |view: View<'_>| view.family.had_servers() && view.table().is_ok();
+    let remote = PROCESS.view().is_some_and(served) && PROCESS.remotes.met();
     let patched = PROCESS.view().filter(|_| !symbols).is_some_and(|view| {
         // SAFETY: one thread, and it is in our constructor.
-        unsafe { crate::patch::patch(crate::table::ROWS, view.family, remote) }.is_ok()
+        unsafe { crate::patch::patch(view.family, remote) }.is_ok()
     });
     if !patched {
         crate::real::set_alone();
@@ -193,20 +192,37 @@ fn complain(text: &[u8]) {
     let _ = unsafe { sys!(libc::SYS_write, 2, text.as_ptr(), text.len()) };
 }
 
-/// glibc's `__libc_single_threaded` (2.32 and later).
-static SINGLE: AtomicPtr<c_char> = AtomicPtr::new(core::ptr::null_mut());
-
-fn find_threads() {
-    // SAFETY: a lookup by name; null where there is none.
-    let at = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__libc_single_threaded".as_ptr()) };
-    SINGLE.store(at.cast(), Ordering::Relaxed);
+/// Where glibc's `__libc_single_threaded` is (2.32 and later); null without.
+/// Bound by the loader, which is there already: a look-up of our own would
+/// cost each exec a microsecond.
+#[inline(always)]
+fn threads() -> *const c_char {
+    let at;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: reads our own table of addresses.
+    unsafe {
+        core::arch::asm!(
+            ".weak __libc_single_threaded",
+            "mov {}, qword ptr [rip + __libc_single_threaded@GOTPCREL]",
+            out(reg) at, options(nostack, readonly, preserves_flags, pure));
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        core::arch::asm!(
+            ".weak __libc_single_threaded",
+            "adrp {0}, :got:__libc_single_threaded",
+            "ldr {0}, [{0}, :got_lo12:__libc_single_threaded]",
+            out(reg) at, options(nostack, readonly, preserves_flags, pure));
+    }
+    at
 }
 
 /// Whether the process has only ever had one thread; false where libc does not
 /// say.
 #[inline]
 pub(crate) fn single_threaded() -> bool {
-    let at = SINGLE.load(Ordering::Relaxed);
+    let at = threads();
     // SAFETY: libc's own variable, for the life of the process.
     !at.is_null() && unsafe { at.read_volatile() } != 0
 }

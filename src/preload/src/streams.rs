@@ -194,7 +194,7 @@ unsafe fn remounts(
 /// A stream over a descriptor that is ours to close when there is none.
 unsafe fn over(fd: c_int, mode: *const c_char) -> Result<*mut FILE> {
     // SAFETY: the caller's mode.
-    let file = unsafe { libc::fdopen(fd, mode) };
+    let file = unsafe { crate::rare::fdopen(fd, mode) };
     if !file.is_null() {
         return Ok(file);
     }

@@ -4,6 +4,17 @@
 use core::ffi::c_char;
 use privns_abi::{Errno, Result};
 
+/// Whether a C string begins so; its end is not looked for.
+///
+/// # Safety
+/// A C string; there is no NUL in `prefix`.
+#[inline]
+pub(crate) unsafe fn begins(text: *const c_char, prefix: &[u8]) -> bool {
+    // SAFETY: a byte is read only when all before it are those of the prefix,
+    // and so no NUL.
+    prefix.iter().enumerate().all(|(at, &byte)| unsafe { *text.add(at) } as u8 == byte)
+}
+
 /// An array that is ready, and the memory that it lies in.
 pub(crate) struct Next {
     at: *const *const c_char,

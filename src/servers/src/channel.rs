@@ -5,7 +5,8 @@ use privns_abi::Errno;
 use privns_ninep::client::Ready;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno as Failure;
-use std::io;
+use rustix::net::sockopt;
+use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -50,21 +51,43 @@ impl Channel<'_> {
         }
     }
 
+    /// Has [`Channel::receive`] itself wait for so long and no longer: a call
+    /// less for each request. False where it cannot.
+    pub(crate) fn limit(&self, patience: Duration) -> bool {
+        match self {
+            Channel::Plain(input, _) => {
+                sockopt::set_socket_timeout(*input, sockopt::Timeout::Recv, Some(patience)).is_ok()
+            }
+            Channel::Wire(_) => false,
+        }
+    }
+
     /// Sends all of `out`, which is then empty.
     pub(crate) fn send(&self, out: &mut Vec<u8>) -> io::Result<()> {
+        self.send_both(out, &[])
+    }
+
+    /// The same, and bytes behind it.
+    pub(crate) fn send_both(&self, out: &mut Vec<u8>, more: &[u8]) -> io::Result<()> {
         let mut sent = 0;
-        while sent < out.len() {
+        while sent < out.len() + more.len() {
+            let parts = match sent.checked_sub(out.len()) {
+                Some(n) => [&[][..], &more[n..]],
+                None => [&out[sent..], more],
+            };
             let done = match self {
-                Channel::Plain(_, output) => {
-                    rustix::io::write(*output, &out[sent..]).map_err(io::Error::from)
+                Channel::Plain(_, output) if more.is_empty() => {
+                    rustix::io::write(*output, parts[0]).map_err(io::Error::from)
                 }
-                Channel::Wire(wire) => wire.send(&[&out[sent..]]).map_err(io_error),
+                Channel::Plain(_, output) => {
+                    let parts = parts.map(IoSlice::new);
+                    rustix::io::writev(*output, &parts).map_err(io::Error::from)
+                }
+                Channel::Wire(wire) => wire.send(&parts).map_err(io_error),
             };
             match done {
                 Ok(n) => sent += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.wait_to_send()?,
-                Err(e) => return Err(e),
+                Err(e) => self.overcome(e)?,
             }
         }
         out.clear();
@@ -76,6 +99,79 @@ impl Channel<'_> {
             wire.flush().map_err(io_error)?;
         }
         Ok(())
+    }
+
+    /// Sends all of `out`, and `n` bytes of a file that are there.
+    ///
+    /// # Errors
+    /// Also when the file has fewer, and its size says otherwise: the client
+    /// would take what follows for contents.
+    pub(crate) fn send_file(
+        &self,
+        out: &mut Vec<u8>,
+        from: BorrowedFd<'_>,
+        mut offset: u64,
+        n: usize,
+    ) -> io::Result<()> {
+        let Channel::Plain(_, output) = self else { return self.send_copy(out, from, offset, n) };
+        // Small replies do not travel by themselves.
+        match rustix::net::send(*output, out, rustix::net::SendFlags::MORE) {
+            Ok(sent) => drop(out.drain(..sent)),
+            // No socket, or no room.
+            Err(_) => return self.send_copy(out, from, offset, n),
+        }
+        if !out.is_empty() {
+            return self.send_copy(out, from, offset, n);
+        }
+        let end = offset + n as u64;
+        while offset < end {
+            let left = (end - offset) as usize;
+            match rustix::fs::sendfile(output, from, Some(&mut offset), left) {
+                Ok(0) => return self.send_copy(out, from, offset, left),
+                Ok(_) => {}
+                // Not from this file system, or not to this kind of output.
+                Err(Failure::INVAL | Failure::NOSYS) => {
+                    return self.send_copy(out, from, offset, left);
+                }
+                Err(e) => self.overcome(e.into())?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The same through memory. A file that has been cut in the meantime ends
+    /// in zeros: it is what a reader may see that is overtaken by ftruncate(2).
+    fn send_copy(
+        &self,
+        out: &mut Vec<u8>,
+        from: BorrowedFd<'_>,
+        offset: u64,
+        n: usize,
+    ) -> io::Result<()> {
+        let mut bytes = vec![0; n];
+        let mut done = 0;
+        while done < n {
+            match rustix::io::pread(from, &mut bytes[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(more) => done += more,
+                Err(Failure::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        let size = rustix::fs::fstat(from)?.st_size as u64;
+        if done < n && offset + n as u64 <= size {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.send_both(out, &bytes)
+    }
+
+    /// Waits where waiting helps.
+    fn overcome(&self, e: io::Error) -> io::Result<()> {
+        match e.kind() {
+            io::ErrorKind::Interrupted => Ok(()),
+            io::ErrorKind::WouldBlock => self.wait_to_send(),
+            _ => Err(e),
+        }
     }
 
     fn wait_to_send(&self) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use crate::auth::Auth;
 use crate::channel::Channel;
 use crate::registry::keep_alive;
-use crate::session::{Common, Peer, Session};
+use crate::session::{Common, Payload, Peer, Session};
 use crate::tls::Tls;
 use crate::tls::keys::ServerKeys;
 use crate::tree::Tree;
@@ -45,6 +45,8 @@ const BATCH: usize = 256 << 10;
 const IDLE: Duration = Duration::from_secs(5);
 /// How long somebody stays who cannot attach.
 const REFUSED: Duration = Duration::from_secs(2);
+/// Bytes on their way that a unix socket is asked to hold.
+const ROOM: usize = 1 << 20;
 /// What a connection's thread needs: no recursion, no large arrays.
 const STACK: usize = 256 << 10;
 
@@ -88,6 +90,9 @@ impl Listener {
             }
             Listener::Unix(listener) => {
                 let (socket, _): (UnixStream, _) = listener.accept()?;
+                // The kernel gives what it allows: fewer changes of turn in
+                // large reads. TCP finds its own size.
+                let _ = rustix::net::sockopt::set_socket_send_buffer_size(&socket, ROOM);
                 let peer = auth.unix(&socket);
                 Ok((socket.into(), Knock::Known(peer)))
             }
@@ -264,6 +269,8 @@ fn converse<T: Tree>(
     let mut session = Session::new(common.clone(), peer);
     let mut framer = Framer::new(session.msize());
     let mut out = Vec::new();
+    // Whether receiving ends by itself when nothing comes.
+    let mut limited = None;
     loop {
         while let Some(message) = framer.peek().map_err(malformed)? {
             let answered = session.answer(message, &mut out);
@@ -273,27 +280,54 @@ fn converse<T: Tree>(
                 channel.send(&mut out)?;
                 return Err(io::ErrorKind::InvalidData.into());
             }
-            if out.len() >= BATCH {
+            if let Some(payload) = session.take_payload() {
+                deliver(channel, &mut session, &mut out, &payload)?;
+            } else if out.len() >= BATCH {
                 channel.send(&mut out)?;
             }
         }
         channel.send(&mut out)?;
-        let patience = match session.is_attached() {
-            true => IDLE,
-            false => patient.saturating_sub(began.elapsed()),
-        };
-        if !channel.wait(Some(patience))? {
-            if !session.is_attached() {
+        if !session.is_attached() {
+            if !channel.wait(Some(patient.saturating_sub(began.elapsed())))? {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            out.shrink_to_fit();
-            framer.relax();
+        } else if !*limited.get_or_insert_with(|| channel.limit(IDLE))
+            && !channel.wait(Some(IDLE))?
+        {
+            rest(&mut session, &mut framer, &mut out);
             channel.wait(None)?;
         }
         match channel.receive(framer.space().map_err(malformed)?)? {
             Some(0) => return Ok(()),
             Some(n) => framer.filled(n),
+            None if limited == Some(true) => {
+                rest(&mut session, &mut framer, &mut out);
+                channel.wait(None)?;
+            }
             None => {}
+        }
+    }
+}
+
+/// Gives memory back while nothing is asked.
+fn rest<T: Tree>(session: &mut Session<T>, framer: &mut Framer, out: &mut Vec<u8>) {
+    framer.relax();
+    *out = Vec::new();
+    *session.memory() = Vec::new();
+}
+
+/// Sends what is in `out`, and a payload behind it.
+fn deliver<T: Tree>(
+    channel: &Channel<'_>,
+    session: &mut Session<T>,
+    out: &mut Vec<u8>,
+    payload: &Payload<T>,
+) -> io::Result<()> {
+    match payload {
+        Payload::Memory(n) => channel.send_both(out, &session.memory()[..*n]),
+        Payload::File(open, offset, n) => {
+            let from = open.descriptor(session.tree()).ok_or(io::ErrorKind::Unsupported)?;
+            channel.send_file(out, from, *offset, *n)
         }
     }
 }

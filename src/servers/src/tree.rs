@@ -9,6 +9,7 @@ use privns_abi::{Errno, Result};
 use privns_ninep::attr::{Attr, Entry, SetAttr};
 use privns_ninep::client::flags;
 use privns_ninep::message::Rstatfs;
+use std::os::fd::BorrowedFd;
 
 /// As whom a client attached.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -99,6 +100,18 @@ pub trait Tree: Send + Sync + 'static {
     /// EIO and the like.
     fn read(&self, _file: &Self::File, _offset: u64, _buf: &mut [u8]) -> Result<usize> {
         Ok(0)
+    }
+
+    /// The descriptor of an open file from which sendfile(2) may send, for
+    /// trees that are the host's.
+    fn descriptor<'f>(&'f self, _file: &'f Self::File) -> Option<BorrowedFd<'f>> {
+        None
+    }
+
+    /// How much of `count` bytes at an offset is there for sure, where the file
+    /// has a [descriptor](Tree::descriptor).
+    fn certain(&self, _file: &Self::File, _offset: u64, _count: usize) -> Option<usize> {
+        None
     }
 
     /// Gives the entries of an open directory behind `cookie` (0: all) to `add`, until it says no.

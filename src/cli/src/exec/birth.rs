@@ -15,6 +15,7 @@ use privns_abi::Errno;
 use privns_host::Kernel;
 use privns_namespace::build::{Builder, Built};
 use privns_namespace::family::{self, Flag, Inherited};
+use privns_namespace::file::Line;
 use privns_namespace::{Family, Index, Table, index, print};
 use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
@@ -187,15 +188,21 @@ fn no_keeper(e: Errno) -> Failure {
 /// # Errors
 /// As building it.
 pub fn dump(request: &Request, how: Dump) -> Result<(), Failure> {
+    crate::print(&dumps::write(&lines(request)?, how)?)
+}
+
+/// The lines of the namespace that would be built.
+///
+/// # Errors
+/// As building it.
+pub fn lines(request: &Request) -> Result<Vec<Line>, Failure> {
     let birth = Birth::begin(b"")?;
     let mut places = places::Host::dry(birth.id, birth.entry.skeleton());
-    let text = build(request, &mut places).and_then(|built| {
-        let lines = print::print(&Kernel, &built.table, built.start.as_deref());
-        dumps::write(&lines, how)
-    });
+    let lines = build(request, &mut places)
+        .map(|built| print::print(&Kernel, &built.table, built.start.as_deref()));
     birth.entry.remove();
     Runtime::all().iter().for_each(Runtime::tidy);
-    crate::print(&text?)
+    lines
 }
 
 fn build(request: &Request, places: &mut places::Host) -> Result<Built, Failure> {

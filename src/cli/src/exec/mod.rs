@@ -11,6 +11,7 @@ pub mod enforce;
 pub mod environment;
 mod init;
 mod manual;
+pub mod on;
 mod options;
 pub mod places;
 pub mod program;
@@ -87,6 +88,9 @@ fn run(request: Request) -> Result<i32, Stop> {
     if let Some(how) = request.dump {
         return birth::dump(&request, how).map(|()| 0).map_err(Stop::from);
     }
+    if let Some(place) = &request.on {
+        return on::run(&request, place);
+    }
     let library = environment::library()?;
     match &request.naming {
         Some(Naming::Join(name)) => join(&request, find(name)?, &library),
@@ -126,6 +130,13 @@ fn check(request: &Request) -> Result<(), Failure> {
     }
     if request.dump.is_some() && joins {
         return Err(Failure::new("--dump", "it joins no family").fix("ns prints a living one's"));
+    }
+    if request.export && request.on.is_none() {
+        return Err(Failure::new("--export", "everything is here").fix("it is for --on"));
+    }
+    if request.on.is_some() && (joins || request.dump.is_some() || request.trace.is_some()) {
+        let failure = Failure::new("--on", "--join, --dump and --trace are for here");
+        return Err(failure.fix("leave them out"));
     }
     let clears = |line: &privns_namespace::file::Line| {
         matches!(line.action, privns_namespace::file::Action::Clear)

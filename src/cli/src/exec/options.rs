@@ -1,5 +1,6 @@
 //! What `ns-exec` accepts.
 
+use super::on::Place;
 use super::request::{Dump, Edit, Naming, Request};
 use crate::failure::{Failure, shown};
 use crate::spec::{Arg, Offer, Opt, Program};
@@ -271,17 +272,25 @@ static OPTIONS: &[Opt<Request>] = &[
     ),
     option(
         "on",
-        &[ADDR],
+        &[Arg("ssh!HOST", Offer::Text)],
         PROGRAM_RUN,
-        "Runs PROGRAM on another machine. Not built yet.",
-        |_, _| Err(not_built("running on another machine")),
+        "Runs PROGRAM on another machine, by ssh, in this namespace. ns-exec has to be there too.",
+        |r, v| {
+            let place = Place::parse(&v[0]);
+            let place = place.ok_or_else(|| Failure::new(shown(&v[0]), "no place to run at"));
+            r.on = Some(place.map_err(|e| e.fix("ssh!HOST"))?);
+            Ok(())
+        },
     ),
     option(
         "export",
         &[],
         PROGRAM_RUN,
-        "With --on: serves local binds to that machine. Not built yet.",
-        |_, _| Err(not_built("serving binds to another machine")),
+        "With --on: serves the directories that are bound here to that machine.",
+        |r, _| {
+            r.export = true;
+            Ok(())
+        },
     ),
     option("argv0", &[Arg("NAME", Offer::Text)], "", "", |r, v| {
         r.argv0 = v.into_iter().next();

@@ -1,5 +1,6 @@
 //! What was asked of `ns-exec`.
 
+use super::on::Place;
 use privns_namespace::file::Line;
 
 /// The options, taken together.
@@ -19,6 +20,10 @@ pub struct Request {
     pub dump: Option<Dump>,
     /// `--restore`
     pub restore: Option<Vec<u8>>,
+    /// `--on`
+    pub on: Option<Place>,
+    /// `--export`
+    pub export: bool,
     /// `--skip-missing`
     pub skip_missing: bool,
     /// `--trace`, with its file.

@@ -68,34 +68,47 @@ static OPTIONS: &[Opt<Request>] = &[
     }),
 ];
 
+/// A verb of the namespace file, whose line is what it says.
+macro_rules! edits {
+    ($name:literal, $usage:literal, $args:expr, $help:literal) => {
+        line($name, $usage, $args, $help, |r, v| edit(r, $name, v))
+    };
+}
+
+/// A verb that takes no argument and sets a task.
+macro_rules! task {
+    ($name:literal, $usage:literal, $task:expr, $help:literal) => {
+        verb($name, $usage, &[], $help, |r, v| {
+            r.task = $task;
+            none(&v)
+        })
+    };
+}
+
 static VERBS: &[Verb<Request>] = &[
-    line(
+    edits!(
         "bind",
         "[-bacrq] SRC DST",
         &[Arg("SRC", Offer::File)],
-        "DST shows SRC instead; -b and -a make a union of DST.",
-        |r, v| edit(r, "bind", v),
+        "DST shows SRC instead; -b and -a make a union of DST."
     ),
-    line(
+    edits!(
         "mount",
         "[-bacrq] [-o KEY=VALUE,...] ADDR DST [ANAME]",
         &[Arg("ADDR", Offer::Text)],
-        "DST shows the tree of a 9P server.",
-        |r, v| edit(r, "mount", v),
+        "DST shows the tree of a 9P server."
     ),
-    line(
+    edits!(
         "unmount",
         "[-q] [SRC] DST",
         &[Arg("DST", Offer::File)],
-        "Takes away what is mounted on DST.",
-        |r, v| edit(r, "unmount", v),
+        "Takes away what is mounted on DST."
     ),
-    line(
+    edits!(
         "private",
         "[-q] [-i RULE] DIR",
         &[Arg("DIR", Offer::Dir)],
-        "DIR becomes a fresh directory of the family's own.",
-        |r, v| edit(r, "private", v),
+        "DIR becomes a fresh directory of the family's own."
     ),
     line(
         "poly",
@@ -110,21 +123,9 @@ static VERBS: &[Verb<Request>] = &[
             Ok(())
         },
     ),
-    line(
-        "dir",
-        "[-q] DST",
-        &[Arg("DST", Offer::File)],
-        "An empty directory to mount on.",
-        |r, v| edit(r, "dir", v),
-    ),
-    line(
-        "symlink",
-        "[-q] TARGET DST",
-        &[Arg("TARGET", Offer::File)],
-        "A symbolic link.",
-        |r, v| edit(r, "symlink", v),
-    ),
-    line("clear", "", &[], "Empties the namespace.", |r, v| edit(r, "clear", v)),
+    edits!("dir", "[-q] DST", &[Arg("DST", Offer::File)], "An empty directory to mount on."),
+    edits!("symlink", "[-q] TARGET DST", &[Arg("TARGET", Offer::File)], "A symbolic link."),
+    edits!("clear", "", &[], "Empties the namespace."),
     line(
         ".",
         "FILE",
@@ -145,37 +146,20 @@ static VERBS: &[Verb<Request>] = &[
             Ok(())
         },
     ),
-    verb("families", "", &[], "Lists the user's living families.", |r, v| {
-        r.task = Task::Families;
-        none(&v)
-    }),
-    verb("ps", "", &[], "Lists the members of the family.", |r, v| {
-        r.task = Task::Ps;
-        none(&v)
-    }),
-    verb(
+    task!("families", "", Task::Families, "Lists the user's living families."),
+    task!("ps", "", Task::Ps, "Lists the members of the family."),
+    task!(
         "stat",
         "",
-        &[],
-        "The generation and how many calls were translated, forwarded, served and escaped.",
-        |r, v| {
-            r.task = Task::Stat;
-            none(&v)
-        },
+        Task::Stat,
+        "The generation and how many calls were translated, forwarded, served and escaped."
     ),
-    verb("instances", "", &[], "Lists the private directories on this host.", |r, v| {
-        r.task = Task::Instances;
-        none(&v)
-    }),
-    verb(
+    task!("instances", "", Task::Instances, "Lists the private directories on this host."),
+    task!(
         "reap",
         "[--job ID|--user U|--family F]",
-        &[],
-        "Removes private directories that no living process uses.",
-        |r, v| {
-            r.task = Task::Reap;
-            none(&v)
-        },
+        Task::Reap,
+        "Removes private directories that no living process uses."
     ),
     verb(
         "doctor",

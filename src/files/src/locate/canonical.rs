@@ -56,6 +56,13 @@ impl View<'_> {
         Ok(true)
     }
 
+    /// The same for a name that is not spelled as a canonical one is. By itself,
+    /// for a page of the stack goes into the spelling.
+    #[inline(never)]
+    fn translate_unspelled(self, name: &[u8], to: &mut Target) -> Result<bool> {
+        self.translate(spell(name)?.as_bytes(), to)
+    }
+
     /// Whether a name in a directory that has mounts below it is a mount point
     /// itself, or cannot be told.
     #[cold]
@@ -125,7 +132,11 @@ impl View<'_> {
             return Ok(false);
         }
         to.guessed = true;
-        if !self.translate(spell(bytes)?.as_bytes(), to)? {
+        let translated = match path::is_canonical(bytes) {
+            true => self.translate(bytes, to),
+            false => self.translate_unspelled(bytes, to),
+        };
+        if !translated? {
             return Ok(false);
         }
         if to.name.as_bytes().is_empty() {

@@ -166,6 +166,9 @@ impl Connection {
 /// Shortest and longest time between two attempts to dial, milliseconds.
 const BACKOFF: (u32, u32) = (50, 2000);
 
+/// Requests that are made to read what is outstanding.
+const ANSWERS: usize = 64;
+
 /// What a process has of one server.
 struct Server {
     id: u32,
@@ -262,6 +265,22 @@ impl Servers {
                 server.said.store(said.0 as u32, Ordering::Relaxed);
                 server.until.store(Kernel.now_ms() + u64::from(pause), Ordering::Relaxed);
                 Err(said)
+            }
+        }
+    }
+
+    /// Waits for what is under way, before the connections end: diod 1.0.24 is
+    /// killed by SIGPIPE when it answers on one that has. Servers of ours are
+    /// not waited for.
+    pub(super) fn drain(&self) {
+        let conns = self.all().filter_map(|server| server.conn.read().map(|conn| conn.clone()));
+        for conn in conns.filter(|conn| !conn.is_dead() && !conn.is_ordered()) {
+            // Answers may come in any order: each request reads for all.
+            for _ in 0..ANSWERS {
+                if conn.client.counters().in_flight == 0 || conn.client.getattr(&conn.root).is_err()
+                {
+                    break;
+                }
             }
         }
     }

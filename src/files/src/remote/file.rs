@@ -330,11 +330,14 @@ impl File {
     }
 
     /// A fid to take locks by, of either kind if the server allows it.
-    pub(super) fn open_for_locks(&self, conn: &Conn) -> Result<Opened> {
+    pub(super) fn open_for_locks(&self, conn: &Conn) -> Result<(Opened, bool)> {
         let both = (self.flags() & !libc::O_ACCMODE) | libc::O_RDWR;
         match self.open_as(conn, both & !libc::O_APPEND) {
-            Err(Errno::EACCES | Errno::EPERM | Errno::EROFS) => self.open_anew(conn),
-            opened => opened,
+            Err(Errno::EACCES | Errno::EPERM | Errno::EROFS) => {
+                let writes = self.may(true).is_ok();
+                self.open_anew(conn).map(|opened| (opened, writes))
+            }
+            opened => opened.map(|opened| (opened, true)),
         }
     }
 

@@ -142,6 +142,7 @@ impl Process {
     /// A child is about to be made that has a memory of its own.
     pub fn forking(&self) {
         self.flush_maps();
+        self.share_maps();
         self.share_files();
         let Some(view) = self.view().filter(|_| self.remotes.met()) else { return };
         let mut slots: Vec<u32> = self.fds.slots().map(|(_, slot)| slot).collect();

@@ -233,18 +233,16 @@ impl View<'_> {
 
     /// The fid that the process's locks of a file are taken by.
     fn lock_fid(self, file: &File, want: Want) -> Result<Arc<Open>> {
-        let writes = want == Want::Exclusive;
-        if let Some(open) = self.held(file, writes) {
+        if let Some(open) = self.held(file, want == Want::Exclusive) {
             return Ok(open);
         }
-        let open = calmly(|| {
+        let (open, writes) = calmly(|| {
             let conn = file.open(self)?.conn.clone();
-            let opened = match file.open_for_locks(&conn) {
-                Ok(opened) => opened,
+            match file.open_for_locks(&conn) {
+                Ok((opened, writes)) => Ok((Arc::new(Open::new(conn, opened)), writes)),
                 // It has lost its name, say.
-                Err(_) => return file.open(self),
-            };
-            Ok(Arc::new(Open::new(conn, opened)))
+                Err(_) => file.open(self).map(|open| (open, file.may(true).is_ok())),
+            }
         })?;
         let locks = &self.process.remotes.locks;
         locks.used.fetch_add(1, Ordering::Relaxed);

@@ -47,11 +47,18 @@ pub struct Mapping {
     memory: i32,
     /// What was last known to be the server's.
     known: Vec<u8>,
+    /// A child has the mapping too, and the lock is its as well: what it leaves
+    /// is removed by the next that uses the memory.
+    forked: bool,
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
         super::kept::KEPT.remove(self.memory);
+        if !self.forked {
+            // The kernel's mapping keeps the description, and with it the lock.
+            let _ = Kernel.flock(self.memory, libc::LOCK_UN);
+        }
         let _ = Kernel.close(self.memory);
     }
 }
@@ -213,7 +220,8 @@ impl View<'_> {
         let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
         let open = || Kernel.openat(libc::AT_FDCWD, name, flags, 0);
         let dir = open().or_else(|_| {
-            let _ = Kernel.mkdir(name, 0o711);
+            // As the launcher makes it, which refuses one that lets others in.
+            let _ = Kernel.mkdir(name, if uid == 0 { 0o711 } else { 0o700 });
             open()
         })?;
         if Kernel.fstat(dir)?.uid == uid {
@@ -269,8 +277,8 @@ impl View<'_> {
         maps.used.fetch_add(1, Ordering::Relaxed);
         let fd = privns_host::net::raised(memory.fd);
         super::kept::KEPT.add(fd);
-        let offset = memory.offset;
-        maps.put(Box::new(Mapping { at, len, offset, file, memory: fd, known }))
+        let (offset, forked) = (memory.offset, false);
+        maps.put(Box::new(Mapping { at, len, offset, file, memory: fd, known, forked }))
     }
 
     /// What the family's memory has there, as far as the file goes.
@@ -407,8 +415,21 @@ impl Process {
         });
     }
 
-    /// The same at exit.
-    pub fn end_maps(&self) {
+    /// A child is about to be made that will have the mappings too.
+    pub(super) fn share_maps(&self) {
+        self.remotes.maps.each(|mapping| {
+            mapping.forked = true;
+            true
+        });
+    }
+
+    /// The process ends: the same, and the connections with it.
+    pub fn end_remotes(&self) {
+        self.end_maps();
+        self.remotes.drain();
+    }
+
+    fn end_maps(&self) {
         let Some(view) = self.view().filter(|_| self.remotes.maps.any()) else { return };
         let mut names = Vec::new();
         self.remotes.maps.each(|mapping| {

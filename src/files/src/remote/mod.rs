@@ -120,6 +120,14 @@ impl Remotes {
         }
     }
 
+    /// The connections are about to end, with the process or by exec.
+    pub fn drain(&self) {
+        if self.met() {
+            let _calm = privns_host::signals::calm();
+            self.servers.drain();
+        }
+    }
+
     /// A child was made: any file may differ from what was read ahead of it.
     #[inline]
     pub fn change(&self) {

@@ -171,6 +171,7 @@ impl Reader<'_> {
             Some(stem) => path::parent(stem),
             None => path::parent(file),
         };
+        let dir = dir.strip_suffix(b"/").unwrap_or(dir);
         let script = match named {
             Some(script) if script.starts_with(b"/") => script,
             Some(script) => [dir, b"/namespace.d/", &script].concat(),

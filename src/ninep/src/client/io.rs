@@ -70,6 +70,9 @@ pub struct Pending {
     late: Late,
 }
 
+/// Fids whose clunk waits for company, at most.
+const HELD: usize = 16;
+
 impl<T: Transport, M: Monitor<State>> Client<T, M> {
     /// One request and its reply: the whole frame, which is not an error.
     pub(super) fn call<'b>(&self, body: &impl Body<'b>, late: Late) -> Result<Vec<u8>> {
@@ -216,10 +219,16 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     }
 
     /// Clunks a fid without waiting; the number is free when the reply is in.
+    ///
+    /// With servers of others the clunk leaves with the next request: a program
+    /// that ends with a reply under way is the end of diod 1.0.24, which writes
+    /// it into a closed socket and takes the SIGPIPE.
     pub(super) fn drop_fid(&self, fid: u32) {
         self.with(|s| {
             s.unclunked.push(fid);
-            s.queue_clunks();
+            if self.agreed.ours || s.unclunked.len() > HELD {
+                s.queue_clunks();
+            }
         });
         self.push();
     }

@@ -226,10 +226,10 @@ impl ReadAhead {
             return true;
         }
         // The end, or less than there is: what was asked for behind it is not
-        // what comes next.
-        let aside = core::mem::take(&mut self.aside);
-        self.forget(client);
-        self.aside = aside;
+        // what comes next. It is short, and not worth a flush each.
+        for flight in self.flights.drain(..) {
+            client.desert(flight.pending);
+        }
         self.end = self.next + (self.aside.memory.len().saturating_sub(self.aside.from)) as u64;
         false
     }

@@ -27,6 +27,14 @@ impl File {
         Ok(done)
     }
 
+    /// How much is there by the file's size. Files of /proc, which have none,
+    /// are read until they end.
+    pub(super) fn certain(&self, offset: u64, count: usize) -> Option<usize> {
+        let size = rustix::fs::fstat(&self.fd).ok()?.st_size as u64;
+        let left = size.checked_sub(offset)?;
+        Some(usize::try_from(left).map_or(count, |left| left.min(count)))
+    }
+
     /// All of `data`, or as much as there is room for. On a file open for
     /// appending the kernel writes at the end (pwrite(2), BUGS).
     pub(super) fn write(&self, offset: u64, data: &[u8]) -> Result<usize> {
@@ -75,6 +83,11 @@ impl Dir {
                 FileType::Symlink => qt::SYMLINK,
                 _ => 0,
             };
+            let ours = std::sync::Arc::ptr_eq(&dir.node, &self.root)
+                && self.is_ours(entry.file_name().to_bytes());
+            if ours {
+                continue;
+            }
             // The inode on which something else is mounted differs; a client
             // that cares walks there.
             let qid = Qid { kind, version: 0, path: self.path_of(dev, entry.ino()) };

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use privns_abi::{Errno, Result};
 use privns_ninep::attr::{Attr, Entry, SetAttr};
 use privns_ninep::message::Rstatfs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,6 +29,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Dir {
     root: Arc<Node>,
+    /// It is a proc(5).
+    processes: bool,
     /// Device numbers met so far; their places tell inodes of several file
     /// systems apart.
     devices: Mutex<Vec<u64>>,
@@ -41,6 +43,10 @@ pub struct File {
     /// What a listing's entries are entries of.
     node: Arc<Node>,
 }
+
+/// PROC_SUPER_MAGIC of statfs(2).
+const PROC: i64 = 0x9fa0;
+const O_NONBLOCK: u32 = 0o4000;
 
 /// The kernel's number for a failed call.
 fn errno(e: rustix::io::Errno) -> Errno {
@@ -56,7 +62,16 @@ impl Dir {
         let root = Arc::new(Node::root(path)?);
         // All opening goes through /proc: better to fail now.
         root.own_path()?;
-        Ok(Dir { root, devices: Mutex::new(Vec::new()) })
+        let processes = rustix::fs::fstatfs(&root.fd).is_ok_and(|s| s.f_type == PROC);
+        Ok(Dir { root, processes, devices: Mutex::new(Vec::new()) })
+    }
+}
+
+impl Dir {
+    /// In a proc(5), names that say who asks: that would be the server, and
+    /// whoever mounts the tree would take it for themselves.
+    fn is_ours(&self, name: &[u8]) -> bool {
+        self.processes && matches!(name, b"self" | b"thread-self" | b"mounts" | b"net")
     }
 }
 
@@ -73,6 +88,9 @@ impl Tree for Dir {
     }
 
     fn walk(&self, dir: &Arc<Node>, name: &[u8]) -> Result<Arc<Node>> {
+        if self.is_ours(name) && Arc::ptr_eq(dir, &self.root) {
+            return Err(Errno::ENOENT);
+        }
         dir.child(name).map(Arc::new)
     }
 
@@ -85,11 +103,21 @@ impl Tree for Dir {
     }
 
     fn open(&self, node: &Arc<Node>, how: How) -> Result<File> {
-        node.reopen(how.0).map(|fd| File { fd, node: node.clone() })
+        // /proc/kmsg and its like would be waited for.
+        let flags = if self.processes { O_NONBLOCK } else { 0 };
+        node.reopen(how.0, flags).map(|fd| File { fd, node: node.clone() })
     }
 
     fn read(&self, file: &File, offset: u64, buf: &mut [u8]) -> Result<usize> {
         file.read(offset, buf)
+    }
+
+    fn descriptor<'f>(&'f self, file: &'f File) -> Option<BorrowedFd<'f>> {
+        Some(file.fd.as_fd())
+    }
+
+    fn certain(&self, file: &File, offset: u64, count: usize) -> Option<usize> {
+        file.certain(offset, count)
     }
 
     fn list(&self, dir: &File, cookie: u64, add: &mut dyn FnMut(Entry<'_>) -> bool) -> Result<()> {

@@ -37,7 +37,7 @@ impl Node {
                 Err(e) => return Err(e),
             }
             match self.child(name) {
-                Ok(node) => return node.reopen(how.0).map(|fd| (node, fd)),
+                Ok(node) => return node.reopen(how.0, 0).map(|fd| (node, fd)),
                 // Gone again: once more from the beginning.
                 Err(Errno::ENOENT) => {}
                 Err(e) => return Err(e),

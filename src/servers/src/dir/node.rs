@@ -61,13 +61,14 @@ impl Node {
     /// Opens the file for I/O. What kind of file it is cannot change behind
     /// the descriptor, so there is no race with the check: a device or a pipe
     /// is never opened, which alone may have an effect.
-    pub(super) fn reopen(&self, how: u32) -> Result<OwnedFd> {
+    pub(super) fn reopen(&self, how: u32, more: u32) -> Result<OwnedFd> {
         match self.stat()?.st_mode & mode::FORMAT {
             mode::REGULAR | mode::DIRECTORY => {}
             mode::SYMLINK => return Err(Errno::ELOOP),
             _ => return Err(Errno::ENXIO),
         }
-        let flags = OFlags::from_bits_retain(how & ALLOWED) | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let flags =
+            OFlags::from_bits_retain(how & ALLOWED | more) | OFlags::CLOEXEC | OFlags::NOCTTY;
         rustix::fs::open(self.magic(), flags, Mode::empty()).map_err(errno)
     }
 
@@ -113,7 +114,7 @@ impl Node {
         match file {
             Some(file) => rustix::fs::ftruncate(&file.fd, size).map_err(errno),
             None => {
-                let fd = self.reopen(flags::WRONLY)?;
+                let fd = self.reopen(flags::WRONLY, 0)?;
                 rustix::fs::ftruncate(fd, size).map_err(errno)
             }
         }

@@ -51,6 +51,15 @@ impl<'o> Answer<'o> {
         Ok(())
     }
 
+    /// An Rread whose payload of `n` bytes is sent by somebody else, right
+    /// behind it.
+    pub(crate) fn announce(&mut self, n: usize) {
+        self.out.extend_from_slice(&((HEADER + 4 + n) as u32).to_le_bytes());
+        self.out.push(Rread::TYPE);
+        self.out.extend_from_slice(&self.tag.to_le_bytes());
+        self.out.extend_from_slice(&(n as u32).to_le_bytes());
+    }
+
     /// The error instead of whatever was begun.
     pub(crate) fn fail(&mut self, e: Errno) {
         self.out.truncate(self.at);

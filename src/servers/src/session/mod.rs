@@ -3,12 +3,14 @@
 //!
 //! - this file: what all dialects have in common, and the limits
 //! - `linux`: the messages of 9P2000.L
+//! - `payload`: large reads, which go past the buffer of replies
 //! - `proof`: who a client is, where the transport does not tell
 //! - `old`: those of 9P2000 and 9P2000.u, which end in the same functions
 
 mod answer;
 mod linux;
 mod old;
+mod payload;
 mod proof;
 
 use crate::auth;
@@ -16,6 +18,7 @@ use crate::handoff::Handoff;
 use crate::locks::Locks;
 use crate::tree::{How, Tree, Who, read_bytes};
 pub(crate) use answer::Answer;
+pub(crate) use payload::Payload;
 use privns_abi::{Errno, Result};
 use privns_ninep::attr::Qid;
 use privns_ninep::client::HANDOFF_ANAME;
@@ -154,6 +157,10 @@ pub struct Session<T: Tree> {
     attached: bool,
     fids: HashMap<u32, Fid<T>>,
     afids: HashMap<u32, proof::Afid>,
+    /// What follows the reply that was made last.
+    payload: Option<Payload<T>>,
+    /// Memory for such: filled once, and used again.
+    scratch: Vec<u8>,
     /// Bytes of extended attributes that fids hold or are to take.
     xattrs: usize,
 }
@@ -168,7 +175,17 @@ impl<T: Tree> Session<T> {
     #[must_use]
     pub fn new(common: Arc<Common<T>>, peer: Peer) -> Self {
         let (fids, afids) = (HashMap::new(), HashMap::new());
-        Session { common, peer, agreed: None, attached: false, fids, afids, xattrs: 0 }
+        Session {
+            common,
+            peer,
+            agreed: None,
+            attached: false,
+            fids,
+            afids,
+            payload: None,
+            scratch: Vec::new(),
+            xattrs: 0,
+        }
     }
 
     /// Largest message that the client may send.
@@ -344,6 +361,10 @@ impl<T: Tree> Session<T> {
                 a.fill(m.count, |buf| Ok(read_bytes(&data, 0, buf)))
             }
             Use::Open(open) if open.qid.is_dir() => Err(Errno::EISDIR),
+            Use::Open(open) if a.room(m.count) >= payload::LARGE => {
+                let open = open.clone();
+                self.read_much(&open, m.offset, a.room(m.count), a)
+            }
             Use::Open(open) => a.fill(m.count, |buf| common.tree.read(&open.file, m.offset, buf)),
             Use::XattrRead(value) => a.fill(m.count, |buf| Ok(read_bytes(value, m.offset, buf))),
             _ => Err(Errno::EBADF),
