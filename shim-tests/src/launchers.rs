@@ -30,8 +30,12 @@ impl<'a> Slurm<'a> {
         let dir = site.path("slurm");
         let slurm = Self { site, dir };
         let port = free_ports(3).to_string();
+        // Instances of jobs are told apart by the job's number, and other clusters on this
+        // machine count too.
+        let first = format!("FirstJobId={}", 1_000_000 + std::process::id() * 8);
         let command = script(site, "slurm-local").args(["start", "--port", &port, "--dir"]);
-        command.arg(&slurm.dir).args(options).limit(60).run().ok();
+        let command = command.arg(&slurm.dir).args(["--conf", &first]);
+        command.args(options).limit(60).run().ok();
         slurm
     }
 
@@ -91,7 +95,7 @@ pub struct Sshd<'a> {
 
 impl<'a> Sshd<'a> {
     /// The programs that it takes; see [`needs`](crate::needs).
-    pub const NEEDS: [&'static str; 4] = ["root", "sshd", "ssh", "useradd"];
+    pub const NEEDS: [&'static str; 5] = ["root", "sshd", "ssh", "useradd", "unshare"];
 
     /// Starts it for so many users, with further options of `site/sshd-local`.
     ///
@@ -103,12 +107,29 @@ impl<'a> Sshd<'a> {
         users: usize,
         options: impl IntoIterator<Item = S>,
     ) -> Self {
+        Self::start_after(site, ":", users, options)
+    }
+
+    /// The same in a mount namespace of its own, which a shell script prepares.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn start_after<S: AsRef<OsStr>>(
+        site: &'a Site,
+        prepare: &str,
+        users: usize,
+        options: impl IntoIterator<Item = S>,
+    ) -> Self {
         let name = |number| format!("pn{}u{number}", std::process::id());
         let users: Vec<String> = (1..=users).map(name).collect();
         let sshd = Self { site, dir: site.path("sshd"), users };
         let port = free_ports(1).to_string();
         let named = sshd.users.iter().flat_map(|user| ["--user", user]);
-        let command = script(site, "sshd-local").args(["start", "--port", &port, "--dir"]);
+        let script = package().join("site/sshd-local");
+        let start = format!("{prepare}; exec /bin/sh \"$@\"");
+        let command = site.cmd("unshare").args(["-m", "/bin/sh", "-e", "-c", &start, "sh"]);
+        let command = command.arg(script).args(["start", "--port", &port, "--dir"]);
         command.arg(&sshd.dir).args(named).args(options).limit(60).run().ok();
         sshd
     }
@@ -129,8 +150,18 @@ impl<'a> Sshd<'a> {
     /// Runs a command in a session of a user.
     #[must_use]
     pub fn session(&self, user: usize, command: &str) -> Cmd {
+        self.ssh(user).arg(command)
+    }
+
+    /// Gives a user's login shell commands to read.
+    #[must_use]
+    pub fn login(&self, user: usize, commands: &str) -> Cmd {
+        self.ssh(user).arg("-T").input(commands)
+    }
+
+    fn ssh(&self, user: usize) -> Cmd {
         let to = format!("{}@nshost", self.users[user]);
-        self.site.cmd("ssh").arg("-F").arg(self.config()).args([&to, command]).limit(30)
+        self.site.cmd("ssh").arg("-F").arg(self.config()).arg(to).limit(30)
     }
 }
 
@@ -141,6 +172,17 @@ impl Drop for Sshd<'_> {
         }
         stop(self.site, "sshd-local", &self.dir);
     }
+}
+
+/// The page for administrators, privns-site(7), without roff's own words: what it
+/// says to write is what the tests write.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn site_page() -> String {
+    let page = std::fs::read_to_string(package().join("../docs/man/privns-site.7"));
+    page.expect("the page").replace("\\-", "-")
 }
 
 fn script(site: &Site, name: &str) -> Cmd {

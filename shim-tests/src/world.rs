@@ -126,7 +126,23 @@ pub const WORLDS: &[World] = &[
         ..BIND
     },
     World { name: "text", usual: false, confine: Some("text"), ..BIND },
+    // Trees of 9P servers: a directory on a unix socket, over TCP, and in memory.
+    World { name: "9p-dir-unix", launch: |_| served("unix!$T/socket"), ..REMOTE },
+    World { name: "9p-dir-tcp", launch: |_| served("tcp!127.0.0.1!0"), ..REMOTE },
+    World {
+        name: "9p-mem-unix",
+        prepare: |site| {
+            site.seed("seed");
+        },
+        launch: |site| options(site, &[&["--tmpfs", "@new/place"]]),
+        result: &["out"],
+        copies: true,
+        ..REMOTE
+    },
 ];
+
+/// A tree that a 9P server has: cases choose it.
+const REMOTE: World = World { usual: false, ..BIND };
 
 /// The worlds that a header's `worlds:` names: all the usual ones when it is empty,
 /// `+name` for one more.
@@ -220,6 +236,22 @@ fn options(site: &Site, groups: &[&[&str]]) -> Vec<OsString> {
     let head = [crate::bins().ns_exec().into(), "--family".into(), site.family().into()];
     let body = groups.iter().flat_map(|g| g.iter()).map(|w| w.replace('@', &root).into());
     head.into_iter().chain(body).chain(["--".into()]).collect()
+}
+
+/// `ns-exec` with the seed as `ns-serve` serves it at an address. The server is no
+/// child of the program, and ends when that does.
+fn served(address: &str) -> Vec<OsString> {
+    let script = format!(
+        r#"( {{
+             ns-serve dir "$T/src" --listen {address} >"$T/address" & server=$!
+             while kill -0 $$ 2>/dev/null; do sleep .2; done; kill $server
+           }} </dev/null >/dev/null 2>&1 & )
+           until [ -s "$T/address" ]; do sleep .01; done
+           read -r at <"$T/address"
+           exec {} --family "$F" --mount "$at" "$T/new/place" -- "$@""#,
+        crate::bins().ns_exec().display()
+    );
+    ["/bin/sh".into(), "-c".into(), script.into(), "served".into()].into()
 }
 
 /// A mount namespace of its own, and the mounts made in it.

@@ -1,6 +1,6 @@
 //! Namespaces over ssh, with a real sshd and its PAM sessions.
 
-use privns_shim_tests::{Site, Sshd, bins, needs};
+use privns_shim_tests::{Cmd, Ending, Site, Sshd, bins, needs, site_page};
 use std::os::unix::fs::PermissionsExt;
 
 /// What a program of the family prints in one line, wherever it runs.
@@ -56,4 +56,144 @@ fn d2_ssh_pdsh_and_mpirun() {
     let mpirun = mpirun.env("PRIVNS_IMAGE", &token).env("OMPI_ALLOW_RUN_AS_ROOT", "1");
     let mpirun = mpirun.env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1").args(["sh", "-c", LISTING]);
     mpirun.limit(60).run().prints(&format!("{LISTED}\n{LISTED}"));
+}
+
+/// A host's own /tmp and /dev/shm for one sshd, with the directories that hold the users' ones.
+fn host(mode: &str) -> String {
+    format!(
+        "for d in /tmp /dev/shm; do mount -t tmpfs -o mode=1777 t $d; mkdir -m {mode} $d/usertmp; touch $d/host; done"
+    )
+}
+
+/// The rules of the page for administrators, with an exempt user more.
+fn rules(site: &Site, exempt: &str) -> String {
+    let page = site_page();
+    let rules = page.lines().filter(|line| line.ends_with("  user  root"));
+    let rules: String = rules.map(|line| format!("{line},{exempt}\n")).collect();
+    assert_eq!(rules.lines().count(), 2, "the page has rules");
+    site.write("login.conf", rules);
+    let poly = line_of_page(site, "poly ");
+    site.write("login", poly + "\n").to_string_lossy().into_owned()
+}
+
+/// What pam_env gives every session, and the name of the third user.
+fn variables(site: &Site) -> (Vec<String>, String) {
+    let exempt = format!("pn{}u3", std::process::id());
+    let file = rules(site, &exempt);
+    let library = line_of_page(site, "LD_PRELOAD ").replace("LD_PRELOAD DEFAULT=", "");
+    let family = line_of_page(site, "PRIVNS_FAMILY ").replace(" DEFAULT=", "=");
+    // A site's own /etc/privns/namespace is not for a test to write.
+    let file = format!("PRIVNS_NAMESPACE={file}");
+    let words = ["--preload", &library, "--env", &family, "--env", &file];
+    (words.iter().map(|word| (*word).to_owned()).collect(), exempt)
+}
+
+/// POSIX shared memory and a semaphore, made or looked for.
+const IPC: &str = "/usr/bin/python3 -c 'import ctypes, os, sys
+libc = ctypes.CDLL(None); libc.sem_open.restype = ctypes.c_void_p
+flags = os.O_CREAT if sys.argv[1] == \"make\" else 0
+print(libc.shm_open(b\"/x\", flags | os.O_RDWR, 0o666) >= 0, bool(libc.sem_open(b\"/x\", flags, 0o666, 1)))' ";
+
+/// The configuration that administrators have for pam_namespace, as it is: two users do not
+/// meet, an exempt one sees the host.
+#[test]
+fn p13() {
+    needs!("p13", [Sshd::NEEDS], "/usr/bin/python3");
+    let site = site();
+    let (options, exempt) = variables(&site);
+    let sshd = Sshd::start_after(&site, &host("1777"), 3, &options);
+    assert_eq!(sshd.user(2), exempt);
+    let make = format!("touch /tmp/a; {IPC} make; ls -A /tmp /dev/shm; stat -c '%a %U' /tmp");
+    let made = "True True\n/dev/shm:\nsem.x\nx\n\n/tmp:\na\n1777 ".to_owned() + sshd.user(0);
+    sshd.session(0, &make).run().prints(&made);
+    let look = format!("{IPC} look; ls -A /tmp /dev/shm");
+    sshd.session(1, &look).run().prints("False False\n/dev/shm:\n\n/tmp:");
+    let seen = sshd.session(2, "ls -d /tmp/host /dev/shm/host /tmp/usertmp").run();
+    seen.prints("/dev/shm/host\n/tmp/host\n/tmp/usertmp");
+    // What a user leaves there is there at the next login.
+    sshd.session(0, "ls -A /tmp").run().prints("a");
+}
+
+/// As pam_namespace has it the directories are closed to all: that is said, with what to do,
+/// and the host's /tmp is not taken instead.
+#[test]
+fn p13_parents_that_are_closed() {
+    needs!("p13_parents_that_are_closed", [Sshd::NEEDS]);
+    let site = site();
+    let (options, _) = variables(&site);
+    let sshd = Sshd::start_after(&site, &host("000"), 1, &options);
+    let refused = sshd.session(0, "ls /tmp").run();
+    refused.refuses(125, &["/tmp/usertmp", "1777"]);
+    assert_eq!(refused.out(), "", "{refused}");
+}
+
+/// A place that is bound for a user is seen in the sessions that he has, and in new ones.
+#[test]
+fn p11() {
+    needs!("p11", [Sshd::NEEDS]);
+    let site = site();
+    site.write("src/f", "toy\n");
+    let (options, _) = variables(&site);
+    let sshd = Sshd::start_after(&site, &host("1777"), 2, &options);
+    let wait = "touch /tmp/here; until cat /newtoy/f 2>/dev/null; do sleep .1; done; until test -e /tmp/end; do sleep .1; done; ls /tmp";
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| sshd.session(0, wait).run());
+        let bind = format!("{0}/ns --family login bind {0}/../src /newtoy", site.at("bin"));
+        // A family that this session began alone would end with it.
+        let bind = format!("until test -e /tmp/here; do sleep .1; done; {bind}");
+        sshd.session(0, &bind).run().prints("");
+        sshd.session(0, "cat /newtoy/f").run().prints("toy");
+        assert_eq!(sshd.session(1, "cat /newtoy/f").run().ending, Ending::Exit(1));
+        sshd.session(0, "touch /tmp/end").run().ok();
+        first.join().expect("the first session").prints("toy\nend\nhere");
+    });
+}
+
+/// A user's two sessions: what the first leaves in /tmp, and what the second finds.
+fn two_sessions(session: impl Fn(&str) -> Cmd) {
+    session("touch /tmp/mine; findmnt -n -o TARGET /tmp").run().prints("/tmp");
+    let seen = session("ls -A /tmp").run().ok();
+    assert!(seen.lines().any(|name| name == "mine"), "{seen}");
+}
+
+/// A line of the page for administrators, with the site's own places in it.
+fn line_of_page(site: &Site, begins: &str) -> String {
+    let page = site_page();
+    let line = page.lines().find(|line| line.starts_with(begins)).expect("the line").to_owned();
+    let line = line.replace("/usr/local/lib/privns/", &format!("{}/", site.at("bin")));
+    let line = line.replace("/usr/local/bin/", &format!("{}/", site.at("bin")));
+    let line = line.replace("/etc/privns/login.conf", &site.at("login.conf"));
+    line.replace("/etc/privns/namespace", &site.at("login"))
+}
+
+/// Without PAM: sshd runs every command in the namespace.
+#[test]
+fn force_command() {
+    needs!("force_command", [Sshd::NEEDS]);
+    let site = site();
+    rules(&site, "nobody");
+    let options = ["--sshd", &line_of_page(&site, "ForceCommand ")];
+    let sshd = Sshd::start_after(&site, &host("1777"), 1, options);
+    two_sessions(|command| sshd.session(0, command));
+    sshd.login(0, "ls -A /tmp").run().prints("mine");
+}
+
+/// Without an administrator: a line of the user's own profile.
+#[test]
+fn a_users_own_profile() {
+    needs!("a_users_own_profile", [Sshd::NEEDS]);
+    let site = site();
+    let sshd = Sshd::start_after(&site, &host("1777"), 1, [""; 0]);
+    let line = line_of_page(&site, "[ -n \"$PRIVNS\" ] ");
+    sshd.session(0, &format!("cat >.profile <<'END'\n{line}\nEND\n")).run().ok();
+    // The directories live as long as one session does.
+    std::thread::scope(|scope| {
+        let stay = "touch /tmp/here; until test -e /tmp/end; do sleep .1; done";
+        let first = scope.spawn(|| sshd.login(0, stay).run());
+        let wait = "i=0; until test -e /tmp/here || test $i = 100; do sleep .1; i=$((i+1)); done\n";
+        two_sessions(|command| sshd.login(0, &format!("{wait}{command}")).env("LC_ALL", "C"));
+        sshd.login(0, "touch /tmp/end").run().ok();
+        first.join().expect("the first session").ok();
+    });
+    sshd.login(0, "ls -A /tmp").run().prints("");
 }

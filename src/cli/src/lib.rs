@@ -4,6 +4,7 @@
 //! - [`exec`]: builds a namespace and becomes a program in it.
 //! - [`ns`]: looks at a living family's namespace and changes it.
 //! - [`serve`]: the 9P servers.
+//! - [`slurm`]: what a task of a batch job is given.
 //! - [`servers`]: what a namespace mounts, reached.
 //! - [`runtime`], [`keeper`]: how families are found, and what outlives them.
 //! - [`world`]: the environment, users, jobs.
@@ -24,6 +25,7 @@ pub mod ns;
 pub mod runtime;
 pub mod serve;
 pub mod servers;
+pub mod slurm;
 pub mod spec;
 pub mod tree;
 pub mod world;

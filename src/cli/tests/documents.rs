@@ -6,10 +6,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-const PROGRAMS: [(&str, &str); 3] = [
+const PROGRAMS: [(&str, &str); 4] = [
     ("ns-exec", env!("CARGO_BIN_EXE_ns-exec")),
     ("ns", env!("CARGO_BIN_EXE_ns")),
     ("ns-serve", env!("CARGO_BIN_EXE_ns-serve")),
+    ("ns-slurm-prolog", env!("CARGO_BIN_EXE_ns-slurm-prolog")),
 ];
 
 fn generated(program: &str, what: &str) -> String {
@@ -65,6 +66,9 @@ fn checked(program: &str, args: &[&str], text: &str) {
 
 #[test]
 fn shells_and_roff_understand_them() {
+    let site = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/man/privns-site.7");
+    let site = std::fs::read_to_string(site).unwrap();
+    checked("groff", &["-man", "-Tutf8", "-ww", "-z"], &site);
     for (_, program) in PROGRAMS {
         checked("bash", &["-n"], &generated(program, "bash"));
         checked("zsh", &["-n"], &generated(program, "zsh"));

@@ -43,9 +43,8 @@ impl Place {
 /// What is called on the other machine: it says what it was asked for, shows
 /// the namespace that it would build, and ends as the program would.
 const SHOW: &str = r#"#!/bin/sh
-[ "$1" = --restore ] || exit 99
-"$REAL" --restore "$2" --dump || exit
-shift 2
+"$REAL" --dump "$@" || exit
+while [ "$1" = -e ]; do shift 2; done
 printf '<%s>\n' "$@"
 exit 7
 "#;

@@ -326,6 +326,7 @@ proptest! {
             shared,
             mount_options: options.into_bytes(),
             hash,
+            keep: shared,
         };
         prop_assert_eq!(Rule::parse(&rule.to_text()), Ok(rule));
     }

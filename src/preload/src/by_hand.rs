@@ -65,7 +65,9 @@ pub(crate) unsafe fn enter(
     inherited: Option<&Inherited<'_>>,
 ) -> Result<()> {
     let Some(source) = source(env)? else { return Ok(()) };
-    let family = inherited.and_then(Inherited::name_elsewhere).unwrap_or_default();
+    let family = inherited.and_then(Inherited::name_elsewhere);
+    let family = family.as_deref().or_else(|| env.get(b"PRIVNS_FAMILY").map(CStr::to_bytes));
+    let family = family.unwrap_or_default();
     let library = library()?;
     let (option, value): (&CStr, &[u8]) = match &source {
         Source::Image(image) => (c"--restore", image),
@@ -78,7 +80,7 @@ pub(crate) unsafe fn enter(
     let argument = |at: usize| unsafe { *argv.add(at) };
     let first = if given == 0 { c"".as_ptr() } else { argument(0) };
     let mut launcher = launcher(&library)?;
-    let len = [value, &family, program.as_bytes(), launcher.as_bytes()];
+    let len = [value, family, program.as_bytes(), launcher.as_bytes()];
     let len = len.iter().map(|text| text.len() + 1).sum();
     let mut words = Block::new(given + 11, len)?;
     words.text(&[launcher.as_bytes()]);
@@ -89,7 +91,7 @@ pub(crate) unsafe fn enter(
     words.text(&[value]);
     if !family.is_empty() {
         words.word(c"--join-or-create".as_ptr());
-        words.text(&[&family]);
+        words.text(&[family]);
     }
     words.word(c"--".as_ptr());
     words.text(&[program.as_bytes()]);

@@ -7,7 +7,7 @@ use crate::call::{cancellable, Ret};
 use crate::PROCESS;
 use core::ffi::{c_int, c_void};
 use libc::{msghdr, sockaddr, socklen_t, ssize_t};
-use privns_abi::Result;
+use privns_abi::{Errno, Result};
 use privns_host::sys;
 
 /// Makes a call that is given an address.
@@ -93,6 +93,29 @@ pub(crate) unsafe fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) ->
     unsafe { send_message(fd, message, flags) }.size()
 }
 
+/// Whether a message hands over a descriptor of a remote file (unix(7)): whoever
+/// received it would have an empty file.
+#[cold]
+unsafe fn sends_remote(message: *const msghdr) -> bool {
+    // SAFETY: the program's message, with control data as cmsg(3) lays it out.
+    unsafe {
+        let mut part = libc::CMSG_FIRSTHDR(message);
+        while !part.is_null() {
+            let header = &*part;
+            if (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+                let data = libc::CMSG_DATA(part).cast::<c_int>();
+                let bytes = header.cmsg_len.saturating_sub(libc::CMSG_LEN(0) as usize);
+                let fds = 0..bytes / size_of::<c_int>();
+                if fds.into_iter().any(|at| PROCESS.is_virtual(data.add(at).read_unaligned())) {
+                    return true;
+                }
+            }
+            part = libc::CMSG_NXTHDR(message, part);
+        }
+    }
+    false
+}
+
 unsafe fn send_message(fd: c_int, message: *const msghdr, flags: c_int) -> Result<usize> {
     let call = |message: *const msghdr| {
         // SAFETY: the program's own message, or a copy with another name.
@@ -100,6 +123,10 @@ unsafe fn send_message(fd: c_int, message: *const msghdr, flags: c_int) -> Resul
     };
     if message.is_null() || PROCESS.view().is_none() {
         return call(message);
+    }
+    // SAFETY: not null, and the program says that it is a message.
+    if PROCESS.remotes.met() && unsafe { sends_remote(message) } {
+        return Err(Errno::EOPNOTSUPP);
     }
     // SAFETY: not null, and the program says that it is a message.
     unsafe {

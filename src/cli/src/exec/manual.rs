@@ -97,7 +97,8 @@ these job, one for each user and batch job, and family, one for each family. The
 may hold $HOME, $USER, $JOB and $NODE. $JOB is SLURM_JOB_ID with SLURM_RESTART_COUNT, else \
 PRIVNS_JOB. A prefix of method job that does not name $JOB gets job and node put before the \
 user's name. Flags are create=MODE,OWNER,GROUP, iscript=, noinit, shared and mntopts=. With \
-create a polydir that is not there is shown, and not made on the host.
+create a polydir that is not there is shown, and not made on the host. One flag is beside \
+these: keep, with which an instance of any method stays until ns reap --job or --user.
 
 The instance lies in PREFIX with the name, a directory of the user's own with mode 0700, as \
 dir; it has the mode of what it stands for and, made by root, the owner and group. All families \
@@ -140,6 +141,10 @@ line on standard error, with the file and line or the option that they come from
         "ENVIRONMENT",
         "PATH finds PROGRAM, in the namespace. SHELL and HOME are used without one. \
 XDG_RUNTIME_DIR holds the runtime directory, else /run/user/UID, /dev/shm or /tmp.
+
+By hand, without ns-exec: LD_PRELOAD=/path/to/libprivns.so PROGRAM. The namespace is the first of PRIVNS_IMAGE, a dump as a token, or @FILE with one; PRIVNS_NAMESPACE, a namespace file; $XDG_CONFIG_HOME/privns/namespace; /etc/privns/namespace. There being none, PROGRAM runs unchanged; one that cannot be built stops it with status 125. With PRIVNS_FAMILY, PROGRAM joins the family of that name, or makes it.
+
+PRIVNS_IMAGE is kept current in what members run: a launcher that takes the environment to another machine (srun, sbatch, mpirun) takes the namespace as it is then. Private directories go as rules and are made there; what is bound must be there under its name, else status 125. Programs that come to a machine with one image are one family there. Above 96 kB the image is in a file below $XDG_CACHE_HOME/privns, else ~/.cache/privns.
 
 PRIVNS is the library's own. PRIVNS_NAMES and PRIVNS_TRACE stand for --names and --trace. \
 PRIVNS_LOG=off|error|info|debug[:FILE] makes the library talk.",

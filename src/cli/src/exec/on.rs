@@ -1,15 +1,16 @@
 //! Running a program on another machine, in the namespace that was asked for
 //! here: `--on ssh!HOST`.
 //!
-//! The namespace travels as a token on the command line that ssh(1) hands to
-//! the shell there, and `ns-exec --restore` builds it. We become ssh, so its
+//! The namespace travels as lines on the command line that ssh(1) hands to the
+//! shell there, since the user may have another number there than the one that
+//! a token is for. We become ssh, so its
 //! terminal, signals and exit status are ours. With `--export`, directories
 //! that are bound here are served back: one `ns-serve dir` each, on a socket
 //! that ssh forwards. The socket's name there has 128 random bits and only the
 //! user can open it; it is gone with the program.
 
 use super::request::{Edit, Naming, Request};
-use super::{Stop, birth, dumps};
+use super::{Stop, birth};
 use crate::failure::Failure;
 use crate::world::of_io;
 use privns_host::startup;
@@ -57,8 +58,8 @@ pub(super) fn run(request: &Request, place: &Place) -> Result<i32, Stop> {
     if request.export {
         exported.take(&mut lines)?;
     }
-    let token = dumps::write(&lines, super::request::Dump::Token)?;
-    let command = exported.command(remote(request, token.trim_ascii()));
+    let texts: Vec<Vec<u8>> = lines.iter().map(Line::to_text).collect();
+    let command = exported.command(remote(request, &texts));
     if command.len() >= LONGEST {
         let failure = Failure::new("--on", "the namespace does not fit a command line");
         return Err(failure.fix("copy it there with --dump, and run ns-exec --restore").into());
@@ -81,8 +82,14 @@ fn not_run(e: &std::io::Error) -> Stop {
 }
 
 /// The command for the shell there.
-fn remote(request: &Request, token: &[u8]) -> Vec<u8> {
-    let mut words: Vec<&[u8]> = vec![b"ns-exec", b"--restore", token];
+fn remote(request: &Request, lines: &[Vec<u8>]) -> Vec<u8> {
+    let mut words: Vec<&[u8]> = vec![b"ns-exec"];
+    // An empty line says that there is nothing: not even what there is by
+    // itself.
+    let none = [Vec::new()];
+    for line in if lines.is_empty() { &none } else { lines } {
+        words.extend([b"-e", &line[..]]);
+    }
     for (asked, option) in [
         (request.skip_missing, &b"--skip-missing"[..]),
         (request.strict, b"--strict"),
@@ -277,8 +284,8 @@ mod tests {
     fn words_reach_the_program_as_they_are() {
         let program = [&b"sh"[..], b"-c", b"echo \"it's\" $HOME"].map(<[u8]>::to_vec).to_vec();
         let request = Request { program, ..Request::default() };
-        let command = remote(&request, b"T");
-        let expected = br#"'ns-exec' '--restore' 'T' '--' 'sh' '-c' 'echo "it'\''s" $HOME'"#;
+        let command = remote(&request, &[b"dir /x".to_vec()]);
+        let expected = br#"'ns-exec' '-e' 'dir /x' '--' 'sh' '-c' 'echo "it'\''s" $HOME'"#;
         assert_eq!(command, expected);
     }
 }

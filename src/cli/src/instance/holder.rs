@@ -56,6 +56,8 @@ pub struct Made {
 pub struct About {
     /// How it is told apart from others.
     pub method: Method,
+    /// It stays when nobody uses it, whatever the method.
+    pub keep: bool,
     /// The batch job that it was made in.
     pub job: Option<Vec<u8>>,
     /// The name that it stands for.
@@ -65,14 +67,23 @@ pub struct About {
 impl About {
     fn to_text(&self) -> Vec<u8> {
         let job = self.job.as_deref().unwrap_or(b"-");
-        [self.method.name().as_bytes(), job, &self.polydir].join(&b':')
+        let keep = if self.keep { &b"+"[..] } else { b"" };
+        let method = [self.method.name().as_bytes(), keep].concat();
+        [&method, job, &self.polydir].join(&b':')
     }
 
     fn parse(text: &[u8]) -> Option<About> {
         let mut parts = text.splitn(3, |&b| b == b':');
-        let method = Method::of(parts.next()?)?;
+        let method = parts.next()?;
+        let plain = method.strip_suffix(b"+");
+        let (method, keep) = (Method::of(plain.unwrap_or(method))?, plain.is_some());
         let job = parts.next().filter(|job| *job != b"-").map(<[u8]>::to_vec);
-        Some(About { method, job, polydir: parts.next()?.to_vec() })
+        Some(About { method, keep, job, polydir: parts.next()?.to_vec() })
+    }
+
+    /// Whether it stays when nobody uses it.
+    pub(super) fn stays(&self) -> bool {
+        self.keep || self.method.stays()
     }
 }
 
@@ -352,7 +363,7 @@ impl Opened {
     /// What could not be removed.
     pub(super) fn leave(self, family: u64) -> Result<(), Why> {
         self.forget(family);
-        if self.about.method.stays() { Ok(()) } else { self.remove().map(drop) }
+        if self.about.stays() { Ok(()) } else { self.remove().map(drop) }
     }
 
     /// Removes the instance if nobody uses it; false when somebody does.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 const LIKE: Model = Model { mode: 0o1777, uid: 0, gid: 0 };
 
 fn about(method: Method) -> About {
-    About { method, job: Some(b"7.0".to_vec()), polydir: b"/a:b".to_vec() }
+    About { method, keep: false, job: Some(b"7.0".to_vec()), polydir: b"/a:b".to_vec() }
 }
 
 fn model() -> Model {
@@ -179,4 +179,13 @@ fn a_thousand_races() {
     });
     assert!(made_new.into_inner() > 1, "it was never removed: no race at all");
     assert_eq!(fs::read_dir(scratch.original()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_is_kept_says_so_and_stays() {
+    let kept = About { keep: true, ..about(Method::Job) };
+    assert!(kept.stays() && !about(Method::Job).stays());
+    for about in [kept, about(Method::Job), about(Method::User)] {
+        assert_eq!(About::parse(&about.to_text()), Some(about));
+    }
 }

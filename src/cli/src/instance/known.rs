@@ -50,7 +50,7 @@ impl Known {
     /// Whether it stays when nobody uses it.
     #[must_use]
     pub fn stays(&self) -> bool {
-        self.opened.as_ref().is_some_and(|opened| opened.about.method.stays())
+        self.opened.as_ref().is_some_and(|opened| opened.about.stays())
     }
 
     /// Whether a member of a family that uses it is alive, or the family is

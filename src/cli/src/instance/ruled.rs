@@ -46,7 +46,8 @@ pub fn by_rule(
     rule: &Rule,
 ) -> Result<Made, Failure> {
     let mut who = who(family)?;
-    let about = About { method: rule.method, job: who.job.clone(), polydir: at.to_vec() };
+    let about =
+        About { method: rule.method, keep: rule.keep, job: who.job.clone(), polydir: at.to_vec() };
     let model = model(original, rule)?;
     let random = matches!(rule.method, Method::TmpDir | Method::Tmpfs);
     let mut tries = if random { TRIES } else { 1 };

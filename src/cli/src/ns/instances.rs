@@ -131,7 +131,7 @@ impl Which {
             user.is_none_or(|uid| uid == i.uid)
                 && family.is_none_or(|id| i.families.contains(&id))
                 && job.as_ref().is_none_or(of_job)
-                && (user.is_some() || !i.stays())
+                && (user.is_some() || job.is_some() || !i.stays())
         })
     }
 }

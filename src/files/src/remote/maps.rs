@@ -25,6 +25,8 @@ use privns_host::{Kernel, Name, Slot};
 /// Bytes that are copied at a time, and compared when they are written back.
 const PIECE: usize = 256 << 10;
 const PAGE: usize = 4096;
+/// Bytes that are copied for one mapping at most.
+const COPIED_MAX: u64 = 1 << 30;
 /// Shared mappings that a process may have.
 const MOST: usize = 256;
 
@@ -143,10 +145,15 @@ impl View<'_> {
         if !offset.is_multiple_of(PAGE as u64) || len == 0 {
             return Err(Errno::EINVAL);
         }
+        let size = self.size(file)?;
+        // All of it is copied: a program that is told no reads instead.
+        let copied = if shared { size } else { size.saturating_sub(offset).min(len as u64) };
+        if copied > COPIED_MAX {
+            return Err(Errno::ENODEV);
+        }
         if shared {
             return self.shared_memory(file).map(|fd| Mappable { fd, offset });
         }
-        let size = self.size(file)?;
         let fd = Kernel.memfd_create(c"privns-map")?;
         let end = size.min(offset.saturating_add(len as u64));
         let filled = self.fill(file, fd, offset, end, offset);

@@ -103,6 +103,7 @@ fn fields(prefix: &[u8], method: &[u8]) -> Result<Rule> {
         shared: false,
         mount_options: Vec::new(),
         hash: false,
+        keep: false,
     };
     for part in parts {
         flag(&mut rule, part)
@@ -127,6 +128,8 @@ fn flag(rule: &mut Rule, part: &[u8]) -> core::result::Result<(), &'static str> 
         rule.mount_options = value(rest).unwrap_or_default();
     } else if part == b"hash" {
         rule.hash = true;
+    } else if part == b"keep" {
+        rule.keep = true;
     }
     Ok(())
 }
@@ -177,7 +180,8 @@ pub(super) fn print(rule: &Rule) -> Vec<u8> {
     if let Some(script) = &rule.script {
         flag(&[b"iscript=", script]);
     }
-    for (is, name) in [(rule.no_init, "noinit"), (rule.shared, "shared"), (rule.hash, "hash")] {
+    let Rule { no_init, shared, hash, keep, .. } = *rule;
+    for (is, name) in [(no_init, "noinit"), (shared, "shared"), (hash, "hash"), (keep, "keep")] {
         if is {
             flag(&[name.as_bytes()]);
         }

@@ -112,6 +112,9 @@ pub struct Rule {
     pub mount_options: Vec<u8>,
     /// Names are hashed always (the module's argument `gen_hash`).
     pub hash: bool,
+    /// `keep`: it stays when its last user has gone, whatever the method: a
+    /// job's between two of its steps. Not pam_namespace's.
+    pub keep: bool,
 }
 
 impl Rule {
