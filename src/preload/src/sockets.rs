@@ -153,12 +153,13 @@ pub(crate) unsafe fn sendmmsg(
     flags: c_int,
 ) -> c_int {
     // SAFETY: the program says that there are `n`.
-    let name = |at: usize| unsafe {
+    let ours = |at: usize| unsafe {
         let header = &raw const (*messages.add(at)).msg_hdr;
         names_file((*header).msg_name, (*header).msg_namelen as usize)
+            || PROCESS.remotes.met() && sends_remote(header)
     };
     let count = (n as usize).min(1024);
-    let plain = PROCESS.view().is_none() || messages.is_null() || !(0..count).any(name);
+    let plain = PROCESS.view().is_none() || messages.is_null() || !(0..count).any(ours);
     if plain {
         // SAFETY: the program's own arguments.
         let call = || unsafe { sys!(libc::SYS_sendmmsg, fd, messages, n, flags) };
