@@ -2,7 +2,7 @@
 //! in the family's memory for `ns stat`.
 //!
 //! A block a server, found by the server's number: one that is older by
-//! [`BLOCKS`] servers has lost its block to the newer one. Whoever finds
+//! `BLOCKS` servers has lost its block to the newer one. Whoever finds
 //! another's number in it puts its own there and begins at nothing; of two that
 //! do so at once one may take a count from the other, which no more than counts
 //! suffer from.

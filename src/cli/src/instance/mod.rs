@@ -7,7 +7,7 @@
 //! others may write; the parent is ours alone, and no link.
 //!
 //! That is `private`; what rules of namespace.conf make, and several families
-//! share, is [`holder`]'s.
+//! share, is `holder`'s.
 //!
 //! Two races are met here. A parent that is empty is removed by whoever empties
 //! it, perhaps right before somebody makes an instance in it: making begins

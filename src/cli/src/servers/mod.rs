@@ -1,9 +1,9 @@
 //! The 9P servers of a namespace, reached before anything is run in it: so that
 //! mistakes show at once, and names on them can be looked up while it is built.
 //!
-//! - [`dial`]: from an address to a connection, or to one line that says why
+//! - `dial`: from an address to a connection, or to one line that says why
 //!   there is none.
-//! - [`look`]: a [`Host`](privns_host::Host) that has the files of the servers
+//! - `look`: a [`Host`](privns_host::Host) that has the files of the servers
 //!   too.
 //! - [`attendant`]: the processes that a family's servers and relays are.
 //!

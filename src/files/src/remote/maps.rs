@@ -32,7 +32,7 @@ const MOST: usize = 256;
 
 /// What the kernel is to map in place of a remote file.
 pub struct Mappable {
-    /// Closed by whoever has mapped it, unless [`Maps::add`] has it.
+    /// Closed by whoever has mapped it, unless `Maps::add` has it.
     pub fd: i32,
     /// Where the mapping begins in it.
     pub offset: u64,

@@ -8,7 +8,7 @@
 //! - `listed`: attributes of what has just been listed.
 //! - [`names`]: the calls that take a name.
 //! - [`attrs`]: attributes as those calls tell them.
-//! - [`file`]: an open file.
+//! - [`file`](mod@file): an open file.
 //! - [`files`]: open files, by their descriptors.
 //! - [`handed`]: open files on their way into children and next programs.
 //! - [`io`]: reading and writing them.

@@ -1,9 +1,9 @@
 //! Rules for instances: namespace.conf(5) of pam_namespace, read as it reads
 //! them (Linux-PAM 1.7), with two methods and two variables more.
 //!
-//! - [`lex`]: a line as words.
-//! - [`line`](mod@line): words as a [`Rule`].
-//! - [`users`]: whom a line is for.
+//! - `lex`: a line as words.
+//! - `line`: words as a [`Rule`].
+//! - `users`: whom a line is for.
 //! - [`name`]: what a rule's instance is called.
 //! - [`files`]: the file, its drop-ins and the vendor's, as lines of a
 //!   namespace file.
