@@ -53,16 +53,6 @@ fn a_missing_source_is_an_error_unless_quiet() {
 }
 
 #[test]
-fn what_is_not_built_yet_says_so() {
-    let site = Site::new();
-    let conf = site.write("conf", "/tmp /tmp/inst/ user\n");
-    let poly = run(&site, format!("poly {}\n", conf.display()).as_bytes());
-    if poly.ending != Ending::Exit(0) {
-        poly.refuses(125, &["poly"]);
-    }
-}
-
-#[test]
 fn files_that_include_themselves_end() {
     let site = Site::new();
     let own = site.at("file");

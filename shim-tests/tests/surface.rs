@@ -31,8 +31,10 @@ fn main() -> ExitCode {
         let surface = Arc::clone(&surface);
         Trial::test("every_row_is_exercised_by_its_own_symbol", move || complete(&surface))
     }];
-    // Most exercises begin by making something.
-    for world in shim::WORLDS.iter().filter(|w| w.name != "readonly") {
+    // Most exercises begin by making something. Sockets, pipes and watches, which many
+    // make, have no place on a 9P server: `descriptors` and `ninep` test those worlds.
+    let walked = |w: &&shim::World| w.name != "readonly" && !w.name.starts_with("9p-");
+    for world in shim::WORLDS.iter().filter(walked) {
         let surface = Arc::clone(&surface);
         trials.push(Trial::test(format!("surface/{}", world.name), move || walk(&surface, world)));
     }

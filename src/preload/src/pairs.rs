@@ -173,7 +173,9 @@ impl Pair {
         // SAFETY: located already as a C string.
         let name = unsafe { CStr::from_ptr(new.path) };
         if let (true, How::Rename(flags)) = (renamed_apart, how) {
-            self.covers(there?, new.mode(to).ok(), flags)?;
+            if united(view, from, to)? {
+                self.covers(there?, new.mode(to).ok(), flags)?;
+            }
             if !view.stay_in_member(from.seq, new.dirfd, name, to)? {
                 return Err(Errno::EXDEV);
             }
@@ -257,6 +259,13 @@ enum Check {
     Done,
     /// The mount points below the first go with it to the second.
     Moves(Name, Name),
+}
+
+/// Whether two files are in members of one union.
+fn united(view: View<'_>, from: &Target, to: &Target) -> Result<bool> {
+    let table = view.table()?;
+    let members = table.index().member(from.seq).zip(table.index().member(to.seq));
+    Ok(members.is_some_and(|(a, b)| a.mount().path() == b.mount().path()))
 }
 
 /// The directory of a name that goes to the kernel as it is has not been looked
