@@ -134,8 +134,9 @@ fn on_another_machine() {
     let slurm = Slurm::start(&site, [""; 0]);
     program(&site, "look", &format!("#!/bin/sh\n{LISTING}\n"));
     program(&site, "meet", MEET);
-    let script =
-        "srun -n1 $T/elsewhere /bin/busybox sh -c '$T/look; $T/meet 1 2 & $T/meet 2 1; wait'";
+    // The keeper there ends with that machine: it is given time to clear up before.
+    let script = "srun -n1 $T/elsewhere /bin/busybox sh -c \
+        '$T/look; $T/meet 1 2 & $T/meet 2 1; wait; /bin/busybox sleep 5'";
     let outcome = slurm.inside(&options(&site), script).run();
     outcome.prints(&format!("{}met\nmet", listing(1)));
     let bound = ["--bind", &site.at("local/sub"), "/new/local"];
