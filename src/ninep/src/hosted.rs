@@ -148,8 +148,9 @@ pub fn connect(host: &str, port: u16, timeout: Duration) -> std::io::Result<TcpS
     Err(failed)
 }
 
-/// A word of the shell at the other end.
-fn quoted(word: &[u8]) -> Vec<u8> {
+/// A word as sh(1) takes it, here or at the other end.
+#[must_use]
+pub fn quoted(word: &[u8]) -> Vec<u8> {
     let mut out = vec![b'\''];
     for &byte in word {
         match byte {

@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::world::of_io;
 use privns_host::startup;
 use privns_namespace::file::{Action, Line, MountOptions};
+use privns_ninep::hosted::quoted;
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, IsTerminal};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -116,19 +117,6 @@ fn remote(request: &Request, lines: &[Vec<u8>]) -> Vec<u8> {
     words.push(b"--");
     words.extend(request.program.iter().map(Vec::as_slice));
     words.into_iter().map(quoted).collect::<Vec<_>>().join(&b' ')
-}
-
-/// A word of sh(1).
-fn quoted(word: &[u8]) -> Vec<u8> {
-    let mut out = vec![b'\''];
-    for &byte in word {
-        match byte {
-            b'\'' => out.extend_from_slice(br"'\''"),
-            _ => out.push(byte),
-        }
-    }
-    out.push(b'\'');
-    out
 }
 
 /// Directories that are served to the other machine.
