@@ -370,7 +370,7 @@ fn scripts_set_instances_up() {
 #[test]
 fn modes_are_the_originals_or_as_create_says() {
     let site = with(
-        "$T/have $T/i/h. family\n$T/none $T/i/n. family:create=0751\n$T/mem - tmpfs:mntopts=size=1M,mode=0750\n",
+        "$T/have $T/i/h. family\n$T/none $T/i/n. family:create=0751\n$T/mem - tmpfs:mntopts=nosuid,mode=0750\n",
     );
     mode(&site.mkdir("have"), 0o2770);
     site.mkdir("mem");
@@ -507,18 +507,168 @@ fn a_parent_that_is_swapped_for_a_link() {
     swapper.wait(10);
 }
 
-/// Two families begin and end at once, again and again, by the programs themselves.
+/// Families begin and end at once, 1,000 times, by the programs themselves.
 #[test]
 fn families_that_race_never_lose_their_instance() {
     let site = with("/tmp $T/i/ job\n");
-    let script = "n=0; while test $n -lt 25; do n=$((n+1))
+    let script = "n=0; while test $n -lt 500; do n=$((n+1))
         ns-exec --poly $T/conf -- sh -c 'echo $$ >/tmp/$$ && cat /tmp/$$ >/dev/null && rm /tmp/$$' || echo lost; done";
     std::thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| site.sh(script).env("PRIVNS_JOB", "r").limit(120).run().prints(""));
+        for _ in 0..2 {
+            scope.spawn(|| site.sh(script).env("PRIVNS_JOB", "r").limit(300).run().prints(""));
         }
     });
     soon("it goes with the last one", || is_empty(&site.path("i")));
+}
+
+/// All members are killed at once: their keeper sees to it; and it too: `ns reap` does.
+#[test]
+fn every_member_is_killed() {
+    let site = with("/tmp $T/i/ family\n/dev/shm $T/i/shm. family\n");
+    for (keepers, reap) in
+        [("", false), ("$(ns families --json | grep -o '\"keeper\":[0-9]*' | cut -d: -f2)", true)]
+    {
+        let script =
+            "touch /tmp/x /dev/shm/x; sleep 60 & sleep 60 & (sleep 60 & touch $T/ready; sleep 60)";
+        let member = start(&site, poly(&site, script), "ready");
+        let kill = format!(
+            "kill -9 {keepers} $(ns --pid {} ps --json | grep -o '\"pid\":[0-9]*' | cut -d: -f2)",
+            member.pid()
+        );
+        site.sh(&kill).run().ok();
+        assert_eq!(member.wait(10), Ending::Signal(9));
+        if reap {
+            assert_eq!(
+                fs::read_dir(site.path("i")).unwrap().count(),
+                2,
+                "nobody is there to do it"
+            );
+            site.ns().arg("reap").run().ok();
+        }
+        soon("they go with their members", || is_empty(&site.path("i")));
+        fs::remove_file(site.path("ready")).unwrap();
+    }
+}
+
+/// A job's name that is too long for a file's is shortened, and stays the job's own.
+#[test]
+fn a_name_over_80_bytes() {
+    let site = with("/tmp $T/i/ job\n");
+    let job = |last: &str| format!("{}{last}", "j".repeat(79));
+    let run = |job: &str, script: &str| {
+        let node = "n".repeat(80);
+        poly(&site, script).env("PRIVNS_JOB", job).env("SLURMD_NODENAME", node)
+    };
+    let script = "echo $PRIVNS_JOB >/tmp/x; touch $T/ready; until test -e $T/end; do sleep .05; done; cat /tmp/x";
+    let one = start(&site, run(&job("a"), script), "ready");
+    run(&job("a"), "cat /tmp/x").run().prints(&job("a"));
+    run(&job("b"), "ls -A /tmp").run().prints("");
+    let names = fs::read_dir(site.path("i")).unwrap().flatten().map(|e| e.file_name());
+    assert!(names.into_iter().all(|name| name.len() == 80), "47, _ and 32");
+    run(&"j".repeat(81), "ls /tmp").run().refuses(125, &["conf:1: $JOB", "at most 80 bytes"]);
+    site.write("end", "");
+    assert_eq!(one.wait(10), Ending::Exit(0));
+    soon("it goes with its job", || is_empty(&site.path("i")));
+}
+
+/// `tmpfs` with a size is a tree in memory that keeps it; in a living family too, from inside,
+/// where the runtime directory is covered.
+#[test]
+fn a_size_for_tmpfs_holds() {
+    let site = with("$T/m - tmpfs:mntopts=nosuid,size=1m,mode=0710\n");
+    site.mkdir("m");
+    let script = "stat -c %a $T/m; df --output=size $T/m | tail -1 | tr -d \" \"; head -c 1000000 /dev/zero >$T/m/a && echo fits
+        head -c 1000000 /dev/zero 2>&1 >$T/m/b | grep -o 'No space left on device'; rm $T/m/*; head -c 1000000 /dev/zero >$T/m/a && echo fits";
+    let t = site.root().display().to_string();
+    let said = format!("710\n1024\nfits\nNo space left on device\nfits");
+    poly(&site, script).run().prints(&said);
+    let rule = "private -i '- tmpfs:mntopts=nosuid,size=1m,mode=0710'";
+    poly(&site, "ns").run().prints(&format!("{rule} {t}/m"));
+    // Nothing of it outlives the family: the site is checked for that at its end.
+    let later = format!(
+        "ns poly $T/conf; ns mount mem!size=1m /mnt; {script}; df --output=size /mnt | tail -1 | tr -d ' '"
+    );
+    let bare = site.cmd("ns-exec").args(["--", "/bin/sh", "-c", &later]);
+    bare.env_remove("XDG_RUNTIME_DIR").run().prints(&format!("{said}\n1024"));
+    assert!(is_empty(&site.path("m")));
+    for (bad, said) in [("size=x", "mntopts=size=x"), ("mode=8", "mntopts=mode=8")] {
+        site.write("conf", format!("{t}/m - tmpfs:mntopts={bad}\n"));
+        poly(&site, "true").run().refuses(125, &["conf:1: field 3, ", said]);
+    }
+    let bad = site.cmd("ns-exec").args(["--mount", "mem!sise=1m", "/mnt", "--", "true"]).run();
+    bad.refuses(125, &["--mount: sise=1m: no option of a memory tree"]);
+}
+
+/// `ns-exec OPTIONS` as an ordinary user that a launcher of root's has given a directory as
+/// descriptor 9.
+fn given(site: &Site, dir: &str, options: &str, script: &str) -> Outcome {
+    let _ = site.as_user(65534, "true").run();
+    chown(site.root(), Some(0), Some(0)).unwrap();
+    mode(site.root(), 0o755);
+    let launch = format!(
+        "exec 9<{dir}; exec setpriv --reuid 65534 --regid 65534 --clear-groups \
+         $T/bin/ns-exec --instance-fd 9 {options} -- sh -c '{script}'"
+    );
+    let search = format!("{}:/usr/bin:/bin", site.at("bin"));
+    site.sh(&launch).env("PATH", search).run()
+}
+
+/// What lies below a parent of mode 000, by a descriptor from a launcher of root's.
+#[test]
+fn a_closed_parent_by_a_descriptor() {
+    needs!("a_closed_parent_by_a_descriptor", "root", "setpriv");
+    let site = with("/tmp $T/none/tmp- user\n/dev/shm $T/none/shm- family\n");
+    for dir in ["closed", "closed/nobody", "closed/root", "closed/loose"] {
+        site.mkdir(dir);
+    }
+    mode(&site.path("closed/nobody"), 0o700);
+    mode(&site.path("closed/loose"), 0o777);
+    for dir in ["closed/nobody", "closed/loose"] {
+        chown(site.path(dir), Some(65534), Some(65534)).unwrap();
+    }
+    mode(&site.path("closed"), 0);
+    // Its own, gone with the family; the program does not have the descriptor.
+    let script = "cd /tmp; pwd; echo x >x; cat x; stat -c \"%a %U\" /tmp; ls -A $T/closed 2>/dev/null; test -e /proc/self/fd/9 && readlink /proc/self/fd/9; ns";
+    given(&site, "$T/closed/nobody", "--private /tmp", script)
+        .prints("/tmp\nx\n1777 nobody\nprivate /tmp");
+    soon("it goes with its family", || is_empty(&site.path("closed/nobody")));
+    // By rules: the user's stays and is shared, the family's goes; the two do not meet.
+    let poly = "--poly $T/conf";
+    for said in ["a", "a\na"] {
+        let script = "echo a >>/tmp/a; cat /tmp/a; ls -A /dev/shm; touch /dev/shm/s";
+        given(&site, "$T/closed/nobody", poly, script).prints(said);
+        let count = || fs::read_dir(site.path("closed/nobody")).unwrap().count();
+        soon("the family's goes", || count() == 1);
+    }
+    // What a crash leaves goes the next time.
+    fs::create_dir(site.path("closed/nobody/.privns-65534")).unwrap();
+    let left = site.path("closed/nobody/.privns-65534/0000000000000001.0000000000000001/dir");
+    fs::create_dir_all(&left).unwrap();
+    for path in [left.parent().unwrap().parent().unwrap(), left.parent().unwrap(), &left] {
+        chown(path, Some(65534), Some(65534)).unwrap();
+        mode(path, 0o700);
+    }
+    given(&site, "$T/closed/nobody", "--private /tmp", "true").prints("");
+    assert!(!left.exists());
+    for (dir, said) in [
+        ("$T/closed", "Permission denied"),
+        ("$T/closed/root", "Permission denied"),
+        ("$T/closed/loose", "others may write it and it is not sticky (mode 777)"),
+        ("/etc/passwd", "Not a directory"),
+        ("&-", "Bad file descriptor"),
+    ] {
+        let outcome = given(&site, dir, "--private /tmp", "ls /tmp");
+        outcome.refuses(125, &["--instance-fd 9: ", said]);
+        assert_eq!(outcome.out(), "", "{dir}: never the host's");
+    }
+    chown(site.path("closed/loose"), Some(1), Some(1)).unwrap();
+    mode(&site.path("closed/loose"), 0o1777);
+    given(&site, "$T/closed/loose", poly, "ls /tmp").refuses(125, &["it belongs to user 1"]);
+    // Where the path is open, what is there is the host's own, sockets and all.
+    mode(&site.path("closed"), 0o711);
+    let script = "df --output=source /tmp | tail -1 | grep -c given; ns why /tmp/x | grep -c \"$T/closed/nobody\"";
+    given(&site, "$T/closed/nobody", "--private /tmp", &format!("touch /tmp/x; {script}"))
+        .prints("0\n2");
 }
 
 /// su and sudo to another user see the host; what they leave behind keeps nothing.

@@ -48,21 +48,34 @@ pub trait Places {
     ///
     /// # Errors
     /// What kept it from being made, or made safely.
-    fn instance(&mut self, at: &[u8], original: &[u8]) -> Result<Vec<u8>>;
+    fn instance(&mut self, at: &[u8], original: &[u8]) -> Result<Instance>;
     /// The instance that a rule gives this user, made where it is not there, to
     /// stand at `at`; it looks like the host directory `original`, if there is
     /// one.
     ///
     /// # Errors
     /// What kept it from being made, or made safely, or taken for one's own.
-    fn by_rule(&mut self, at: &[u8], original: Option<&[u8]>, rule: &poly::Rule)
-    -> Result<Vec<u8>>;
+    fn by_rule(
+        &mut self,
+        at: &[u8],
+        original: Option<&[u8]>,
+        rule: &poly::Rule,
+    ) -> Result<Instance>;
     /// Reaches a server that is to be mounted at `at`: fills in what programs
     /// dial, and whom they attach as.
     ///
     /// # Errors
     /// What kept it from being reached.
     fn server(&mut self, at: &[u8], server: &mut Server) -> Result<()>;
+}
+
+/// What an instance is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Instance {
+    /// A host directory: its canonical path.
+    Host(Vec<u8>),
+    /// A tree that is served at this address.
+    Served(Vec<u8>),
 }
 
 type Result<T> = core::result::Result<T, Failure>;
@@ -317,6 +330,17 @@ impl<'a> Builder<'a> {
         Ok(id)
     }
 
+    /// What shows an instance that stands at `at`.
+    fn shown_by(&mut self, instance: Instance, at: &[u8]) -> Result<Source> {
+        let host = match instance {
+            Instance::Host(host) => host,
+            Instance::Served(address) => {
+                remote::name(self.server(&address, at, &MountOptions::default())?)
+            }
+        };
+        Ok(Source::Host(host))
+    }
+
     /// An address as it is printed, wherever that is read, and what it is on
     /// the host: a socket is looked up as SRC is.
     fn address(&self, address: &[u8]) -> (Vec<u8>, Vec<u8>) {
@@ -526,8 +550,9 @@ impl<'a> Builder<'a> {
             return Err(failure.fix("only a directory that the host has can have instances"));
         }
         self.implied(line, &to)?;
-        let host = self.places.instance(&to.ns, &original)?;
-        let member = self.member(Source::Host(host), Verb::Private, line);
+        let instance = self.places.instance(&to.ns, &original)?;
+        let source = self.shown_by(instance, &to.ns)?;
+        let member = self.member(source, Verb::Private, line);
         self.table.cover(&to.ns, Kind::Dir, alloc::vec![member]);
         Ok(())
     }
