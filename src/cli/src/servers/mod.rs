@@ -23,7 +23,9 @@ use crate::tree;
 use attendant::Attendant;
 use dial::Connection;
 use privns_abi::{Errno, path};
-use privns_namespace::file::MountOptions;
+use privns_host::Kernel;
+use privns_namespace::dump::Origin;
+use privns_namespace::file::{MountOptions, Owner};
 use privns_namespace::{Family, Server, Table};
 use privns_ninep::address::Address;
 use privns_servers::munge;
@@ -42,11 +44,21 @@ pub struct Reach {
     patience: u32,
     /// The directory that a launcher has handed down to hold instances.
     given: OnceCell<OwnedFd>,
+    taken_in: RefCell<TakenIn>,
     met: RefCell<Vec<Met>>,
 }
 
-/// What begins the address of an instance below that directory; its name there
-/// follows. No line of a namespace file can have it.
+/// Sockets that lead to another machine, by the names that mounts have for
+/// them, and how they are reached.
+#[derive(Default)]
+struct TakenIn {
+    sockets: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The user has another number there.
+    other_user: bool,
+}
+
+/// What begins the address of an instance below the directory that was handed
+/// down; its name there follows. No line of a namespace file can have it.
 pub const GIVEN: &[u8] = b"given!";
 
 /// A server, as far as it has been met.
@@ -90,13 +102,20 @@ impl Reach {
     }
 
     fn new(sockets: &[u8], eager: bool, patience: u32) -> Rc<Reach> {
-        let (given, met) = (OnceCell::new(), RefCell::default());
-        Rc::new(Reach { sockets: sockets.to_vec(), eager, patience, given, met })
+        let (given, taken_in, met) = (OnceCell::new(), RefCell::default(), RefCell::default());
+        Rc::new(Reach { sockets: sockets.to_vec(), eager, patience, given, taken_in, met })
     }
 
     /// Instances are below this directory from now on.
     pub fn give(&self, dir: OwnedFd) {
         let _ = self.given.set(dir);
+    }
+
+    /// Sockets that lead to what another machine exports: the names that
+    /// mounts have for them, and how they are reached.
+    pub fn take_in(&self, sockets: &[(Vec<u8>, Vec<u8>)], origin: &Origin) {
+        let other_user = origin.uid != Kernel.geteuid();
+        *self.taken_in.borrow_mut() = TakenIn { sockets: sockets.to_vec(), other_user };
     }
 
     /// What a table has already.
@@ -167,6 +186,10 @@ impl Reach {
             }
             address => (address, false),
         };
+        let address = match address {
+            Address::Unix(path) => Address::Unix(self.taken(path, &mut server)),
+            other => other,
+        };
         let dialled = match address {
             Address::Unix(_) if !munge => address,
             Address::Tcp { host, port } if !munge => dial::numeric(&server.address, &host, port)?,
@@ -178,6 +201,21 @@ impl Reach {
         server.dial = dialled.to_bytes();
         server.user = server.options.uname.clone().unwrap_or_else(dial::user);
         Ok(Met { id: 0, asked, server, attendant: None, connection: None })
+    }
+
+    /// The name of a socket, which may be one that was [taken
+    /// in](Self::take_in): then the server is named by how it is reached, and
+    /// its files are the user's, who may have another number there.
+    fn taken(&self, path: Vec<u8>, server: &mut Server) -> Vec<u8> {
+        let taken_in = self.taken_in.borrow();
+        let Some((_, now)) = taken_in.sockets.iter().find(|(name, _)| *name == path) else {
+            return path;
+        };
+        server.address = Address::Unix(now.clone()).to_bytes();
+        if taken_in.other_user {
+            server.options.owner = Owner::Me;
+        }
+        now.clone()
     }
 
     /// A server that lets nobody in without a proof may be content with a
