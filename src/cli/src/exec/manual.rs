@@ -213,8 +213,8 @@ pub(super) const EXAMPLES: &[(&str, &str)] = &[
         "A shell with the private directories that this site gives its users.",
     ),
     (
-        "install -d -m 700 -o u /tmp/usertmp/u; exec 9</tmp/usertmp/u; setpriv --reuid u --regid u --init-groups ns-exec --instance-fd 9 --private /scratch -- prog",
-        "As root: u's /scratch is in a directory that u has by the descriptor alone.",
+        "ns-exec --instance-fd 9 --private /scratch -- prog",
+        "/scratch is in a directory that a launcher of root's has opened as descriptor 9.",
     ),
     ("ns-exec -n FILE --dump", "Prints the namespace, runs nothing."),
 ];
