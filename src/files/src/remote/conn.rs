@@ -285,6 +285,15 @@ impl Servers {
         }
     }
 
+    /// Lets go of connections to servers that do not stay. They end when
+    /// nothing is open on them any more, and with them all that they have of
+    /// their servers.
+    pub(super) fn leave(&self, stays: &dyn Fn(u32) -> bool) {
+        for server in self.all().filter(|server| !stays(server.id)) {
+            server.conn.clear();
+        }
+    }
+
     /// For the child of a fork: the connections are its parent's. They are
     /// left without a byte said, and their locks are not touched.
     pub(super) fn forked(&self) {

@@ -49,6 +49,7 @@ use files::Files;
 use place::{Place, Way};
 use privns_abi::{Errno, Result};
 use privns_host::{Kernel, Slot};
+use privns_namespace::index::Index;
 
 /// What a process has of remote files.
 pub struct Remotes {
@@ -171,6 +172,24 @@ impl Default for Remotes {
 }
 
 impl View<'_> {
+    /// Another table is in force, of which some servers may be gone: what we
+    /// keep for their mounts goes too. Open files stay, and the working
+    /// directory.
+    pub(crate) fn leave_unmounted(self, index: Index<'_>) {
+        // A child that shares our memory has descriptors of its own: it would
+        // close but its copy of a connection.
+        if !self.process.remotes.met() || self.process.guest().is_some() {
+            return;
+        }
+        let cwd = self.process.remote_cwd();
+        let stood_in = cwd.and_then(|name| Some(Place::of(name.as_bytes())?.id));
+        let mounted = |id| index.server(id).is_some_and(|server| server.is_mounted());
+        let stays = |id| stood_in == Some(id) || mounted(id);
+        let _calm = privns_host::signals::calm();
+        self.process.remotes.listed.leave(&stays);
+        self.process.remotes.servers.leave(&stays);
+    }
+
     /// The connection to a server.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ mod inode;
 mod names;
 mod permit;
 
-use crate::tree::{How, Tree, Who};
+use crate::tree::{self, How, Tree, Who};
 use data::Budget;
 use inode::{Body, Content, Inode};
 use parking_lot::Mutex;
@@ -99,10 +99,8 @@ impl Tree for Mem {
     type File = File;
 
     fn attach(&self, who: &Who, aname: &[u8]) -> Result<Node> {
-        match aname {
-            b"" | b"/" => Ok(Node { inode: self.root.clone(), who: Arc::new(who.clone()) }),
-            _ => Err(Errno::ENOENT),
-        }
+        let root = Node { inode: self.root.clone(), who: Arc::new(who.clone()) };
+        tree::descend(self, root, aname)
     }
 
     fn walk(&self, dir: &Node, name: &[u8]) -> Result<Node> {
