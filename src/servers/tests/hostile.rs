@@ -331,7 +331,8 @@ fn no_name_leads_out_of_a_directory() {
         let below = Tattach { fid, afid: NOFID, n_uname: Unix(NONUM), uname: b"", aname };
         assert_eq!(raw.error(&below), None);
         assert_eq!(raw.walk(fid, fid + 1, &[b"..", b"deep", b"..", b"..", b"deep"]), None);
-        assert_eq!(raw.walk(fid, fid + 2, &[b"..", b"passwd"]), Some(Errno::ENOENT));
+        assert_eq!(raw.walk(fid, fid + 2, &[b".."]), None);
+        assert_eq!(raw.walk(fid + 2, fid + 3, &[b"passwd"]), Some(Errno::ENOENT));
     }
     for aname in [&b"/out"[..], b"/magic/etc", b"/../etc", b"..", b"/passwd", b"/sub/../../etc"] {
         let astray = Tattach { fid: 50, afid: NOFID, n_uname: Unix(NONUM), uname: b"", aname };

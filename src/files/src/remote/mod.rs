@@ -7,6 +7,7 @@
 //! - [`dirs`]: directories as they are listed.
 //! - `listed`: attributes of what has just been listed.
 //! - [`names`]: the calls that take a name.
+//! - `rename`: that of them which has two.
 //! - [`attrs`]: attributes as those calls tell them.
 //! - [`file`](mod@file): an open file.
 //! - [`files`]: open files, by their descriptors.
@@ -39,6 +40,7 @@ pub mod locks;
 pub mod maps;
 pub mod names;
 pub mod place;
+mod rename;
 pub mod router;
 
 use crate::process::View;
@@ -200,9 +202,13 @@ impl View<'_> {
         if let Some(conn) = servers.living(server) {
             return Ok(conn);
         }
+        let guest = self.process.guest();
+        if let Some(conn) = guest.and_then(|guest| guest.dialled(server)) {
+            return Ok(conn);
+        }
         let table = self.table()?;
         let settings = Settings::of(table.index(), server).ok_or(Errno::ENODEV)?;
-        servers.dial(&settings, || self.family.tally(server))
+        servers.dial(&settings, guest, || self.family.tally(server))
     }
 
     /// Does something about a place. A connection that turns out to be dead is

@@ -255,6 +255,10 @@ impl Tree for Mem {
 
     fn set_xattr(&self, node: &Node, name: &[u8], value: Option<&[u8]>, how: u32) -> Result<()> {
         let mut body = node.inode.body.lock();
+        // A user's are for files and directories alone (xattr(7)).
+        if name.starts_with(b"user.") && matches!(body.content, Content::Symlink(_)) {
+            return Err(Errno::EPERM);
+        }
         permit::check(&node.who, &body, WRITE)?;
         body.set_xattr(name, value, how, &self.budget)
     }
