@@ -102,7 +102,7 @@ fn m5() {
 fn m8() {
     let site = Site::new();
     for name in ["d/one", "d/two/sub", "e/one", "e/two/sub"] {
-        site.write(&format!("{name}/f"), &format!("{name}\n"));
+        site.write(&format!("{name}/f"), format!("{name}\n"));
     }
     let (a, b) = (Served::start(&site, "a", "dir $T/d"), Served::start(&site, "b", "dir $T/e"));
     let mounts: Vec<String> = [(&a, "/r/a"), (&b, "/r/b")]
