@@ -21,7 +21,7 @@ use privns_files::program::{Elf, Header};
 use privns_files::remote::copies::Copy;
 use privns_files::Target;
 use privns_host::kernel::{OpenHow, RESOLVE_NO_SYMLINKS};
-use privns_host::{sys, HotName, Kernel, Name};
+use privns_host::{sys, HotName, Kernel, Name, Spelled};
 use privns_namespace::family::{Counter, Flag};
 
 /// An array of C strings that ends with null.
@@ -275,11 +275,12 @@ impl Exec<'_> {
     unsafe fn open(&mut self, named: Named) -> Result<Option<c_int>> {
         let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
         // SAFETY: the caller's name.
-        let name = unsafe { CStr::from_ptr(named.path) };
+        let spelled = unsafe { Spelled::read(named.path) };
+        let name = spelled.name();
         self.to = Target::new();
         if named.last.follow
             && !self.view.process.no_openat2.load(Ordering::Relaxed)
-            && self.view.locate_unchecked(named.dirfd, name, &mut self.to)?
+            && self.view.locate_unchecked(named.dirfd, spelled, &mut self.to)?
         {
             let how = OpenHow::new(flags, 0, RESOLVE_NO_SYMLINKS);
             let (dirfd, at) = named.args(&mut self.to);
@@ -323,7 +324,7 @@ impl Exec<'_> {
 
     /// Copies what a server has: then that is what is run.
     unsafe fn copy_from(&mut self, dirfd: c_int, at: *const c_char) -> Option<Result<()>> {
-        if !self.view.process.remotes.met() {
+        if !self.view.process.met() {
             return None;
         }
         let view = self.view;
@@ -480,7 +481,7 @@ impl Go<'_> {
             // The table is not for a program that has more rights than we.
             let _ = Kernel.set_cloexec(self.view.family.fd(), true);
         }
-        if guest.is_none() {
+        if guest.is_none() && self.view.process.met() {
             self.view.process.remotes.drain();
         }
         // SAFETY: the caller's.

@@ -93,7 +93,7 @@ fn may_be_magic(path: *const c_char) -> bool {
 /// The text of one of the process's own links in `/proc` that lead to a remote
 /// file: the kernel knows nothing of it.
 fn shown_remote(view: View<'_>, link: &[u8]) -> Result<Option<Name>> {
-    if !view.process.remotes.met() {
+    if !view.process.met() {
         return Ok(None);
     }
     let name = match link.rsplit(|&b| b == b'/').next() {

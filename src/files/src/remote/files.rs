@@ -307,7 +307,7 @@ impl Process {
     /// A child is about to be made, or another program run: it shares the
     /// offsets of what is open, and may write.
     pub fn share_files(&self) {
-        if self.remotes.met() {
+        if self.met() {
             self.remotes.change();
             for (fd, slot) in self.fds.slots() {
                 if let Some(file) = self.remotes.files.get(slot) {

@@ -46,7 +46,7 @@ pub mod router;
 use crate::process::View;
 use alloc::vec::Vec;
 use conn::{Conn, Servers, Settings};
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use files::Files;
 use place::{Place, Way};
 use privns_abi::{Errno, Result};
@@ -55,7 +55,6 @@ use privns_namespace::index::Index;
 
 /// What a process has of remote files.
 pub struct Remotes {
-    met: AtomicBool,
     /// The mask of umask(2) plus one; 0: not looked at yet.
     mask: AtomicU32,
     servers: Servers,
@@ -84,7 +83,6 @@ impl Remotes {
     #[must_use]
     pub const fn new() -> Remotes {
         Remotes {
-            met: AtomicBool::new(false),
             mask: AtomicU32::new(0),
             servers: Servers::new(),
             files: Files::new(),
@@ -99,36 +97,21 @@ impl Remotes {
         }
     }
 
-    /// Whether the process has ever seen a table with a server in it: before
-    /// that no name and no descriptor is remote.
-    #[inline(always)]
-    pub fn met(&self) -> bool {
-        self.met.load(Ordering::Relaxed)
-    }
-
-    /// There is a server in the table, or a remote file is handed to us.
-    #[cold]
-    pub fn meet(&self) {
-        self.met.store(true, Ordering::Relaxed);
-    }
-
     /// For the child of a fork.
+    #[cold]
     pub(crate) fn forked(&self) {
-        if self.met() {
-            privns_host::signals::forked();
-            self.servers.forked();
-            self.files.forked();
-            self.locks.forked();
-            self.listed.forked();
-        }
+        privns_host::signals::forked();
+        self.servers.forked();
+        self.files.forked();
+        self.locks.forked();
+        self.listed.forked();
     }
 
     /// The connections are about to end, with the process or by exec.
+    #[cold]
     pub fn drain(&self) {
-        if self.met() {
-            let _calm = privns_host::signals::calm();
-            self.servers.drain();
-        }
+        let _calm = privns_host::signals::calm();
+        self.servers.drain();
     }
 
     /// A child was made: any file may differ from what was read ahead of it.

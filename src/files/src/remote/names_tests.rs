@@ -55,7 +55,7 @@ impl World {
         });
         let process: &'static Process = Box::leak(Box::new(Process::new()));
         process.join(Family::create(b"", &Table::new()).unwrap());
-        process.remotes.meet();
+        process.meet();
         let settings = Settings {
             id: 1,
             dial: &[b"unix!", socket.as_os_str().as_bytes()].concat(),

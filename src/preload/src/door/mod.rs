@@ -24,7 +24,7 @@ use privns_host::signals::calmly;
 macro_rules! door {
     ($nr:expr $(, $arg:expr)* $(,)?) => {{
         let args = privns_host::raw::pad([$($arg as usize),*]);
-        if $crate::PROCESS.remotes.met() {
+        if $crate::PROCESS.met() {
             $crate::door::enter($nr, args)
         } else {
             privns_host::raw::syscall($nr, args)
@@ -142,7 +142,7 @@ pub(crate) unsafe fn enter(nr: c_long, args: [usize; 6]) -> Result<usize> {
 pub(crate) unsafe fn pass(nr: c_long, args: [usize; 6]) -> Result<usize> {
     // SAFETY: the caller's promise.
     unsafe {
-        if PROCESS.remotes.met() {
+        if PROCESS.met() {
             enter(nr, args)
         } else {
             raw::syscall(nr, args)
