@@ -207,7 +207,7 @@ impl Process {
     pub fn dismiss(&self, free: &mut dyn FnMut(usize, usize)) {
         self.fds.guests.dismiss(free, &mut |slot| drop(self.orphaned(slot)));
         // It may have seen a new table, and was not to act on that.
-        let view = self.view().filter(|_| self.remotes.met());
+        let view = self.view().filter(|_| self.met());
         if let Some((view, table)) = view.and_then(|view| Some((view, view.table().ok()?))) {
             view.leave_unmounted(table.index());
         }

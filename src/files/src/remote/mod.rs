@@ -163,7 +163,7 @@ impl View<'_> {
     pub(crate) fn leave_unmounted(self, index: Index<'_>) {
         // A child that shares our memory has descriptors of its own: it would
         // close but its copy of a connection.
-        if !self.process.remotes.met() || self.process.guest().is_some() {
+        if !self.process.met() || self.process.guest().is_some() {
             return;
         }
         let cwd = self.process.remote_cwd();
