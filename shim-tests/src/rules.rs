@@ -16,7 +16,6 @@ pub fn mode(path: &Path, mode: u32) {
 }
 
 /// A sticky directory for everybody's instances.
-
 pub fn sticky(site: &Site, name: &str) -> PathBuf {
     let path = site.mkdir(name);
     mode(&path, 0o1777);

@@ -240,7 +240,7 @@ impl Reach {
         for met in self.met.borrow_mut().iter_mut().filter(|met| table.is_mounted(met.id)) {
             if let Some(attendant) = &mut met.attendant {
                 attendant
-                    .leave(family)
+                    .leave(family, met.id)
                     .map_err(|e| Failure::new(dial::what(&met.server.address), e))?;
             }
         }

@@ -7,6 +7,7 @@
 //! - [`dirs`]: directories as they are listed.
 //! - `listed`: attributes of what has just been listed.
 //! - [`names`]: the calls that take a name.
+//! - `rename`: that of them which has two.
 //! - [`attrs`]: attributes as those calls tell them.
 //! - [`file`](mod@file): an open file.
 //! - [`files`]: open files, by their descriptors.
@@ -39,6 +40,7 @@ pub mod locks;
 pub mod maps;
 pub mod names;
 pub mod place;
+mod rename;
 pub mod router;
 
 use crate::process::View;
@@ -49,6 +51,7 @@ use files::Files;
 use place::{Place, Way};
 use privns_abi::{Errno, Result};
 use privns_host::{Kernel, Slot};
+use privns_namespace::index::Index;
 
 /// What a process has of remote files.
 pub struct Remotes {
@@ -154,6 +157,24 @@ impl Default for Remotes {
 }
 
 impl View<'_> {
+    /// Another table is in force, of which some servers may be gone: what we
+    /// keep for their mounts goes too. Open files stay, and the working
+    /// directory.
+    pub(crate) fn leave_unmounted(self, index: Index<'_>) {
+        // A child that shares our memory has descriptors of its own: it would
+        // close but its copy of a connection.
+        if !self.process.met() || self.process.guest().is_some() {
+            return;
+        }
+        let cwd = self.process.remote_cwd();
+        let stood_in = cwd.and_then(|name| Some(Place::of(name.as_bytes())?.id));
+        let mounted = |id| index.server(id).is_some_and(|server| server.is_mounted());
+        let stays = |id| stood_in == Some(id) || mounted(id);
+        let _calm = privns_host::signals::calm();
+        self.process.remotes.listed.leave(&stays);
+        self.process.remotes.servers.leave(&stays);
+    }
+
     /// The connection to a server.
     ///
     /// # Errors
@@ -164,9 +185,13 @@ impl View<'_> {
         if let Some(conn) = servers.living(server) {
             return Ok(conn);
         }
+        let guest = self.process.guest();
+        if let Some(conn) = guest.and_then(|guest| guest.dialled(server)) {
+            return Ok(conn);
+        }
         let table = self.table()?;
         let settings = Settings::of(table.index(), server).ok_or(Errno::ENODEV)?;
-        servers.dial(&settings, || self.family.tally(server))
+        servers.dial(&settings, guest, || self.family.tally(server))
     }
 
     /// Does something about a place. A connection that turns out to be dead is

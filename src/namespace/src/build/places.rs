@@ -12,7 +12,7 @@ pub trait Places {
     /// host directory stands behind. `number` is no other's in this table, but
     /// a build that failed may have used it. All that this and
     /// [`symlink`](Self::symlink) make lie side by side in one directory,
-    /// [`Table::skeleton`].
+    /// [`Table::skeleton`](crate::Table::skeleton).
     ///
     /// # Errors
     /// What kept it from being made.
