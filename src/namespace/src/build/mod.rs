@@ -15,7 +15,6 @@ use crate::failure::{Failure, Why, shown};
 use crate::file::{Action, Line, MountOptions, is_address};
 use crate::index::{self, Index};
 use crate::instance;
-use crate::poly;
 use crate::remote::{self, Server};
 use crate::resolve::{Last, name_of};
 use crate::table::{Kind, Member, Mount, Order, Rule, Source, Table, Verb};
