@@ -206,6 +206,11 @@ impl Process {
     /// it has left ([`Guest::keep`]).
     pub fn dismiss(&self, free: &mut dyn FnMut(usize, usize)) {
         self.fds.guests.dismiss(free, &mut |slot| drop(self.orphaned(slot)));
+        // It may have seen a new table, and was not to act on that.
+        let view = self.view().filter(|_| self.met());
+        if let Some((view, table)) = view.and_then(|view| Some((view, view.table().ok()?))) {
+            view.leave_unmounted(table.index());
+        }
     }
 
     /// The child that shares its parent's memory, when we are in one.
@@ -326,9 +331,11 @@ impl<'a> View<'a> {
             }
             let mut index = Vec::new();
             let generation = self.family.read_index(&mut index)?;
-            if Index::parse(&index)?.servers().next().is_some() {
+            let parsed = Index::parse(&index)?;
+            if parsed.servers().next().is_some() {
                 self.process.meet();
             }
+            self.leave_unmounted(parsed);
             self.process.table.replace(Table { generation, index });
         }
     }

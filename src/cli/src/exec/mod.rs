@@ -84,6 +84,9 @@ fn run(request: Request) -> Result<i32, Stop> {
     if let Some((dir, name)) = &request.inside {
         return Err(inside(dir, name, &request.program));
     }
+    if let Some(token) = &request.arrives {
+        return on::arrival::run_it(token);
+    }
     check(&request)?;
     if let Some(how) = request.dump {
         return birth::dump(&request, how).map(|()| 0).map_err(Stop::from);
@@ -127,6 +130,10 @@ fn check(request: &Request) -> Result<(), Failure> {
     if joins && (request.given || request.restore.is_some()) {
         let failure = Failure::new("--join", "the family has its namespace");
         return Err(failure.fix("change it with ns bind and the like"));
+    }
+    if request.instance_fd.is_some() && (joins || request.on.is_some()) {
+        let failure = Failure::new("--instance-fd", "nothing is made here");
+        return Err(failure.fix("leave it out"));
     }
     if request.dump.is_some() && joins {
         return Err(Failure::new("--dump", "it joins no family").fix("ns prints a living one's"));
@@ -194,6 +201,9 @@ fn join(request: &Request, found: Family, library: &[u8]) -> Result<i32, Stop> {
 
 fn create(request: &Request, name: &[u8], library: &[u8]) -> Result<i32, Stop> {
     let mut birth = Birth::begin(name)?;
+    if let Some(arrival) = &request.arrival {
+        birth.reach().take_in(&arrival.sockets, &arrival.origin);
+    }
     let made = birth.build(request).and_then(|built| {
         let family = birth.family(&built.table, request)?;
         birth.set_up(&family, library)?;

@@ -6,25 +6,32 @@
 //! - `look`: a [`Host`](privns_host::Host) that has the files of the servers
 //!   too.
 //! - [`attendant`]: the processes that a family's servers and relays are.
+//! - [`memory`]: what a memory tree is to be.
 //!
 //! Programs dial unix sockets and numeric TCP addresses only. A memory tree of
-//! the family's own is served, and every other transport is relayed, by an
-//! attendant on a socket beside the family's skeleton.
+//! the family's own and an instance below a descriptor are served, and every
+//! other transport is relayed, by an attendant on a socket beside the family's
+//! skeleton.
 
 pub mod attendant;
 mod dial;
 mod look;
+pub mod memory;
 
 use crate::failure::{Failure, Why};
+use crate::tree;
 use attendant::Attendant;
 use dial::Connection;
 use privns_abi::{Errno, path};
-use privns_namespace::file::MountOptions;
+use privns_host::Kernel;
+use privns_namespace::dump::Origin;
+use privns_namespace::file::{MountOptions, Owner};
 use privns_namespace::{Family, Server, Table};
 use privns_ninep::address::Address;
 use privns_servers::munge;
 use privns_servers::registry::{self, Kind};
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 /// The servers that are known while a namespace is built, changed or printed.
@@ -35,8 +42,24 @@ pub struct Reach {
     eager: bool,
     /// Seconds that an answer is waited for at most.
     patience: u32,
+    /// The directory that a launcher has handed down to hold instances.
+    given: OnceCell<OwnedFd>,
+    taken_in: RefCell<TakenIn>,
     met: RefCell<Vec<Met>>,
 }
+
+/// Sockets that lead to another machine, by the names that mounts have for
+/// them, and how they are reached.
+#[derive(Default)]
+struct TakenIn {
+    sockets: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The user has another number there.
+    other_user: bool,
+}
+
+/// What begins the address of an instance below the directory that was handed
+/// down; its name there follows. No line of a namespace file can have it.
+pub const GIVEN: &[u8] = b"given!";
 
 /// A server, as far as it has been met.
 struct Met {
@@ -79,7 +102,20 @@ impl Reach {
     }
 
     fn new(sockets: &[u8], eager: bool, patience: u32) -> Rc<Reach> {
-        Rc::new(Reach { sockets: sockets.to_vec(), eager, patience, met: RefCell::default() })
+        let (given, taken_in, met) = (OnceCell::new(), RefCell::default(), RefCell::default());
+        Rc::new(Reach { sockets: sockets.to_vec(), eager, patience, given, taken_in, met })
+    }
+
+    /// Instances are below this directory from now on.
+    pub fn give(&self, dir: OwnedFd) {
+        let _ = self.given.set(dir);
+    }
+
+    /// Sockets that lead to what another machine exports: the names that
+    /// mounts have for them, and how they are reached.
+    pub fn take_in(&self, sockets: &[(Vec<u8>, Vec<u8>)], origin: &Origin) {
+        let other_user = origin.uid != Kernel.geteuid();
+        *self.taken_in.borrow_mut() = TakenIn { sockets: sockets.to_vec(), other_user };
     }
 
     /// What a table has already.
@@ -136,6 +172,11 @@ impl Reach {
     fn meet(&self, server: &Server, asked: (Vec<u8>, MountOptions)) -> Result<Met, Failure> {
         let mut server = server.clone();
         let failure = |e: Errno| Failure::new(dial::what(&server.address), e);
+        if let (Some(name), Some(given)) = (server.dial.strip_prefix(GIVEN), self.given.get()) {
+            let dir = tree::open_dir(given, name).map_err(failure)?;
+            let attendant = Attendant::of_directory(&self.sockets, dir, &server)?;
+            return Ok(Met::by(attendant, server, asked));
+        }
         let (address, munge) = match Address::parse(&server.dial).map_err(failure)? {
             named @ Address::Directory { .. } => {
                 let entry = registry::resolve(&named);
@@ -145,19 +186,36 @@ impl Reach {
             }
             address => (address, false),
         };
-        let (dialled, attendant) = match address {
-            Address::Unix(_) if !munge => (address, None),
-            Address::Tcp { host, port } if !munge => {
-                (dial::numeric(&server.address, &host, port)?, None)
-            }
+        let address = match address {
+            Address::Unix(path) => Address::Unix(self.taken(path, &mut server)),
+            other => other,
+        };
+        let dialled = match address {
+            Address::Unix(_) if !munge => address,
+            Address::Tcp { host, port } if !munge => dial::numeric(&server.address, &host, port)?,
             other => {
                 let attendant = Attendant::new(&self.sockets, other, &server, munge)?;
-                (attendant.address(), Some(attendant))
+                return Ok(Met::by(attendant, server, asked));
             }
         };
         server.dial = dialled.to_bytes();
         server.user = server.options.uname.clone().unwrap_or_else(dial::user);
-        Ok(Met { id: 0, asked, server, attendant, connection: None })
+        Ok(Met { id: 0, asked, server, attendant: None, connection: None })
+    }
+
+    /// The name of a socket, which may be one that was [taken
+    /// in](Self::take_in): then the server is named by how it is reached, and
+    /// its files are the user's, who may have another number there.
+    fn taken(&self, path: Vec<u8>, server: &mut Server) -> Vec<u8> {
+        let taken_in = self.taken_in.borrow();
+        let Some((_, now)) = taken_in.sockets.iter().find(|(name, _)| *name == path) else {
+            return path;
+        };
+        server.address = Address::Unix(now.clone()).to_bytes();
+        if taken_in.other_user {
+            server.options.owner = Owner::Me;
+        }
+        now.clone()
     }
 
     /// A server that lets nobody in without a proof may be content with a
@@ -182,7 +240,7 @@ impl Reach {
         for met in self.met.borrow_mut().iter_mut().filter(|met| table.is_mounted(met.id)) {
             if let Some(attendant) = &mut met.attendant {
                 attendant
-                    .leave(family)
+                    .leave(family, met.id)
                     .map_err(|e| Failure::new(dial::what(&met.server.address), e))?;
             }
         }
@@ -199,6 +257,13 @@ impl Reach {
 }
 
 impl Met {
+    /// A server that an attendant stands for.
+    fn by(attendant: Attendant, mut server: Server, asked: (Vec<u8>, MountOptions)) -> Met {
+        server.dial = attendant.address().to_bytes();
+        server.user = server.options.uname.clone().unwrap_or_else(dial::user);
+        Met { id: 0, asked, server, attendant: Some(attendant), connection: None }
+    }
+
     fn connect(&mut self, patience: u32) -> Result<Rc<Connection>, Failure> {
         if let Some(known) = &self.connection {
             return known.clone();

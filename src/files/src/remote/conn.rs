@@ -6,6 +6,7 @@
 //! the same.
 
 use super::kept::KEPT;
+use crate::guest::Guest;
 use crate::wire::{self, Wire};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -112,6 +113,12 @@ impl Connection {
         }
     }
 
+    /// Its descriptor was that of a child which shared our memory and is gone.
+    pub(crate) fn lose(&self) {
+        self.forsaken.store(true, Ordering::Relaxed);
+        self.client.transport().socket().lost();
+    }
+
     /// The root of what the server shows.
     pub fn root(&self) -> &Fid {
         &self.root
@@ -157,7 +164,6 @@ impl Connection {
             true => client.getattr(&root).ok().map(|attr| (attr.uid, attr.gid)),
             false => None,
         };
-        KEPT.add(client.transport().socket().fd());
         let forsaken = AtomicBool::new(false);
         Ok(Connection { client, root, root_qid, server: settings.id, me, forsaken })
     }
@@ -223,7 +229,8 @@ impl Servers {
         server.conn.read().map(|conn| conn.clone()).filter(|conn| !conn.is_dead())
     }
 
-    /// Dials a server.
+    /// Dials a server; `guest` is who does it, when that shares the memory of
+    /// the process alone.
     ///
     /// # Errors
     /// EIO, or ETIMEDOUT for one that does not answer: what is wrong with a
@@ -232,6 +239,7 @@ impl Servers {
     pub(super) fn dial(
         &self,
         settings: &Settings<'_>,
+        guest: Option<&Guest>,
         tally: impl FnOnce() -> Option<Tally>,
     ) -> Result<Conn> {
         let server = self.server(settings.id);
@@ -248,9 +256,15 @@ impl Servers {
                     conn.client.monitor().count(tally);
                 }
                 let conn = Arc::new(conn);
-                // Another thread may just have put its own there: ours serves
-                // this one call then.
-                server.conn.replace(conn.clone());
+                match guest {
+                    Some(guest) => guest.dials(conn.clone()),
+                    None => {
+                        KEPT.add(conn.fd());
+                        // Another thread may just have put its own there: ours
+                        // serves this one call then.
+                        server.conn.replace(conn.clone());
+                    }
+                }
                 Ok(conn)
             }
             Err(Errno::EINTR) => Err(Errno::EINTR),
@@ -282,6 +296,15 @@ impl Servers {
                     break;
                 }
             }
+        }
+    }
+
+    /// Lets go of connections to servers that do not stay. They end when
+    /// nothing is open on them any more, and with them all that they have of
+    /// their servers.
+    pub(super) fn leave(&self, stays: &dyn Fn(u32) -> bool) {
+        for server in self.all().filter(|server| !stays(server.id)) {
+            server.conn.clear();
         }
     }
 

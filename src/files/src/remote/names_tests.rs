@@ -67,7 +67,7 @@ impl World {
             owner_me: false,
             window: Window::new(0),
         };
-        process.remotes.servers.dial(&settings, || None).unwrap();
+        process.remotes.servers.dial(&settings, None, || None).unwrap();
         World { root, process, server, _stop: stop }
     }
 
