@@ -280,7 +280,7 @@ impl Dirs {
         host: &mut HotName,
     ) -> Option<Dir> {
         match self.last(last).read(key, now, host) {
-            None => self.search(last, key, now, host),
+            None => self.search(last, key, |entry| entry.read(key, now, host)),
             found => found,
         }
     }
@@ -297,7 +297,7 @@ impl Dirs {
         host: &mut HotName,
     ) -> Option<Dir> {
         match self.last(last).translate(key, generation, host) {
-            None => self.search_translated(last, key, generation, host),
+            None => self.search(last, key, |entry| entry.translate(key, generation, host)),
             found => found,
         }
     }
@@ -307,30 +307,16 @@ impl Dirs {
         &self.entries[last.load(Ordering::Relaxed) as usize % ENTRIES]
     }
 
-    #[inline(never)]
-    fn search_translated(
-        &self,
-        last: &AtomicU32,
-        key: Key<'_>,
-        generation: u64,
-        host: &mut HotName,
-    ) -> Option<Dir> {
-        let number = hash(key) as usize % ENTRIES;
-        let found = self.entries[number].translate(key, generation, host)?;
-        last.store(number as u32, Ordering::Relaxed);
-        Some(found)
-    }
-
+    /// Looks where `key` is kept, if it is not the last one again.
     #[inline(never)]
     fn search(
         &self,
         last: &AtomicU32,
         key: Key<'_>,
-        now: &Now<'_>,
-        host: &mut HotName,
+        read: impl FnOnce(&Entry) -> Option<Dir>,
     ) -> Option<Dir> {
         let number = hash(key) as usize % ENTRIES;
-        let found = self.entries[number].read(key, now, host)?;
+        let found = read(&self.entries[number])?;
         last.store(number as u32, Ordering::Relaxed);
         Some(found)
     }
