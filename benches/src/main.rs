@@ -42,7 +42,11 @@ fn run(options: &options::Options) -> Result<()> {
         eprintln!("{}", task.name);
         rows.push(columns.row(task, options));
     }
-    let report = report::Report { version: 1, machine: machine::describe(), rows };
+    let report = report::Report {
+        version: 1,
+        machine: machine::describe(&["fakechroot", "proot", "bubblewrap"]),
+        rows,
+    };
     print!("{}", if options.json { report.json() } else { report.markdown() });
     Ok(())
 }

@@ -6,6 +6,7 @@
 //! the same.
 
 use super::kept::KEPT;
+use super::near::Near;
 use crate::wire::{self, Wire};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -14,7 +15,7 @@ use core::time::Duration;
 use once_cell::race::OnceBox;
 use privns_abi::{Errno, Result};
 use privns_host::{Host, Kernel, Rcu};
-use privns_namespace::file::{self, Owner};
+use privns_namespace::file::{self, Cache, Owner};
 use privns_namespace::index::Index;
 use privns_namespace::traffic::{Tally, Traffic};
 use privns_ninep::attr::Qid;
@@ -44,6 +45,8 @@ pub struct Settings<'a> {
     pub window: Window,
     /// Files of the attached user are shown as the program's own.
     pub owner_me: bool,
+    /// What may be answered without the server.
+    pub cache: Cache,
 }
 
 impl<'a> Settings<'a> {
@@ -65,6 +68,7 @@ impl<'a> Settings<'a> {
             timeout: Duration::from_secs(server.timeout().unwrap_or(TIMEOUT).into()),
             window: Window::new(server.window().unwrap_or(0)),
             owner_me: server.owner() == Owner::Me,
+            cache: server.cache(),
         })
     }
 }
@@ -86,6 +90,8 @@ pub struct Connection {
     pub server: u32,
     /// The server's owner and group of the root, which are shown as ours.
     pub me: Option<(u32, u32)>,
+    /// The tree itself, where it is at hand.
+    pub(super) near: Option<Near>,
     /// It is the parent's of the process that has forked.
     forsaken: AtomicBool,
 }
@@ -108,6 +114,9 @@ impl Connection {
         if !self.forsaken.swap(true, Ordering::Relaxed) {
             KEPT.remove(self.fd());
             self.client.transport().socket().close();
+            if let Some(near) = &self.near {
+                near.close();
+            }
             core::mem::forget(self.clone());
         }
     }
@@ -152,14 +161,19 @@ impl Connection {
             ..Options::default()
         };
         let client = wire::dial(settings.dial, &options)?;
-        let (root, root_qid) = client.attach(settings.uname, Kernel.geteuid(), settings.aname)?;
+        let (uname, uid, aname) = (settings.uname, Kernel.geteuid(), settings.aname);
+        let (root, root_qid, told) = match Near::is_wanted(settings) {
+            true => client.attach_near(uname, uid, aname)?,
+            false => client.attach(uname, uid, aname).map(|(root, qid)| (root, qid, None))?,
+        };
+        let near = told.and_then(|told| Near::find(&told, client.transport().socket()));
         let me = match settings.owner_me {
             true => client.getattr(&root).ok().map(|attr| (attr.uid, attr.gid)),
             false => None,
         };
         KEPT.add(client.transport().socket().fd());
         let forsaken = AtomicBool::new(false);
-        Ok(Connection { client, root, root_qid, server: settings.id, me, forsaken })
+        Ok(Connection { client, root, root_qid, server: settings.id, me, near, forsaken })
     }
 }
 
