@@ -48,7 +48,22 @@ pub(crate) struct Columns<'a> {
 }
 
 /// The samples of one column in one row: CPU nanoseconds a call, a command, or KiB.
-type Samples = Result<Vec<f64>, String>;
+pub(crate) type Samples = Result<Vec<f64>, String>;
+
+/// Puts the samples of one more pass to those that are there.
+pub(crate) fn add(all: &mut Vec<Samples>, more: Vec<Samples>) {
+    if all.is_empty() {
+        *all = more;
+        return;
+    }
+    for (all, more) in all.iter_mut().zip(more) {
+        match (&mut *all, more) {
+            (Ok(all), Ok(more)) => all.extend(more),
+            (Ok(_), Err(why)) => *all = Err(why),
+            (Err(_), _) => {}
+        }
+    }
+}
 
 impl<'a> Columns<'a> {
     /// Starts a runner in every tool.
@@ -57,14 +72,18 @@ impl<'a> Columns<'a> {
         Columns { tools, site, runners }
     }
 
-    /// Measures one row.
-    pub(crate) fn row(&mut self, task: &Task, options: &Options) -> Row {
-        let samples = match &task.what {
+    /// Takes some more samples for a row; the first ones find cold caches.
+    pub(crate) fn sample(&mut self, task: &Task, options: &Options, first: bool) -> Vec<Samples> {
+        match &task.what {
             What::Calls(request) => self.calls(request, task.rounds, options),
-            What::Command { before, command } => self.commands(before, command, task),
+            What::Command { before, command } => self.commands(before, command, task, first),
             What::Start => self.starts(task.rounds),
             What::Memory => self.memory(),
-        };
+        }
+    }
+
+    /// The row that all its samples make.
+    pub(crate) fn row(&self, task: &Task, samples: Vec<Samples>) -> Row {
         let added = matches!(task.what, What::Memory);
         let cells = cells(self.tools, samples, added);
         Row {
@@ -103,7 +122,13 @@ impl<'a> Columns<'a> {
         }
     }
 
-    fn commands(&mut self, before: &[OsString], command: &[OsString], task: &Task) -> Vec<Samples> {
+    fn commands(
+        &mut self,
+        before: &[OsString],
+        command: &[OsString],
+        task: &Task,
+        first: bool,
+    ) -> Vec<Samples> {
         let (before, command) = (words(before), words(command));
         let once = |this: &mut Self, i: usize| {
             let runner = this.runner(i)?;
@@ -112,8 +137,10 @@ impl<'a> Columns<'a> {
             }
             Ok(runner.cpu(&command, None)? as f64)
         };
-        // The first time warms the caches of the kernel, and git's index.
-        self.interleave(1, task.cores, once);
+        if first {
+            // Warms the caches of the kernel, and git's index.
+            self.interleave(1, task.cores, once);
+        }
         self.interleave(task.rounds, task.cores, once)
     }
 

@@ -12,10 +12,12 @@ privns-benches: the cost of a namespace, as ratios to native
   --base DIR      where to put the files that are measured (default: /tmp)
   --tools A,B     only these columns, and native
   --only TEXT     only the rows whose name contains TEXT
-  --rounds N      multiply the number of rounds by N (default: 1)
+  --rounds N      multiply the number of passes by N (default: 1)
   --quick         a smoke run: few rounds, numbers mean little
   --json          print JSON instead of a Markdown table
 ";
+
+const PASSES: u32 = 5;
 
 /// What to measure, and with what.
 pub(crate) struct Options {
@@ -29,12 +31,19 @@ pub(crate) struct Options {
     pub tools: Vec<String>,
     /// The rows wanted: those whose name contains this.
     pub only: String,
-    /// Factor on the number of rounds.
+    /// Factor on the number of passes.
     pub rounds: u32,
     /// Few rounds, small blocks.
     pub quick: bool,
     /// JSON rather than Markdown.
     pub json: bool,
+}
+
+impl Options {
+    /// How often each row has its turn.
+    pub(crate) fn passes(&self) -> u32 {
+        if self.quick { 1 } else { PASSES * self.rounds }
+    }
 }
 
 /// Reads the command line; `None` when help was all that was asked for.

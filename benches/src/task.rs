@@ -13,7 +13,7 @@ pub(crate) struct Task {
     pub what: What,
     /// The ratio to native, or for memory the KiB added, that ours must not exceed.
     pub target: Option<f64>,
-    /// Blocks in each column.
+    /// Blocks in each column, in each pass.
     pub rounds: u32,
     /// Where it runs.
     pub cores: Cores,
@@ -58,7 +58,7 @@ const MEMORY_KIB: f64 = 1024.0;
 pub(crate) fn all(options: &Options, site: &Site) -> Vec<Task> {
     let mut tasks = Vec::new();
     let mut add = |name: String, what: What, target: Option<f64>, rounds: u32, cores: Cores| {
-        let rounds = if options.quick { 2 } else { rounds * options.rounds };
+        let rounds = if options.quick { 2 } else { rounds };
         tasks.push(Task { name, what, target, rounds, cores });
     };
     let places = [("in a bind", &site.at), ("outside", &site.out)];
@@ -70,24 +70,24 @@ pub(crate) fn all(options: &Options, site: &Site) -> Vec<Task> {
         for (place, dir) in places {
             for depth in [3, 10] {
                 let name = format!("{label}, {place}, depth {depth}");
-                add(name, calls(call, &site.name(dir, depth)), target, 200, Cores::One);
+                add(name, calls(call, &site.name(dir, depth)), target, 40, Cores::One);
             }
         }
     }
     for call in ["read", "write"] {
         let what = calls(call, &site.name(&site.at, 3));
-        add(format!("{call} of 1 byte"), what, Some(BYTE), 200, Cores::One);
+        add(format!("{call} of 1 byte"), what, Some(BYTE), 40, Cores::One);
     }
     let what = calls("forkexec", Path::new("/bin/true"));
-    add("fork+exec of true".into(), what, Some(EXEC), 200, Cores::One);
+    add("fork+exec of true".into(), what, Some(EXEC), 40, Cores::One);
     let tree = site.at.join("tree");
     let what = command(&tree, &["git", "status"]);
-    add("git status, 5,000 files".into(), what, Some(TREE), 40, Cores::One);
+    add("git status, 5,000 files".into(), what, Some(TREE), 8, Cores::One);
     let what = command(&tree, &["find", ".", "-ls"]);
-    add("find -ls, 5,000 files".into(), what, Some(TREE), 40, Cores::One);
+    add("find -ls, 5,000 files".into(), what, Some(TREE), 8, Cores::One);
     let which = if options.program.is_some() { "a real program" } else { "a generated program" };
-    add(format!("make -j4, {which}"), make(site), Some(MAKE), 5, Cores::All);
-    add("start of the tool".into(), What::Start, None, 40, Cores::One);
+    add(format!("make -j4, {which}"), make(site), Some(MAKE), 1, Cores::All);
+    add("start of the tool".into(), What::Start, None, 8, Cores::One);
     add("private memory of a process".into(), What::Memory, Some(MEMORY_KIB), 1, Cores::All);
     tasks.retain(|task| task.name.contains(&options.only));
     tasks

@@ -31,5 +31,5 @@ complete -c ns-exec -n __fish_use_subcommand -l unsetenv -x -d 'Removes an envir
 complete -c ns-exec -n __fish_use_subcommand -l clearenv -d 'Removes all environment variables'
 complete -c ns-exec -n __fish_use_subcommand -l instance-fd -x -d 'A directory descriptor, from a privileged launcher, to hold instances'
 complete -c ns-exec -n __fish_use_subcommand -l on -x -d 'Runs PROGRAM on another machine, by ssh, in this namespace'
-complete -c ns-exec -n __fish_use_subcommand -l export -d 'With --on, serves the directories that are bound here to that machine'
+complete -c ns-exec -n __fish_use_subcommand -l export -d 'With --on, serves the directories and files that are bound here to that machine'
 complete -c ns-exec -x -a '(__fish_complete_subcommand)'

@@ -25,6 +25,8 @@ const TEXT_WORDS: usize = 24;
 /// Longest name, spelled or the host's, that is remembered, in bytes.
 pub const TEXT_MAX: usize = (TEXT_WORDS - 1) * 8;
 const SLOTS: usize = 28;
+/// Spreads bits over a word.
+const ODD: u64 = 0x517c_c1b7_2722_0a95;
 
 /// The remembered directories.
 pub struct Dirs {
@@ -38,13 +40,20 @@ pub struct Marks {
     any: AtomicBool,
     /// Those that are being written, a bit each.
     writing: [AtomicU64; ENTRIES / 64],
+    /// Which names may be links that are remembered, by [`bit`]: most are not,
+    /// and are not searched for.
+    links: AtomicU64,
 }
 
 impl Marks {
     /// There are none.
     #[must_use]
     pub const fn new() -> Marks {
-        Marks { any: AtomicBool::new(false), writing: [const { AtomicU64::new(0) }; ENTRIES / 64] }
+        Marks {
+            any: AtomicBool::new(false),
+            writing: [const { AtomicU64::new(0) }; ENTRIES / 64],
+            links: AtomicU64::new(0),
+        }
     }
 
     /// Whether anything has ever been remembered.
@@ -52,6 +61,24 @@ impl Marks {
     pub fn any(&self) -> bool {
         self.any.load(Ordering::Relaxed)
     }
+
+    /// A link of this name is remembered.
+    pub fn add_link(&self, name: &[u8]) {
+        self.links.fetch_or(bit(name), Ordering::Relaxed);
+    }
+
+    /// Whether a link of this name may be remembered.
+    #[inline(always)]
+    pub fn may_be_link(&self, name: &[u8]) -> bool {
+        let links = self.links.load(Ordering::Relaxed);
+        links != 0 && links & bit(name) != 0
+    }
+}
+
+/// One of 64 bits, by the end of a name and its length.
+#[inline(always)]
+fn bit(name: &[u8]) -> u64 {
+    1 << ((words(name).1 ^ name.len() as u64).wrapping_mul(ODD) >> 58)
 }
 
 impl Default for Marks {
@@ -174,23 +201,44 @@ impl Entry {
     fn read(&self, key: Key<'_>, now: &Now<'_>, host: &mut HotName) -> Option<Dir> {
         let version = self.version.load(Ordering::Acquire);
         let shape = self.shape.load(Ordering::Relaxed);
-        let (name_len, host_len) = (shape as u16 as usize, (shape >> 16) as u16 as usize);
-        if version & 1 != 0
-            || name_len != key.name.len()
-            || !same(&self.key, key.name)
-            || self.base.load(Ordering::Relaxed) != key.base
-            || self.generation.load(Ordering::Relaxed) != now.generation
-            || self.until.load(Ordering::Relaxed) < now.ms
-        {
+        if !self.is_of(key, shape, now.generation) || self.until.load(Ordering::Relaxed) < now.ms {
             return None;
         }
         if self.raises.load(Ordering::Relaxed) != now.raises && !self.unmoved(shape >> 40, now) {
             return None;
         }
-        host.become_words(&self.host, host_len);
+        self.take(version, shape, host)
+    }
+
+    /// What the table makes of a name, where that is canonical: no matter
+    /// whether there is a link on the way by now.
+    #[inline(always)]
+    fn translate(&self, key: Key<'_>, generation: u64, host: &mut HotName) -> Option<Dir> {
+        let version = self.version.load(Ordering::Acquire);
+        let shape = self.shape.load(Ordering::Relaxed);
+        let canonical = shape & (Is::Canonical as u64) << 32 != 0;
+        if !canonical || !self.is_of(key, shape, generation) {
+            return None;
+        }
+        self.take(version, shape, host)
+    }
+
+    #[inline(always)]
+    fn is_of(&self, key: Key<'_>, shape: u64, generation: u64) -> bool {
+        shape as u16 as usize == key.name.len()
+            && same(&self.key, key.name)
+            && self.base.load(Ordering::Relaxed) == key.base
+            && self.generation.load(Ordering::Relaxed) == generation
+    }
+
+    /// The rest of an entry that was at `version` when its key was looked at,
+    /// if nobody has written since.
+    #[inline(always)]
+    fn take(&self, version: u32, shape: u64, host: &mut HotName) -> Option<Dir> {
+        host.become_words(&self.host, (shape >> 16) as u16 as usize);
         let seq = self.seq.load(Ordering::Relaxed);
         fence(Ordering::Acquire);
-        if self.version.load(Ordering::Relaxed) != version {
+        if version & 1 != 0 || self.version.load(Ordering::Relaxed) != version {
             return None;
         }
         Some(Dir { seq, is: (shape >> 32) as u32 & 0xff })
@@ -231,11 +279,46 @@ impl Dirs {
         now: &Now<'_>,
         host: &mut HotName,
     ) -> Option<Dir> {
-        let entry = &self.entries[last.load(Ordering::Relaxed) as usize % ENTRIES];
-        match entry.read(key, now, host) {
+        match self.last(last).read(key, now, host) {
             None => self.search(last, key, now, host),
             found => found,
         }
+    }
+
+    /// What the table of this generation makes of the directory spelled `key`,
+    /// for calls that have the host refuse links: kept for as long as the
+    /// table.
+    #[inline(always)]
+    pub fn translated(
+        &self,
+        last: &AtomicU32,
+        key: Key<'_>,
+        generation: u64,
+        host: &mut HotName,
+    ) -> Option<Dir> {
+        match self.last(last).translate(key, generation, host) {
+            None => self.search_translated(last, key, generation, host),
+            found => found,
+        }
+    }
+
+    #[inline(always)]
+    fn last(&self, last: &AtomicU32) -> &Entry {
+        &self.entries[last.load(Ordering::Relaxed) as usize % ENTRIES]
+    }
+
+    #[inline(never)]
+    fn search_translated(
+        &self,
+        last: &AtomicU32,
+        key: Key<'_>,
+        generation: u64,
+        host: &mut HotName,
+    ) -> Option<Dir> {
+        let number = hash(key) as usize % ENTRIES;
+        let found = self.entries[number].translate(key, generation, host)?;
+        last.store(number as u32, Ordering::Relaxed);
+        Some(found)
     }
 
     #[inline(never)]
@@ -360,7 +443,6 @@ fn words(text: &[u8]) -> (&[[u8; 8]], u64) {
 fn hash(Key { base, name }: Key<'_>) -> u64 {
     // Only spreads, need not resist. The words are multiplied independently,
     // so that a long name does not wait for one product after the other.
-    const ODD: u64 = 0x517c_c1b7_2722_0a95;
     let (whole, last) = words(name);
     let mut mixed = base ^ (name.len() as u64);
     for word in whole {

@@ -60,29 +60,38 @@ impl Fds {
     }
 
     /// What is noted, 0 for nothing.
-    #[inline]
+    #[inline(always)]
     fn value(&self, fd: i32) -> u64 {
-        let Some(entry) = usize::try_from(fd).ok().and_then(|fd| self.entries.get(fd)) else {
-            return 0;
-        };
-        let noted = self.guests.guest().and_then(|guest| guest.note(fd));
-        noted.unwrap_or(entry).load(Ordering::Relaxed)
+        let Some(entry) = self.entry(fd) else { return 0 };
+        match self.guests.guest() {
+            None => entry.load(Ordering::Relaxed),
+            Some(guest) => guest.note(fd).unwrap_or(entry).load(Ordering::Relaxed),
+        }
     }
 
-    /// Notes it. Reads before it writes: most numbers were never noted, and
-    /// their page is not to be touched.
     #[inline]
+    fn entry(&self, fd: i32) -> Option<&AtomicU64> {
+        // A negative number is a large one.
+        self.entries.get(fd as u32 as usize)
+    }
+
+    /// Notes it.
+    #[inline(always)]
     fn put(&self, fd: i32, value: u64) {
-        let Some(entry) = usize::try_from(fd).ok().and_then(|fd| self.entries.get(fd)) else {
-            return;
-        };
-        if self.value(fd) == value {
-            return;
-        }
+        let Some(entry) = self.entry(fd) else { return };
         let entry = self.guests.guest().map_or(entry, |guest| guest.place(fd));
         entry.store(value, Ordering::Relaxed);
         if (value >> 32 != 0 || value & VIRTUAL != 0) && fd >= self.end.load(Ordering::Relaxed) {
             self.end.fetch_max(fd + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes it, after a look: most numbers were never noted, and their page is
+    /// not to be touched.
+    #[inline]
+    fn replace(&self, fd: i32, value: u64) {
+        if self.value(fd) != value {
+            self.put(fd, value);
         }
     }
 
@@ -109,19 +118,23 @@ impl Fds {
     }
 
     /// Notes what `fd` shows. A remote file stays one.
-    #[inline]
+    #[inline(always)]
     pub fn set(&self, fd: i32, shown: Shown, generation: u64) {
-        let slot = self.kept_slot(fd);
-        let mut value = u64::from(shown.seq) << 32 | KNOWN;
-        value |= if slot != 0 { slot } else { stamp(generation) << 3 };
+        let old = self.value(fd);
+        let mut value = u64::from(shown.seq) << 32 | KNOWN | stamp(generation) << 3;
         value |= if shown.plain { PLAIN } else { 0 };
         value |= if shown.read_only { READ_ONLY } else { 0 };
-        self.put(fd, value);
+        if old & VIRTUAL != 0 {
+            value = value & !SLOT | old & SLOT;
+        }
+        if value != old {
+            self.put(fd, value);
+        }
     }
 
     /// Notes which member served `fd`, and nothing else.
     pub fn set_seq(&self, fd: i32, seq: u32) {
-        self.put(fd, u64::from(seq) << 32 | self.kept_slot(fd));
+        self.replace(fd, u64::from(seq) << 32 | self.kept_slot(fd));
     }
 
     /// The bits that say which remote file `fd` is; 0 for none.
@@ -140,7 +153,7 @@ impl Fds {
 
     /// `fd` stands for the remote file in this slot.
     pub(crate) fn set_slot(&self, fd: i32, slot: u32) {
-        self.put(fd, VIRTUAL | stamp(slot.into()) << 3);
+        self.replace(fd, VIRTUAL | stamp(slot.into()) << 3);
     }
 
     /// Whether what `fd` stands for may not be changed, when it is remote.
@@ -158,13 +171,13 @@ impl Fds {
     /// Nothing is known of `fd` any more.
     #[inline]
     pub fn forget(&self, fd: i32) {
-        self.put(fd, 0);
+        self.replace(fd, 0);
     }
 
     /// `to` has become a duplicate of `from`.
     #[inline]
     pub fn copy(&self, from: i32, to: i32) {
-        self.put(to, self.value(from));
+        self.replace(to, self.value(from));
     }
 
     /// The descriptors served by a member, with its number: what exec hands on.

@@ -38,14 +38,15 @@ pub struct Process {
     /// The host has refused openat2(2) to us: walk instead.
     pub no_openat2: AtomicBool,
     pub(crate) marks: Marks,
-    /// What it has of remote files.
-    pub remotes: Remotes,
+    met: AtomicBool,
     /// What became of its calls.
     pub counts: Counts,
     /// What is known of each descriptor; its small part comes first.
     pub fds: Fds,
     pub(crate) listings: Listings,
     pub(crate) dirs: Dirs,
+    /// What it has of remote files.
+    pub remotes: Remotes,
 }
 
 /// The family's table as this process last saw it.
@@ -142,6 +143,7 @@ impl Process {
             remotes: Remotes::new(),
             counts: Counts::new(),
             marks: Marks::new(),
+            met: AtomicBool::new(false),
             dirs: Dirs::new(),
             cwd: Cwd::new(),
             serials: AtomicU64::new(0),
@@ -164,6 +166,19 @@ impl Process {
         self.family.get().map(|family| View { process: self, family })
     }
 
+    /// Whether the process has ever seen a table with a server in it: before
+    /// that no name and no descriptor is remote.
+    #[inline(always)]
+    pub fn met(&self) -> bool {
+        self.met.load(Ordering::Relaxed)
+    }
+
+    /// There is a server in the table, or a remote file is handed to us.
+    #[cold]
+    pub fn meet(&self) {
+        self.met.store(true, Ordering::Relaxed);
+    }
+
     /// For the child of a fork: what other threads were in the middle of will
     /// never end here.
     pub fn forked(&self) {
@@ -174,9 +189,9 @@ impl Process {
         self.table.forked();
         self.root.name.forked();
         self.counts.clear();
-        self.remotes.forked();
         self.dirs.clear(&self.marks);
-        if self.remotes.met() {
+        if self.met() {
+            self.remotes.forked();
             self.claim_handed();
         }
     }
@@ -191,6 +206,11 @@ impl Process {
     /// it has left ([`Guest::keep`]).
     pub fn dismiss(&self, free: &mut dyn FnMut(usize, usize)) {
         self.fds.guests.dismiss(free, &mut |slot| drop(self.orphaned(slot)));
+        // It may have seen a new table, and was not to act on that.
+        let view = self.view().filter(|_| self.met());
+        if let Some((view, table)) = view.and_then(|view| Some((view, view.table().ok()?))) {
+            view.leave_unmounted(table.index());
+        }
     }
 
     /// The child that shares its parent's memory, when we are in one.
@@ -297,9 +317,11 @@ impl<'a> View<'a> {
             }
             let mut index = Vec::new();
             let generation = self.family.read_index(&mut index)?;
-            if Index::parse(&index)?.servers().next().is_some() {
-                self.process.remotes.meet();
+            let parsed = Index::parse(&index)?;
+            if parsed.servers().next().is_some() {
+                self.process.meet();
             }
+            self.leave_unmounted(parsed);
             self.process.table.replace(Table { generation, index });
         }
     }

@@ -1,6 +1,6 @@
 //! Descriptors as the kernel keeps them: anonymous files, seals, locks.
 
-use crate::{Kernel, Name, kernel::decimal, sys};
+use crate::{Host, Kernel, Name, kernel::decimal, sys};
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use privns_abi::{Errno, Result};
@@ -233,8 +233,19 @@ impl Kernel {
     #[must_use]
     pub fn is_placeholder(self, fd: i32) -> bool {
         let wanted = libc::F_SEAL_WRITE | libc::F_SEAL_GROW;
-        let sealed = self.seals(fd).is_ok_and(|seals| seals & wanted == wanted);
+        let sealed = match self.seals(fd) {
+            // Open for naming only.
+            Err(Errno::EBADF) => self.leads_to(fd, b"/memfd:privns-file (deleted)"),
+            seals => seals.is_ok_and(|seals| seals & wanted == wanted),
+        };
         sealed && self.extent(fd).is_ok_and(|extent| extent.size == 0)
+    }
+
+    /// Whether that is what /proc says of a descriptor.
+    fn leads_to(self, fd: i32, what: &[u8]) -> bool {
+        let mut text = Name::new();
+        let read = link(fd).and_then(|mut link| self.readlink(link.as_cstr()?, &mut text));
+        read.is_ok() && text.as_bytes() == what
     }
 
     /// Status flags and access mode of an open file (F_GETFL).

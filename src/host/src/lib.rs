@@ -8,7 +8,8 @@
 //! - [`Host`]: what name resolution asks of a kernel; [`Kernel`] is the real
 //!   one, `fake::Tree` an in-memory one for tests.
 //! - [`raw`]: the system call instruction.
-//! - [`Name`], [`HotName`]: NUL-terminated names, growing and on the stack.
+//! - [`Name`], [`HotName`]: NUL-terminated names, growing and on the stack;
+//!   [`Spelled`]: those of the program.
 //! - [`Shared`]: shared memory as bounds-checked atomics.
 //! - [`net`], [`futex`], [`signals`]: connections, locks and waiting inside
 //!   somebody else's program.
@@ -37,6 +38,7 @@ pub mod rcu;
 pub mod shared;
 pub mod signals;
 pub mod slot;
+pub mod spelled;
 #[cfg(feature = "launcher")]
 pub mod startup;
 
@@ -45,6 +47,7 @@ pub use name::{HotName, Name};
 pub use rcu::Rcu;
 pub use shared::Shared;
 pub use slot::Slot;
+pub use spelled::Spelled;
 
 use core::ffi::CStr;
 use privns_abi::{Result, Stat};

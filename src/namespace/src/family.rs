@@ -244,6 +244,12 @@ impl Family {
         self.changing_all().ok()
     }
 
+    /// Maps what will be changed, where that takes a mapping of its own: once in
+    /// a process that makes children, and not in each of them.
+    pub fn will_change(&self) {
+        let _ = self.changing();
+    }
+
     /// The table for changing it.
     fn changing_all(&self) -> Result<&Shared> {
         if !self.own {

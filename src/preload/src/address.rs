@@ -210,7 +210,7 @@ pub(crate) unsafe fn place(
 /// No server makes sockets, and what is one there no kernel here listens on:
 /// the answer for a remote name.
 fn remote(view: View<'_>, named: Named, make: bool, to: &mut Target) -> Result<()> {
-    if !view.process.remotes.met() {
+    if !view.process.met() {
         return Ok(());
     }
     let (dirfd, path) = named.place(to);

@@ -8,6 +8,7 @@ use libc::ssize_t;
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
 use privns_files::Target;
+use privns_host::Spelled;
 
 use privns_namespace::family::Counter;
 use privns_namespace::resolve::Last;
@@ -132,7 +133,7 @@ impl Named {
     /// the reason.
     #[cold]
     pub(crate) fn walks(self, view: View<'_>, to: &mut Target) -> Result<bool> {
-        if !view.process.remotes.met() {
+        if !view.process.met() {
             return Ok(false);
         }
         // SAFETY: located already as a C string.
@@ -167,7 +168,8 @@ impl Named {
     #[inline]
     pub(crate) unsafe fn find(self, view: View<'_>, to: &mut Target) -> Result<()> {
         // SAFETY: the caller's promise.
-        let name = unsafe { CStr::from_ptr(self.path) };
+        let spelled = unsafe { Spelled::read(self.path) };
+        let name = spelled.name();
         if name.is_empty() {
             return Err(Errno::ENOENT);
         }
@@ -175,7 +177,7 @@ impl Named {
             return Ok(());
         }
         let raises = view.family.raises();
-        self.tell(view.locate(self.dirfd, name, self.last, to))?;
+        self.tell(view.locate(self.dirfd, spelled, self.last, to))?;
         if self.last.follow && !to.exact {
             self.see_link(view, name, to, raises)?;
         }

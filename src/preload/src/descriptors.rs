@@ -21,14 +21,14 @@ pub(crate) fn kept() -> c_int {
 /// not open.
 #[inline]
 pub(crate) fn is_kept(fd: c_int) -> bool {
-    fd >= 0 && fd == kept() || PROCESS.remotes.met() && KEPT.has(fd)
+    fd >= 0 && fd == kept() || PROCESS.met() && KEPT.has(fd)
 }
 
 /// The first number from `first` on that is ours.
 fn next_kept(first: c_uint) -> Option<c_uint> {
     let first = c_int::try_from(first).ok()?;
     let table = Some(kept()).filter(|&table| table >= first);
-    let others = if PROCESS.remotes.met() { KEPT.next(first) } else { None };
+    let others = if PROCESS.met() { KEPT.next(first) } else { None };
     let least = table.into_iter().chain(others).min();
     least.map(|fd| fd as c_uint)
 }
@@ -36,7 +36,7 @@ fn next_kept(first: c_uint) -> Option<c_uint> {
 /// Nothing is known of a number any more.
 #[inline]
 pub(crate) fn forget(fd: c_int) {
-    if PROCESS.remotes.met() {
+    if PROCESS.met() {
         drop(PROCESS.leave(fd));
     } else {
         PROCESS.fds.forget(fd);
@@ -77,7 +77,7 @@ pub(crate) fn shut(fd: c_int) -> Result<usize> {
     if is_kept(fd) {
         return Err(Errno::EBADF);
     }
-    if PROCESS.remotes.met() && PROCESS.is_virtual(fd) {
+    if PROCESS.met() && PROCESS.is_virtual(fd) {
         return shut_remote(fd);
     }
     PROCESS.fds.forget(fd);
@@ -157,7 +157,7 @@ pub(crate) unsafe fn dup(fd: c_int) -> c_int {
 /// Notes that the result is a duplicate of `fd`.
 pub(crate) fn copied(fd: c_int, done: Result<usize>) -> Result<usize> {
     if let Ok(new) = done {
-        if PROCESS.remotes.met() {
+        if PROCESS.met() {
             drop(PROCESS.copied(fd, new as c_int));
         } else {
             PROCESS.fds.copy(fd, new as c_int);
@@ -211,7 +211,7 @@ pub(crate) fn control(fd: c_int, command: c_int, arg: usize) -> Result<usize> {
     }
     // A lock that waits is a place where a thread can be cancelled.
     let waits = matches!(command, libc::F_SETLKW | libc::F_OFD_SETLKW);
-    if PROCESS.remotes.met() {
+    if PROCESS.met() {
         let args = privns_host::raw::pad([fd as usize, command as usize, arg]);
         // SAFETY: the program's own arguments.
         if let Some(done) = unsafe { crate::door::ours(libc::SYS_fcntl, args) } {

@@ -21,7 +21,7 @@ use privns_files::program::{Elf, Header};
 use privns_files::remote::copies::Copy;
 use privns_files::Target;
 use privns_host::kernel::{OpenHow, RESOLVE_NO_SYMLINKS};
-use privns_host::{sys, HotName, Kernel, Name};
+use privns_host::{sys, HotName, Kernel, Name, Spelled};
 use privns_namespace::family::{Counter, Flag};
 
 /// An array of C strings that ends with null.
@@ -275,29 +275,31 @@ impl Exec<'_> {
     unsafe fn open(&mut self, named: Named) -> Result<Option<c_int>> {
         let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
         // SAFETY: the caller's name.
-        let name = unsafe { CStr::from_ptr(named.path) };
+        let spelled = unsafe { Spelled::read(named.path) };
+        let name = spelled.name();
         self.to = Target::new();
         if named.last.follow
             && !self.view.process.no_openat2.load(Ordering::Relaxed)
-            && self.view.locate_unchecked(named.dirfd, name, &mut self.to)?
+            && self.view.locate_unchecked(named.dirfd, spelled, &mut self.to)?
         {
             let how = OpenHow::new(flags, 0, RESOLVE_NO_SYMLINKS);
             let (dirfd, at) = named.args(&mut self.to);
             // SAFETY: a C string.
-            match unsafe { self.copy_from(dirfd, at) } {
-                None => {}
-                // A link on the way.
-                Some(Err(Errno::ELOOP)) => {}
-                Some(done) => return done.map(|()| None),
-            }
-            // SAFETY: a C string and an open_how of our own.
-            let opened = unsafe {
-                sys!(libc::SYS_openat2, dirfd, at, &how as *const OpenHow, size_of::<OpenHow>())
+            let copied = unsafe { self.copy_from(dirfd, at) };
+            let opened = match copied {
+                Some(Ok(())) => return Ok(None),
+                Some(Err(error)) => Err(error),
+                // SAFETY: a C string and an open_how of our own.
+                None => unsafe {
+                    sys!(libc::SYS_openat2, dirfd, at, &how as *const OpenHow, size_of::<OpenHow>())
+                },
             };
             match opened {
                 Ok(fd) => return Ok(Some(fd as c_int)),
                 Err(error @ (Errno::ENOENT | Errno::ENOTDIR)) => return Err(error),
                 // A link on the way, or a file that may be run and not read.
+                Err(Errno::ELOOP) => {}
+                Err(error) if copied.is_some() => return Err(error),
                 Err(_) => {}
             }
         }
@@ -311,6 +313,10 @@ impl Exec<'_> {
             named.tell(if name.is_empty() { Err(Errno::ENOENT) } else { exact })?;
         }
         let (dirfd, at) = named.args(&mut self.to);
+        // SAFETY: a C string.
+        if let Some(done) = unsafe { self.copy_from(dirfd, at) } {
+            return done.map(|()| None);
+        }
         let flags = if named.last.follow { flags } else { flags | libc::O_NOFOLLOW };
         // SAFETY: a C string.
         Ok(unsafe { sys!(libc::SYS_openat, dirfd, at, flags) }.ok().map(|fd| fd as c_int))
@@ -318,7 +324,7 @@ impl Exec<'_> {
 
     /// Copies what a server has: then that is what is run.
     unsafe fn copy_from(&mut self, dirfd: c_int, at: *const c_char) -> Option<Result<()>> {
-        if !self.view.process.remotes.met() {
+        if !self.view.process.met() {
             return None;
         }
         let view = self.view;
@@ -475,7 +481,7 @@ impl Go<'_> {
             // The table is not for a program that has more rights than we.
             let _ = Kernel.set_cloexec(self.view.family.fd(), true);
         }
-        if guest.is_none() {
+        if guest.is_none() && self.view.process.met() {
             self.view.process.remotes.drain();
         }
         // SAFETY: the caller's.

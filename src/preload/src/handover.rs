@@ -108,15 +108,18 @@ unsafe extern "C" fn look(
     1
 }
 
-/// What `PRIVNS` may hold; only a very long root does not fit, and a remote
-/// working directory as long as any name beside another long name.
-const LONGEST: usize = 5120;
+/// Most values of `PRIVNS` are shorter: exec runs in fresh children, where every
+/// page of stack is a fault.
+const SHORT: usize = 480;
 
-/// A short text on the stack.
+/// A text on the stack, as long as it is short.
 struct Short {
-    bytes: [u8; LONGEST],
+    bytes: [u8; SHORT],
     len: usize,
-    full: bool,
+    /// The whole text, once it is longer.
+    long: Vec<u8>,
+    /// There was no memory for it.
+    cut: bool,
     /// How much of it says which table it is of, and which image.
     table: usize,
 }
@@ -129,17 +132,36 @@ impl Write for Short {
 }
 
 impl Short {
+    const fn new() -> Short {
+        Short { bytes: [0; SHORT], len: 0, long: Vec::new(), cut: false, table: 0 }
+    }
+
     fn push(&mut self, text: &[u8]) {
-        if let Some(to) = self.bytes.get_mut(self.len..self.len + text.len()) {
-            to.copy_from_slice(text);
-            self.len += text.len();
-        } else {
-            self.full = true;
+        match self.bytes.get_mut(self.len..self.len + text.len()) {
+            Some(to) if self.long.is_empty() => {
+                to.copy_from_slice(text);
+                self.len += text.len();
+            }
+            _ => self.push_long(text),
         }
     }
 
+    #[cold]
+    fn push_long(&mut self, text: &[u8]) {
+        let short = if self.long.is_empty() { self.len } else { 0 };
+        if self.long.try_reserve(short + text.len()).is_err() {
+            self.cut = true;
+            return;
+        }
+        self.long.extend_from_slice(self.bytes.get(..short).unwrap_or_default());
+        self.long.extend_from_slice(text);
+    }
+
     fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+        if self.long.is_empty() {
+            return self.bytes.get(..self.len).unwrap_or_default();
+        }
+        &self.long
     }
 
     /// Whether another text is of the same table and image.
@@ -150,7 +172,7 @@ impl Short {
 
 /// What the next program is to find in `PRIVNS`, with the variable's name.
 fn ours(view: View<'_>, wanted: &Wanted<'_>, generation: u64) -> Result<Short> {
-    let mut text = Short { bytes: [0; LONGEST], len: 0, full: false, table: 0 };
+    let mut text = Short::new();
     text.push(OURS);
     let (fd, id, uid) = (view.family.fd(), view.family.id(), Kernel.geteuid());
     let _ = write!(text, "1:{fd}:{id:016x}:g{generation};u{uid};");
@@ -190,8 +212,8 @@ fn ours(view: View<'_>, wanted: &Wanted<'_>, generation: u64) -> Result<Short> {
         text.push(b"n");
         text.push(command.get(..15).unwrap_or(command));
     }
-    if text.full {
-        return Err(Errno::E2BIG);
+    if text.cut {
+        return Err(Errno::ENOMEM);
     }
     Ok(text)
 }
@@ -228,7 +250,7 @@ pub(crate) fn take(view: View<'_>, inherited: &Inherited<'_>) -> Result<()> {
                 }
             }
             b'w' => {
-                view.process.remotes.meet();
+                view.process.meet();
                 view.process.set_remote_cwd(Name::from(counted(item))?)?;
             }
             b'r' => view.process.set_root(counted(item))?,
@@ -338,7 +360,7 @@ pub(crate) unsafe fn environment(
         + first
         + settings.library.as_bytes().len()
         + 4
-        + ours.len
+        + ours.as_bytes().len()
         + 1
         + kept_len
         + image.as_ref().map_or(0, |image| IMAGE.len() + image.value.len() + 1)

@@ -13,7 +13,7 @@ use privns_host::{raw, sys};
 /// A call at which a thread can be cancelled.
 #[cold]
 unsafe fn waits(nr: c_long, args: [usize; 6]) -> Result<usize> {
-    if PROCESS.remotes.met() {
+    if PROCESS.met() {
         // SAFETY: the program's own arguments.
         if let Some(done) = unsafe { door::ours(nr, args) } {
             return done;
@@ -31,7 +31,7 @@ macro_rules! calls {
         pub(crate) unsafe fn $name($($arg: $ty),*) -> calls!(@ret $kind) {
             // SAFETY: the program's own arguments.
             let done = unsafe {
-                if !PROCESS.remotes.met() && calls!(@at_once $kind) {
+                if !PROCESS.met() && calls!(@at_once $kind) {
                     sys!(libc::$nr, $($arg),*)
                 } else {
                     calls!(@slowly $kind libc::$nr, raw::pad([$($arg as usize),*]))
@@ -156,7 +156,7 @@ pub(crate) unsafe fn pread_chk(
 pub(crate) unsafe fn posix_fallocate(fd: c_int, offset: off_t, len: off_t) -> c_int {
     let real = crate::real::real!(posix_fallocate(c_int, off_t, off_t) -> c_int);
     let args = raw::pad([fd as usize, 0, offset as usize, len as usize]);
-    let ours = match PROCESS.remotes.met() {
+    let ours = match PROCESS.met() {
         // SAFETY: the program's own arguments.
         true => unsafe { door::ours(libc::SYS_fallocate, args) },
         false => None,

@@ -34,7 +34,7 @@ pub(crate) unsafe fn mmap(
 }
 
 fn is_ours(flags: c_int, fd: c_int) -> bool {
-    PROCESS.remotes.met() && flags & libc::MAP_ANONYMOUS == 0 && PROCESS.is_virtual(fd)
+    PROCESS.met() && flags & libc::MAP_ANONYMOUS == 0 && PROCESS.is_virtual(fd)
 }
 
 #[cold]

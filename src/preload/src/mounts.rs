@@ -16,7 +16,12 @@ use privns_namespace::resolve::Last;
 /// not opened before it is known whose they are.
 #[inline]
 pub(crate) fn may_be(name: &[u8]) -> bool {
-    name.ends_with(b"mounts") || name.ends_with(b"mountinfo")
+    // Most names end otherwise, and are not looked at further.
+    match name.last() {
+        Some(b's') => name.ends_with(b"mounts"),
+        Some(b'o') => name.ends_with(b"mountinfo"),
+        _ => false,
+    }
 }
 
 /// The form of the table at a host name, when it is that of a member of the

@@ -9,7 +9,7 @@ use libc::{dev_t, gid_t, mode_t, off_t, size_t, ssize_t, timespec, uid_t};
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
 use privns_files::Target;
-use privns_host::sys;
+use privns_host::{sys, Spelled};
 
 const CWD: c_int = libc::AT_FDCWD;
 
@@ -130,13 +130,14 @@ unsafe fn locate_or_say(
     to: &mut Target,
 ) -> Result<Option<usize>> {
     // SAFETY: the caller's: a C string.
-    let name = unsafe { CStr::from_ptr(named.path) };
+    let spelled = unsafe { Spelled::read(named.path) };
+    let name = spelled.name();
     if !named.last.follow || name.is_empty() || view.recall_file(name, named.last, to) {
         // SAFETY: as above.
         return if to.exact { Ok(None) } else { unsafe { named.locate(view, to) }.map(|()| None) };
     }
     let raises = view.family.raises();
-    named.tell(view.locate(named.dirfd, name, named.last, to))?;
+    named.tell(view.locate(named.dirfd, spelled, named.last, to))?;
     if to.exact {
         return Ok(None);
     }
@@ -465,6 +466,18 @@ pub(crate) unsafe fn lutimes(path: *const c_char, times: *const libc::timeval) -
     match unsafe { nanos(times) } {
         // SAFETY: passed on.
         Ok(times) => unsafe { set_times(CWD, path, times, libc::AT_SYMLINK_NOFOLLOW) },
+        Err(error) => Err(error).ret(),
+    }
+}
+
+pub(crate) unsafe fn futimes(fd: c_int, times: *const libc::timeval) -> c_int {
+    // SAFETY: passed on.
+    match unsafe { nanos(times) } {
+        Ok(times) => {
+            let times = times.as_ref().map_or(core::ptr::null(), |t| t.as_ptr());
+            // SAFETY: times of ours.
+            unsafe { crate::descriptors::futimens(fd, times) }
+        }
         Err(error) => Err(error).ret(),
     }
 }

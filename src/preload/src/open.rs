@@ -11,6 +11,7 @@ use privns_files::fds::Shown;
 use privns_files::process::View;
 use privns_files::Target;
 use privns_host::kernel::{OpenHow, RESOLVE_NO_SYMLINKS};
+use privns_host::Spelled;
 use privns_namespace::resolve::Last;
 
 pub(crate) unsafe fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
@@ -60,16 +61,18 @@ pub(crate) unsafe fn open_at(
         _ => return unsafe { door!(libc::SYS_openat, dirfd, path, flags, mode) },
     };
     let last = intent(flags);
-    let does = if writes(flags) { Does::Change } else { Does::Read };
+    let writing = writes(flags);
+    let does = if writing { Does::Change } else { Does::Read };
     let named = Named { dirfd, path, last, does };
     // SAFETY: not null, and the program says that it is a string.
-    let name = unsafe { CStr::from_ptr(path) };
+    let spelled = unsafe { Spelled::read(path) };
+    let name = spelled.name();
     let mut to = Target::new();
     let walk =
         view.process.no_openat2.load(Ordering::Relaxed) || crate::mounts::may_be(name.to_bytes());
     if !walk
-        && named.tell(view.locate_unchecked(dirfd, name, &mut to))?
-        && !(to.read_only && writes(flags))
+        && named.tell(view.locate_unchecked(dirfd, spelled, &mut to))?
+        && !(to.read_only && writing)
     {
         let how = OpenHow::new(flags, mode, RESOLVE_NO_SYMLINKS);
         let raises = view.family.raises();
@@ -181,7 +184,7 @@ pub(crate) fn refused() -> bool {
 }
 
 /// Notes what a new descriptor shows.
-#[inline]
+#[inline(always)]
 pub(crate) fn note(view: View<'_>, fd: usize, to: &Target) -> usize {
     let shown = Shown { seq: to.seq, plain: to.plain, read_only: to.read_only };
     let fds = &view.process.fds;

@@ -93,7 +93,7 @@ fn may_be_magic(path: *const c_char) -> bool {
 /// The text of one of the process's own links in `/proc` that lead to a remote
 /// file: the kernel knows nothing of it.
 fn shown_remote(view: View<'_>, link: &[u8]) -> Result<Option<Name>> {
-    if !view.process.remotes.met() {
+    if !view.process.met() {
         return Ok(None);
     }
     let name = match link.rsplit(|&b| b == b'/').next() {
@@ -230,6 +230,7 @@ unsafe fn getcwd_into(buf: *mut c_char, size: size_t) -> Result<*mut c_char> {
         return Err(Errno::EINVAL);
     }
     let name = cwd()?;
+    PROCESS.view().map_or(Ok(()), View::remote_cwd_lives)?;
     let needed = name.as_bytes().len() + 1;
     // A null buffer is to be allocated, for the program to free (getcwd(3)).
     let room = if buf.is_null() && size == 0 { needed } else { size };

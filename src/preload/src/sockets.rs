@@ -125,7 +125,7 @@ unsafe fn send_message(fd: c_int, message: *const msghdr, flags: c_int) -> Resul
         return call(message);
     }
     // SAFETY: not null, and the program says that it is a message.
-    if PROCESS.remotes.met() && unsafe { sends_remote(message) } {
+    if PROCESS.met() && unsafe { sends_remote(message) } {
         return Err(Errno::EOPNOTSUPP);
     }
     // SAFETY: not null, and the program says that it is a message.
@@ -156,7 +156,7 @@ pub(crate) unsafe fn sendmmsg(
     let ours = |at: usize| unsafe {
         let header = &raw const (*messages.add(at)).msg_hdr;
         names_file((*header).msg_name, (*header).msg_namelen as usize)
-            || PROCESS.remotes.met() && sends_remote(header)
+            || PROCESS.met() && sends_remote(header)
     };
     let count = (n as usize).min(1024);
     let plain = PROCESS.view().is_none() || messages.is_null() || !(0..count).any(ours);

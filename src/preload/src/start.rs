@@ -96,7 +96,7 @@ unsafe extern "C" fn start(argc: c_int, argv: *const *const c_char, env: *const 
     let symbols = env.get(b"PRIVNS_INTERCEPT").is_some_and(|v| v.to_bytes() == b"symbols");
     // Reading the table tells whether there is a server in it; most have none.
     let served = |view: View<'_>| view.family.had_servers() && view.table().is_ok();
-    let remote = PROCESS.view().is_some_and(served) && PROCESS.remotes.met();
+    let remote = PROCESS.view().is_some_and(served) && PROCESS.met();
     let patched = PROCESS.view().filter(|_| !symbols).is_some_and(|view| {
         // SAFETY: one thread, and it is in our constructor.
         unsafe { crate::patch::patch(view.family, remote) }.is_ok()

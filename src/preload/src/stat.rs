@@ -3,10 +3,11 @@
 
 use crate::call::{Does, Named, Ret};
 use crate::door::door;
-use core::ffi::{c_char, c_int, c_uint, CStr};
+use core::ffi::{c_char, c_int, c_uint};
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
 use privns_files::Target;
+use privns_host::Spelled;
 use privns_namespace::resolve::Last;
 
 type Buf = *mut libc::stat;
@@ -228,7 +229,8 @@ unsafe fn look_at(
         _ => return look(dirfd, path, follow).map(|(done, _)| done),
     };
     // SAFETY: not null, and the program says that it is a string.
-    let name = unsafe { CStr::from_ptr(path) };
+    let spelled = unsafe { Spelled::read(path) };
+    let name = spelled.name();
     if name.is_empty() {
         // The descriptor itself (AT_EMPTY_PATH), or ENOENT.
         let (done, mode) = look(dirfd, path, follow)?;
@@ -240,7 +242,10 @@ unsafe fn look_at(
     let last = if follow { Last::FOLLOW } else { Last::NO_FOLLOW };
     let named = Named { dirfd, path, last, does: Does::Read };
     let mut to = Target::new();
-    named.tell(view.locate(dirfd, name, last, &mut to))?;
+    let recalled = follow && view.recall_link(name, last, &mut to);
+    if !recalled {
+        named.tell(view.locate(dirfd, spelled, last, &mut to))?;
+    }
     let (dir, at) = named.args(&mut to);
     let (mut done, mut mode) = match look(dir, at, to.magic && follow) {
         Err(Errno::ELOOP) if named.walks(view, &mut to)? => {
@@ -249,8 +254,13 @@ unsafe fn look_at(
         }
         looked => looked?,
     };
-    if follow && !to.exact && mode & libc::S_IFMT == libc::S_IFLNK {
-        named.tell(view.locate_link(dirfd, name, last, &mut to))?;
+    if follow && mode & libc::S_IFMT == libc::S_IFLNK && (recalled || !to.exact) {
+        // A link in the place of what was remembered: looked at anew.
+        let found = match recalled {
+            true => view.locate_exact(dirfd, name, last, &mut to),
+            false => view.locate_link(dirfd, name, last, &mut to),
+        };
+        named.tell(found)?;
         let (dir, at) = named.args(&mut to);
         (done, mode) = look(dir, at, to.magic)?;
     }

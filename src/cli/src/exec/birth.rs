@@ -207,6 +207,8 @@ pub fn lines(request: &Request) -> Result<Vec<Line>, Failure> {
 
 fn build(request: &Request, places: &mut places::Host) -> Result<Built, Failure> {
     let dumps::Restored { mut lines, origin } = dumps::restored(request)?;
+    let sent = request.arrival.as_ref().map(|arrival| arrival.origin.clone());
+    let origin = origin.or(sent.filter(|origin| !origin.is_here()));
     lines.extend(request.lines.iter().cloned());
     let base = if request.restore.is_some() { Table::new() } else { base(places)? };
     let cwd = super::environment::here().unwrap_or_default();

@@ -132,6 +132,21 @@ no_new_privs, so sudo fails inside. What the kernel cannot express (a read-only 
 inside a writable one) or does not have is an error, and nothing is run.",
     ),
     (
+        "ON ANOTHER MACHINE",
+        "--on ssh!HOST becomes ssh(1), which runs ns-exec there, so ns-exec has to be on the \
+PATH that a command gets there. Its configuration, keys and exit status 255 for a connection \
+that fails are ssh's. Where standard input and output are a terminal the program has one; \
+otherwise all three streams carry any bytes. The status is the program's, and 128+N when signal \
+N ended it. Whatever ends ns-exec here ends the connection, and then the program and its process \
+group there get SIGHUP and SIGCONT, with a terminal or without.
+
+What is bound has to be on that machine under its name. With --export, directories and files \
+that are bound here are served to it instead, over ssh's own connection and for as long as it \
+lasts, by one process more, ns-export; sshd has to allow AllowStreamLocalForwarding. Nobody but \
+the user gets to them on either machine. Where the user has another number there, files are \
+shown as the user's own.",
+    ),
+    (
         "EXIT STATUS",
         "The program's own; 125 when ns-exec could not build the namespace, and nothing \
 was run; 126 when PROGRAM cannot be executed; 127 when it was not found. Errors are one \

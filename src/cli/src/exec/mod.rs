@@ -84,6 +84,9 @@ fn run(request: Request) -> Result<i32, Stop> {
     if let Some((dir, name)) = &request.inside {
         return Err(inside(dir, name, &request.program));
     }
+    if let Some(token) = &request.arrives {
+        return on::arrival::run_it(token);
+    }
     check(&request)?;
     if let Some(how) = request.dump {
         return birth::dump(&request, how).map(|()| 0).map_err(Stop::from);
@@ -194,6 +197,9 @@ fn join(request: &Request, found: Family, library: &[u8]) -> Result<i32, Stop> {
 
 fn create(request: &Request, name: &[u8], library: &[u8]) -> Result<i32, Stop> {
     let mut birth = Birth::begin(name)?;
+    if let Some(arrival) = &request.arrival {
+        birth.reach().take_in(&arrival.sockets, &arrival.origin);
+    }
     let made = birth.build(request).and_then(|built| {
         let family = birth.family(&built.table, request)?;
         birth.set_up(&family, library)?;

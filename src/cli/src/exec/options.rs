@@ -286,12 +286,16 @@ static OPTIONS: &[Opt<Request>] = &[
         "export",
         &[],
         PROGRAM_RUN,
-        "With --on: serves the directories that are bound here to that machine.",
+        "With --on: serves the directories and files that are bound here to that machine.",
         |r, _| {
             r.export = true;
             Ok(())
         },
     ),
+    option("arrival", &[Arg("TOKEN", Offer::Text)], "", "", |r, v| {
+        r.arrives = v.into_iter().next();
+        Ok(())
+    }),
     option("argv0", &[Arg("NAME", Offer::Text)], "", "", |r, v| {
         r.argv0 = v.into_iter().next();
         Ok(())

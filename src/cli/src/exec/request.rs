@@ -1,6 +1,7 @@
 //! What was asked of `ns-exec`.
 
 use super::on::Place;
+use super::on::arrival::Arrival;
 use privns_namespace::file::Line;
 
 /// The options, taken together.
@@ -24,6 +25,10 @@ pub struct Request {
     pub on: Option<Place>,
     /// `--export`
     pub export: bool,
+    /// What an `ns-exec --on` elsewhere has sent, as it came.
+    pub arrives: Option<Vec<u8>>,
+    /// All of this has been sent from there.
+    pub arrival: Option<Arrival>,
     /// `--skip-missing`
     pub skip_missing: bool,
     /// `--trace`, with its file.

@@ -7,7 +7,8 @@
 //! if the socket ends before, the namespace came to nothing, and so does the
 //! attendant. From then on it waits for the lock that every member holds, as
 //! the keeper does, and so ends with the family even when the keeper has been
-//! killed. Like the keeper it is no child of the program, and keeps no
+//! killed. It ends sooner when its server is mounted no more, and nobody has
+//! had anything open there for a while. Like the keeper it is no child of the program, and keeps no
 //! descriptor and no directory of its.
 
 use super::dial;
@@ -30,7 +31,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 /// What an attendant does.
 enum Task {
@@ -104,14 +106,15 @@ impl Attendant {
         Ok(())
     }
 
-    /// Shows it the table of the family, which it ends with.
+    /// Shows it the table of the family, which it ends with, and the number
+    /// that its server has there.
     ///
     /// # Errors
     /// It cannot open the table.
-    pub(super) fn leave(&mut self, family: &Family) -> Result<()> {
+    pub(super) fn leave(&mut self, family: &Family, server: u32) -> Result<()> {
         let Some(mut control) = self.control.take() else { return Ok(()) };
-        let place = format!("/proc/{}/fd/{}", std::process::id(), family.fd());
-        control.write_all(place.as_bytes()).map_err(|e| of_io(&e))?;
+        let told = format!("{server} /proc/{}/fd/{}", std::process::id(), family.fd());
+        control.write_all(told.as_bytes()).map_err(|e| of_io(&e))?;
         heard(&mut control)
     }
 
@@ -144,14 +147,19 @@ impl Attendant {
         }
         keeper::stand_in();
         let (stop, stopped) = UnixStream::pair()?;
+        let family = Arc::default();
+        let mut mount = Mount { family: Arc::clone(&family), seen: None, alone: None };
         std::thread::spawn(move || {
             // Dropped when the family, or the attempt to make one, has ended.
             let _stop = stop;
-            outlive(control);
+            outlive(control, &family);
         });
         let done = match &self.task {
-            Task::Memory => memory(listener, &stopped),
-            Task::Relay(route) => relay::serve(&listener, route, first, stopped.as_fd()),
+            Task::Memory => memory(listener, &stopped, mount),
+            Task::Relay(route) => {
+                let over = |clients| mount.is_over(clients);
+                relay::serve(&listener, route, first, stopped.as_fd(), over)
+            }
         };
         let _ = std::fs::remove_file(OsStr::from_bytes(&self.socket));
         done
@@ -173,28 +181,64 @@ fn route(address: Address, server: &Server) -> Route {
     route
 }
 
-/// Serves a memory tree until `stopped` ends.
-fn memory(listener: UnixListener, stopped: &UnixStream) -> std::io::Result<()> {
+/// What an attendant is for: the server of this number in the family's table.
+struct Mount {
+    /// Empty until the table has been made.
+    family: Arc<OnceLock<(Family, u32)>>,
+    /// The generation that was looked at last, and whether it is mounted there.
+    seen: Option<(u64, bool)>,
+    /// Since when it has been neither mounted nor used.
+    alone: Option<Instant>,
+}
+
+/// How long an attendant without a mount waits for who may yet come: between
+/// one program and the next that it becomes, nothing of a process is here.
+const LINGER: Duration = Duration::from_secs(2);
+
+impl Mount {
+    /// Whether it is gone, and its last user too. To be asked now and then.
+    fn is_over(&mut self, users: usize) -> bool {
+        let Some((family, id)) = self.family.get() else { return false };
+        let generation = family.generation();
+        let mounted = match self.seen {
+            Some((seen, mounted)) if seen == generation => mounted,
+            _ => family.read_table().map_or(true, |table| table.is_mounted(*id)),
+        };
+        self.seen = Some((generation, mounted));
+        if mounted || users > 0 {
+            self.alone = None;
+            return false;
+        }
+        self.alone.get_or_insert_with(Instant::now).elapsed() >= LINGER
+    }
+}
+
+/// Serves a memory tree until `stopped` ends, or the mount.
+fn memory(listener: UnixListener, stopped: &UnixStream, mut mount: Mount) -> std::io::Result<()> {
     stopped.set_nonblocking(true)?;
     let tree = Mem::new(serve::half_of_memory());
     let server = privns_servers::Server::new(tree, false, serve::limits());
     let listener = Listener::Unix(listener);
-    let ended = || rustix::io::read(stopped, &mut [0; 1]).is_ok();
+    let ended = || {
+        let gone = rustix::io::read(stopped, &mut [0; 1]).is_ok();
+        gone || mount.is_over(server.users())
+    };
     let done = server.listen(&[&listener], Auth::Uid, stopped.as_fd(), ended);
     server.shut();
     done
 }
 
 /// Waits for the family's table, and then for the end of its last member.
-fn outlive(mut control: UnixStream) {
-    let mut place = [0; 64];
-    let Ok(len @ 1..) = control.read(&mut place) else { return };
-    let table = runtime::open_table(&place[..len]);
+fn outlive(mut control: UnixStream, told: &OnceLock<(Family, u32)>) {
+    let mut said = [0; 64];
+    let Ok(len @ 1..) = control.read(&mut said) else { return };
+    let table = known(&said[..len]);
     let said = table.as_ref().map_or_else(|e| e.0, |_| 0);
     if control.write_all(&said.to_ne_bytes()).is_err() {
         return;
     }
-    let Ok(family) = table else { return };
+    let Ok(table) = table else { return };
+    let (family, _) = told.get_or_init(|| table);
     while family.outlive(family.fd()) == Err(Errno::EINTR) {}
 }
 
@@ -206,4 +250,12 @@ fn heard(control: &mut UnixStream) -> Result<()> {
         0 => Ok(()),
         e => Err(Errno(e)),
     }
+}
+
+/// The table and the number that [`Attendant::leave`] says.
+fn known(said: &[u8]) -> Result<(Family, u32)> {
+    let said = std::str::from_utf8(said).map_err(|_| Errno::EINVAL)?;
+    let (number, place) = said.split_once(' ').ok_or(Errno::EINVAL)?;
+    let number = number.parse().map_err(|_| Errno::EINVAL)?;
+    Ok((runtime::open_table(place.as_bytes())?, number))
 }

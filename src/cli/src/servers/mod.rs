@@ -19,7 +19,9 @@ use crate::failure::{Failure, Why};
 use attendant::Attendant;
 use dial::Connection;
 use privns_abi::{Errno, path};
-use privns_namespace::file::MountOptions;
+use privns_host::Kernel;
+use privns_namespace::dump::Origin;
+use privns_namespace::file::{MountOptions, Owner};
 use privns_namespace::{Family, Server, Table};
 use privns_ninep::address::Address;
 use privns_servers::munge;
@@ -35,7 +37,17 @@ pub struct Reach {
     eager: bool,
     /// Seconds that an answer is waited for at most.
     patience: u32,
+    taken_in: RefCell<TakenIn>,
     met: RefCell<Vec<Met>>,
+}
+
+/// Sockets that lead to another machine, by the names that mounts have for
+/// them, and how they are reached.
+#[derive(Default)]
+struct TakenIn {
+    sockets: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The user has another number there.
+    other_user: bool,
 }
 
 /// A server, as far as it has been met.
@@ -79,7 +91,15 @@ impl Reach {
     }
 
     fn new(sockets: &[u8], eager: bool, patience: u32) -> Rc<Reach> {
-        Rc::new(Reach { sockets: sockets.to_vec(), eager, patience, met: RefCell::default() })
+        let (taken_in, met) = (RefCell::default(), RefCell::default());
+        Rc::new(Reach { sockets: sockets.to_vec(), eager, patience, taken_in, met })
+    }
+
+    /// Sockets that lead to what another machine exports: the names that
+    /// mounts have for them, and how they are reached.
+    pub fn take_in(&self, sockets: &[(Vec<u8>, Vec<u8>)], origin: &Origin) {
+        let other_user = origin.uid != Kernel.geteuid();
+        *self.taken_in.borrow_mut() = TakenIn { sockets: sockets.to_vec(), other_user };
     }
 
     /// What a table has already.
@@ -145,6 +165,10 @@ impl Reach {
             }
             address => (address, false),
         };
+        let address = match address {
+            Address::Unix(path) => Address::Unix(self.taken(path, &mut server)),
+            other => other,
+        };
         let (dialled, attendant) = match address {
             Address::Unix(_) if !munge => (address, None),
             Address::Tcp { host, port } if !munge => {
@@ -158,6 +182,21 @@ impl Reach {
         server.dial = dialled.to_bytes();
         server.user = server.options.uname.clone().unwrap_or_else(dial::user);
         Ok(Met { id: 0, asked, server, attendant, connection: None })
+    }
+
+    /// The name of a socket, which may be one that was [taken
+    /// in](Self::take_in): then the server is named by how it is reached, and
+    /// its files are the user's, who may have another number there.
+    fn taken(&self, path: Vec<u8>, server: &mut Server) -> Vec<u8> {
+        let taken_in = self.taken_in.borrow();
+        let Some((_, now)) = taken_in.sockets.iter().find(|(name, _)| *name == path) else {
+            return path;
+        };
+        server.address = Address::Unix(now.clone()).to_bytes();
+        if taken_in.other_user {
+            server.options.owner = Owner::Me;
+        }
+        now.clone()
     }
 
     /// A server that lets nobody in without a proof may be content with a
@@ -182,7 +221,7 @@ impl Reach {
         for met in self.met.borrow_mut().iter_mut().filter(|met| table.is_mounted(met.id)) {
             if let Some(attendant) = &mut met.attendant {
                 attendant
-                    .leave(family)
+                    .leave(family, met.id)
                     .map_err(|e| Failure::new(dial::what(&met.server.address), e))?;
             }
         }

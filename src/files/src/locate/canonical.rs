@@ -7,7 +7,7 @@ use crate::dirs::{Dir, Is};
 use crate::process::View;
 use core::ffi::CStr;
 use privns_abi::{Errno, Result, path};
-use privns_host::HotName;
+use privns_host::{HotName, Spelled};
 use privns_namespace::remote::is_remote;
 use privns_namespace::resolve::Last;
 
@@ -86,11 +86,11 @@ impl View<'_> {
     /// # Errors
     /// ENOENT after `clear`, ENAMETOOLONG.
     #[inline(always)]
-    pub fn locate_unchecked(self, dirfd: i32, name: &CStr, to: &mut Target) -> Result<bool> {
-        if self.is_known(name.to_bytes(), to) {
+    pub fn locate_unchecked(self, dirfd: i32, name: Spelled<'_>, to: &mut Target) -> Result<bool> {
+        if self.is_known::<false>(name, to) {
             return Ok(true);
         }
-        self.locate_unchecked_new(dirfd, name, to)
+        self.locate_unchecked_new(dirfd, name.name(), to)
     }
 
     #[inline(never)]

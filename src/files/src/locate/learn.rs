@@ -41,6 +41,16 @@ impl View<'_> {
         self.process.dirs.get(last, key, &self.now(&epochs), &mut to.name)
     }
 
+    /// The same of an absolute name for a call that has the host refuse links.
+    #[inline(always)]
+    pub(super) fn recall_translated(self, name: &[u8], to: &mut Target) -> Option<Dir> {
+        if !self.process.marks.any() {
+            return None;
+        }
+        let (last, key) = (self.process.counts.last(), Key { base: 0, name });
+        self.process.dirs.translated(last, key, self.family.generation(), &mut to.name)
+    }
+
     /// The same for where it is not in the way of others.
     #[inline(never)]
     pub(super) fn remembered(self, base: u64, name: &[u8], to: &mut Target) -> Option<Dir> {
@@ -131,7 +141,7 @@ impl View<'_> {
     }
 
     /// A file whose name is remembered to the end: no link, or where one leads.
-    #[inline]
+    #[inline(never)]
     pub fn recall_file(self, name: &CStr, last: Last, to: &mut Target) -> bool {
         let bytes = name.to_bytes();
         if bytes.first() != Some(&b'/') || last.create || self.process.is_rooted() {
@@ -146,6 +156,13 @@ impl View<'_> {
         to.magic = false;
         to.exact = true;
         true
+    }
+
+    /// The same for a name that was a link when it was last looked at; others
+    /// are hardly held up.
+    #[inline(always)]
+    pub fn recall_link(self, name: &CStr, last: Last, to: &mut Target) -> bool {
+        self.process.marks.may_be_link(name.to_bytes()) && self.recall_file(name, last, to)
     }
 
     /// The host has said that what [`locate`](Self::locate) has found is no
@@ -182,6 +199,7 @@ impl View<'_> {
             let known = Dir::new(found.seq).with(Is::ReadOnly, found.read_only);
             let key = Key { base: FILES, name: bytes };
             self.remember_walk(key, found.host.as_bytes(), known, &now, &found);
+            self.process.marks.add_link(bytes);
         }
         Ok(())
     }

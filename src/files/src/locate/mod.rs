@@ -21,7 +21,7 @@ use core::ffi::CStr;
 use core::sync::atomic::Ordering;
 use name::{Cut, goes_up, is_plain};
 use privns_abi::{Errno, Result, path};
-use privns_host::{Host, HotName, Name};
+use privns_host::{Host, HotName, Name, Spelled};
 use privns_namespace::resolve::{self, Last, Located};
 
 /// What to give the kernel in place of a name.
@@ -117,23 +117,27 @@ impl View<'_> {
     /// # Errors
     /// The kernel's for such a name.
     #[inline(always)]
-    pub fn locate(self, dirfd: i32, name: &CStr, last: Last, to: &mut Target) -> Result<()> {
-        if self.is_known(name.to_bytes(), to) {
+    pub fn locate(self, dirfd: i32, name: Spelled<'_>, last: Last, to: &mut Target) -> Result<()> {
+        if self.is_known::<true>(name, to) {
             return Ok(());
         }
-        self.locate_new(dirfd, name, last, to)
+        self.locate_new(dirfd, name.name(), last, to)
     }
 
     /// The usual case, and the whole of it: an absolute name in a directory
     /// that is remembered and has no mounts below it.
     #[inline(always)]
-    fn is_known(self, bytes: &[u8], to: &mut Target) -> bool {
-        let Some(slash) = path::last_slash(bytes) else { return false };
-        let (dir, last) = bytes.split_at(slash + 1);
-        if bytes[0] != b'/' || !is_plain(last) || self.process.is_rooted() {
+    fn is_known<const LINK_FREE: bool>(self, name: Spelled<'_>, to: &mut Target) -> bool {
+        let (dir, last) = name.split();
+        if dir.first() != Some(&b'/') || !is_plain(last) || self.process.is_rooted() {
             return false;
         }
-        let Some(dir) = self.recall(0, dir, to) else { return false };
+        let known = match LINK_FREE {
+            true => self.recall(0, dir, to),
+            // The host is going to refuse links itself.
+            false => self.recall_translated(dir, to),
+        };
+        let Some(dir) = known else { return false };
         if dir.is(Is::AsGiven) || dir.is(Is::AboveMounts) {
             return false;
         }

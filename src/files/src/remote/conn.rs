@@ -7,6 +7,7 @@
 
 use super::kept::KEPT;
 use super::near::Near;
+use crate::guest::Guest;
 use crate::wire::{self, Wire};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -121,6 +122,12 @@ impl Connection {
         }
     }
 
+    /// Its descriptor was that of a child which shared our memory and is gone.
+    pub(crate) fn lose(&self) {
+        self.forsaken.store(true, Ordering::Relaxed);
+        self.client.transport().socket().lost();
+    }
+
     /// The root of what the server shows.
     pub fn root(&self) -> &Fid {
         &self.root
@@ -151,7 +158,7 @@ impl Connection {
         self.client.agreed().dialect == privns_ninep::Dialect::Linux
     }
 
-    fn dial(settings: &Settings<'_>) -> Result<Connection> {
+    fn dial(settings: &Settings<'_>, guest: Option<&Guest>) -> Result<Connection> {
         let one = settings.dialect.map(|dialect| [dialect.version()]);
         let options = Options {
             msize: settings.msize,
@@ -162,7 +169,8 @@ impl Connection {
         };
         let client = wire::dial(settings.dial, &options)?;
         let (uname, uid, aname) = (settings.uname, Kernel.geteuid(), settings.aname);
-        let (root, root_qid, told) = match Near::is_wanted(settings) {
+        // What a guest opens is in its own table of descriptors.
+        let (root, root_qid, told) = match guest.is_none() && Near::is_wanted(settings) {
             true => client.attach_near(uname, uid, aname)?,
             false => client.attach(uname, uid, aname).map(|(root, qid)| (root, qid, None))?,
         };
@@ -171,7 +179,6 @@ impl Connection {
             true => client.getattr(&root).ok().map(|attr| (attr.uid, attr.gid)),
             false => None,
         };
-        KEPT.add(client.transport().socket().fd());
         let forsaken = AtomicBool::new(false);
         Ok(Connection { client, root, root_qid, server: settings.id, me, near, forsaken })
     }
@@ -237,7 +244,8 @@ impl Servers {
         server.conn.read().map(|conn| conn.clone()).filter(|conn| !conn.is_dead())
     }
 
-    /// Dials a server.
+    /// Dials a server; `guest` is who does it, when that shares the memory of
+    /// the process alone.
     ///
     /// # Errors
     /// EIO, or ETIMEDOUT for one that does not answer: what is wrong with a
@@ -246,6 +254,7 @@ impl Servers {
     pub(super) fn dial(
         &self,
         settings: &Settings<'_>,
+        guest: Option<&Guest>,
         tally: impl FnOnce() -> Option<Tally>,
     ) -> Result<Conn> {
         let server = self.server(settings.id);
@@ -253,7 +262,7 @@ impl Servers {
         if now < until {
             return Err(Errno(server.said.load(Ordering::Relaxed) as i32));
         }
-        match Connection::dial(settings) {
+        match Connection::dial(settings, guest) {
             Ok(conn) => {
                 server.pause.store(0, Ordering::Relaxed);
                 if let Some(tally) = tally() {
@@ -262,9 +271,15 @@ impl Servers {
                     conn.client.monitor().count(tally);
                 }
                 let conn = Arc::new(conn);
-                // Another thread may just have put its own there: ours serves
-                // this one call then.
-                server.conn.replace(conn.clone());
+                match guest {
+                    Some(guest) => guest.dials(conn.clone()),
+                    None => {
+                        KEPT.add(conn.fd());
+                        // Another thread may just have put its own there: ours
+                        // serves this one call then.
+                        server.conn.replace(conn.clone());
+                    }
+                }
                 Ok(conn)
             }
             Err(Errno::EINTR) => Err(Errno::EINTR),
@@ -296,6 +311,15 @@ impl Servers {
                     break;
                 }
             }
+        }
+    }
+
+    /// Lets go of connections to servers that do not stay. They end when
+    /// nothing is open on them any more, and with them all that they have of
+    /// their servers.
+    pub(super) fn leave(&self, stays: &dyn Fn(u32) -> bool) {
+        for server in self.all().filter(|server| !stays(server.id)) {
+            server.conn.clear();
         }
     }
 

@@ -88,7 +88,7 @@ impl View<'_> {
     /// inherit; `None` when there are none.
     #[must_use]
     pub fn hand_on(self) -> Option<Vec<u8>> {
-        if !self.process.remotes.met() {
+        if !self.process.met() {
             return None;
         }
         self.process.flush_maps();
@@ -117,7 +117,7 @@ impl View<'_> {
     /// Takes over what the last program has handed on. A number that is not
     /// open any more, or is not a placeholder, is left alone.
     pub fn take_over(self, text: &[u8]) {
-        self.process.remotes.meet();
+        self.process.meet();
         let mut taken = Vec::new();
         let mut rest = text;
         while let Some((item, behind)) = Item::parse(rest) {
@@ -144,10 +144,18 @@ impl View<'_> {
 impl Process {
     /// A child is about to be made that has a memory of its own.
     pub fn forking(&self) {
+        let Some(view) = self.view() else { return };
+        view.family.will_change();
+        if self.met() {
+            self.hand_to_child(view);
+        }
+    }
+
+    #[cold]
+    fn hand_to_child(&self, view: View<'_>) {
         self.flush_maps();
         self.share_maps();
         self.share_files();
-        let Some(view) = self.view().filter(|_| self.remotes.met()) else { return };
         let mut slots: Vec<u32> = self.fds.slots().map(|(_, slot)| slot).collect();
         if slots.is_empty() {
             return;
@@ -160,7 +168,9 @@ impl Process {
 
     /// It was made, or not: in its parent.
     pub fn fork_ended(&self) {
-        drop(self.remotes.handed.take());
+        if self.met() {
+            drop(self.remotes.handed.take());
+        }
     }
 
     /// In the child.

@@ -431,11 +431,15 @@ impl Process {
     }
 
     /// The process ends: the same, and the connections with it.
+    #[inline]
     pub fn end_remotes(&self) {
-        self.end_maps();
-        self.remotes.drain();
+        if self.met() {
+            self.end_maps();
+            self.remotes.drain();
+        }
     }
 
+    #[cold]
     fn end_maps(&self) {
         let Some(view) = self.view().filter(|_| self.remotes.maps.any()) else { return };
         let mut names = Vec::new();

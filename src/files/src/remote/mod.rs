@@ -7,6 +7,7 @@
 //! - [`dirs`]: directories as they are listed.
 //! - `listed`: attributes of what has just been listed.
 //! - [`names`]: the calls that take a name.
+//! - `rename`: that of them which has two.
 //! - [`attrs`]: attributes as those calls tell them.
 //! - [`file`](mod@file): an open file.
 //! - [`files`]: open files, by their descriptors.
@@ -41,20 +42,21 @@ pub mod maps;
 pub mod names;
 mod near;
 pub mod place;
+mod rename;
 pub mod router;
 
 use crate::process::View;
 use alloc::vec::Vec;
 use conn::{Conn, Servers, Settings};
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use files::Files;
 use place::{Place, Way};
 use privns_abi::{Errno, Result};
 use privns_host::{Kernel, Slot};
+use privns_namespace::index::Index;
 
 /// What a process has of remote files.
 pub struct Remotes {
-    met: AtomicBool,
     /// The mask of umask(2) plus one; 0: not looked at yet.
     mask: AtomicU32,
     servers: Servers,
@@ -83,7 +85,6 @@ impl Remotes {
     #[must_use]
     pub const fn new() -> Remotes {
         Remotes {
-            met: AtomicBool::new(false),
             mask: AtomicU32::new(0),
             servers: Servers::new(),
             files: Files::new(),
@@ -98,36 +99,21 @@ impl Remotes {
         }
     }
 
-    /// Whether the process has ever seen a table with a server in it: before
-    /// that no name and no descriptor is remote.
-    #[inline(always)]
-    pub fn met(&self) -> bool {
-        self.met.load(Ordering::Relaxed)
-    }
-
-    /// There is a server in the table, or a remote file is handed to us.
-    #[cold]
-    pub fn meet(&self) {
-        self.met.store(true, Ordering::Relaxed);
-    }
-
     /// For the child of a fork.
+    #[cold]
     pub(crate) fn forked(&self) {
-        if self.met() {
-            privns_host::signals::forked();
-            self.servers.forked();
-            self.files.forked();
-            self.locks.forked();
-            self.listed.forked();
-        }
+        privns_host::signals::forked();
+        self.servers.forked();
+        self.files.forked();
+        self.locks.forked();
+        self.listed.forked();
     }
 
     /// The connections are about to end, with the process or by exec.
+    #[cold]
     pub fn drain(&self) {
-        if self.met() {
-            let _calm = privns_host::signals::calm();
-            self.servers.drain();
-        }
+        let _calm = privns_host::signals::calm();
+        self.servers.drain();
     }
 
     /// A child was made: any file may differ from what was read ahead of it.
@@ -173,6 +159,24 @@ impl Default for Remotes {
 }
 
 impl View<'_> {
+    /// Another table is in force, of which some servers may be gone: what we
+    /// keep for their mounts goes too. Open files stay, and the working
+    /// directory.
+    pub(crate) fn leave_unmounted(self, index: Index<'_>) {
+        // A child that shares our memory has descriptors of its own: it would
+        // close but its copy of a connection.
+        if !self.process.met() || self.process.guest().is_some() {
+            return;
+        }
+        let cwd = self.process.remote_cwd();
+        let stood_in = cwd.and_then(|name| Some(Place::of(name.as_bytes())?.id));
+        let mounted = |id| index.server(id).is_some_and(|server| server.is_mounted());
+        let stays = |id| stood_in == Some(id) || mounted(id);
+        let _calm = privns_host::signals::calm();
+        self.process.remotes.listed.leave(&stays);
+        self.process.remotes.servers.leave(&stays);
+    }
+
     /// The connection to a server.
     ///
     /// # Errors
@@ -183,9 +187,13 @@ impl View<'_> {
         if let Some(conn) = servers.living(server) {
             return Ok(conn);
         }
+        let guest = self.process.guest();
+        if let Some(conn) = guest.and_then(|guest| guest.dialled(server)) {
+            return Ok(conn);
+        }
         let table = self.table()?;
         let settings = Settings::of(table.index(), server).ok_or(Errno::ENODEV)?;
-        servers.dial(&settings, || self.family.tally(server))
+        servers.dial(&settings, guest, || self.family.tally(server))
     }
 
     /// Does something about a place. A connection that turns out to be dead is

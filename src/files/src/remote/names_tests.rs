@@ -60,7 +60,7 @@ impl World {
         });
         let process: &'static Process = Box::leak(Box::new(Process::new()));
         process.join(Family::create(b"", &Table::new()).unwrap());
-        process.remotes.meet();
+        process.meet();
         let settings = Settings {
             id: 1,
             dial: &[b"unix!", socket.as_os_str().as_bytes()].concat(),
@@ -73,7 +73,7 @@ impl World {
             window: Window::new(0),
             cache,
         };
-        process.remotes.servers.dial(&settings, || None).unwrap();
+        process.remotes.servers.dial(&settings, None, || None).unwrap();
         World { root, process, server, _stop: stop }
     }
 

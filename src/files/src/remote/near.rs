@@ -189,7 +189,7 @@ impl Tree {
 impl View<'_> {
     /// The tree of a place by name, and the way to the place.
     fn near_tree(self, place: &Place<'_>) -> Result<Option<(Tree, Name)>> {
-        if place.dir.is_some() || !self.process.remotes.met() {
+        if place.dir.is_some() {
             return Ok(None);
         }
         let conn = self.conn(place.id)?;

@@ -28,7 +28,7 @@ impl Router<'_> {
     /// The place that a host name stands for, if it is remote.
     #[inline]
     fn place<'n>(&self, host: &'n CStr) -> Option<Place<'n>> {
-        if self.0.process.remotes.met() { Place::of(host.to_bytes()) } else { None }
+        if self.0.process.met() { Place::of(host.to_bytes()) } else { None }
     }
 
     /// fstat(2) as far as names need it. A remote file's permissions and owner
@@ -87,7 +87,7 @@ impl Router<'_> {
     /// Those of [`Host::check_plain_dir`].
     pub fn check_dir(&self, dirfd: i32, dir: &CStr) -> Result<()> {
         let process = self.0.process;
-        if process.remotes.met() {
+        if process.met() {
             let remote = match dir.to_bytes().first() {
                 Some(b'/') => remote::is_remote(dir.to_bytes()),
                 _ if dirfd == libc::AT_FDCWD => process.remote_cwd().is_some(),

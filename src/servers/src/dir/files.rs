@@ -83,9 +83,7 @@ impl Dir {
                 FileType::Symlink => qt::SYMLINK,
                 _ => 0,
             };
-            let ours = std::sync::Arc::ptr_eq(&dir.node, &self.root)
-                && self.is_ours(entry.file_name().to_bytes());
-            if ours {
+            if self.is_root(&dir.node) && self.hides(entry.file_name().to_bytes()) {
                 continue;
             }
             // The inode on which something else is mounted differs; a client

@@ -17,12 +17,13 @@ mod node;
 
 pub use node::Node;
 
-use crate::tree::{How, Tree, Who};
+use crate::tree::{self, How, Tree, Who};
 use parking_lot::Mutex;
 use privns_abi::{Errno, Result};
 use privns_ninep::attr::{Attr, Entry, SetAttr};
 use privns_ninep::message::Rstatfs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -32,6 +33,8 @@ pub struct Dir {
     root: Arc<Node>,
     /// It is a proc(5).
     processes: bool,
+    /// The one entry of the root that is served, and that stays there.
+    only: Option<Vec<u8>>,
     /// Device numbers met so far; their places tell inodes of several file
     /// systems apart.
     devices: Mutex<Vec<u64>>,
@@ -64,15 +67,42 @@ impl Dir {
         // All opening goes through /proc: better to fail now.
         root.own_path()?;
         let processes = rustix::fs::fstatfs(&root.fd).is_ok_and(|s| s.f_type == PROC);
-        Ok(Dir { root, processes, devices: Mutex::new(Vec::new()) })
+        Ok(Dir { root, processes, only: None, devices: Mutex::new(Vec::new()) })
+    }
+
+    /// Serves one file: its directory, in which nothing else is seen, and
+    /// which cannot be changed. What is renamed over it on the host is it from
+    /// then on.
+    ///
+    /// # Errors
+    /// Those of [`Dir::new`] for the directory; EISDIR for a name that can
+    /// only be a directory's.
+    pub fn only(path: &Path) -> Result<Dir> {
+        let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(Errno::EISDIR);
+        };
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        Ok(Dir { only: Some(name.as_bytes().to_vec()), ..Dir::new(above)? })
     }
 }
 
 impl Dir {
-    /// In a proc(5), names that say who asks: that would be the server, and
-    /// whoever mounts the tree would take it for themselves.
-    fn is_ours(&self, name: &[u8]) -> bool {
-        self.processes && matches!(name, b"self" | b"thread-self" | b"mounts" | b"net")
+    /// Whether an entry of the root is not served. In a proc(5) those are the
+    /// names that say who asks: that would be the server, and whoever mounts
+    /// the tree would take it for themselves.
+    fn hides(&self, name: &[u8]) -> bool {
+        let ours = matches!(name, b"self" | b"thread-self" | b"mounts" | b"net");
+        self.processes && ours || self.only.as_ref().is_some_and(|only| only != name)
+    }
+
+    fn is_root(&self, dir: &Arc<Node>) -> bool {
+        Arc::ptr_eq(dir, &self.root)
+    }
+
+    /// A directory of which one entry is served stays as it is: EBUSY, as for
+    /// a mount point.
+    fn check_free(&self, dir: &Arc<Node>) -> Result<()> {
+        if self.only.is_some() && self.is_root(dir) { Err(Errno::EBUSY) } else { Ok(()) }
     }
 }
 
@@ -80,16 +110,16 @@ impl Tree for Dir {
     type Node = Arc<Node>;
     type File = File;
 
-    /// There is one tree, under any of the names by which clients ask for the
-    /// root: its own path, `/`, or none.
+    /// Clients ask for the root by its own path, by `/` or by no name, and for
+    /// a directory below it by a path from either.
     fn attach(&self, _who: &Who, aname: &[u8]) -> Result<Arc<Node>> {
         let own = self.root.own_path()?;
-        let asked = aname.strip_suffix(b"/").unwrap_or(aname);
-        if asked.is_empty() || asked == own { Ok(self.root.clone()) } else { Err(Errno::ENOENT) }
+        let below = aname.strip_prefix(&own[..]).filter(|rest| matches!(rest, [] | [b'/', ..]));
+        tree::descend(self, self.root.clone(), below.unwrap_or(aname))
     }
 
     fn walk(&self, dir: &Arc<Node>, name: &[u8]) -> Result<Arc<Node>> {
-        if self.is_ours(name) && Arc::ptr_eq(dir, &self.root) {
+        if self.is_root(dir) && self.hides(name) {
             return Err(Errno::ENOENT);
         }
         dir.child(name).map(Arc::new)
@@ -137,24 +167,31 @@ impl Tree for Dir {
         mode: u32,
         gid: u32,
     ) -> Result<(Arc<Node>, File)> {
+        if self.is_root(dir) && self.hides(name) {
+            return Err(Errno::EPERM);
+        }
         let (node, fd) = dir.create(name, how, mode, gid)?;
         let node = Arc::new(node);
         Ok((node.clone(), File { fd, node }))
     }
 
     fn mkdir(&self, dir: &Arc<Node>, name: &[u8], mode: u32, gid: u32) -> Result<Arc<Node>> {
+        self.check_free(dir)?;
         dir.mkdir(name, mode, gid).map(Arc::new)
     }
 
     fn symlink(&self, dir: &Arc<Node>, name: &[u8], target: &[u8], gid: u32) -> Result<Arc<Node>> {
+        self.check_free(dir)?;
         dir.symlink(name, target, gid).map(Arc::new)
     }
 
     fn link(&self, file: &Arc<Node>, dir: &Arc<Node>, name: &[u8]) -> Result<()> {
+        self.check_free(dir)?;
         file.link(dir, name)
     }
 
     fn unlink(&self, dir: &Arc<Node>, name: &[u8], is_dir: bool) -> Result<()> {
+        self.check_free(dir)?;
         dir.unlink(name, is_dir)
     }
 
@@ -165,6 +202,8 @@ impl Tree for Dir {
         newdir: &Arc<Node>,
         newname: &[u8],
     ) -> Result<()> {
+        self.check_free(olddir)?;
+        self.check_free(newdir)?;
         olddir.rename(oldname, newdir, newname)
     }
 

@@ -12,7 +12,7 @@ mod inode;
 mod names;
 mod permit;
 
-use crate::tree::{How, Tree, Who};
+use crate::tree::{self, How, Tree, Who};
 use data::Budget;
 use inode::{Body, Content, Inode};
 use parking_lot::Mutex;
@@ -99,10 +99,8 @@ impl Tree for Mem {
     type File = File;
 
     fn attach(&self, who: &Who, aname: &[u8]) -> Result<Node> {
-        match aname {
-            b"" | b"/" => Ok(Node { inode: self.root.clone(), who: Arc::new(who.clone()) }),
-            _ => Err(Errno::ENOENT),
-        }
+        let root = Node { inode: self.root.clone(), who: Arc::new(who.clone()) };
+        tree::descend(self, root, aname)
     }
 
     fn walk(&self, dir: &Node, name: &[u8]) -> Result<Node> {
@@ -257,6 +255,10 @@ impl Tree for Mem {
 
     fn set_xattr(&self, node: &Node, name: &[u8], value: Option<&[u8]>, how: u32) -> Result<()> {
         let mut body = node.inode.body.lock();
+        // A user's are for files and directories alone (xattr(7)).
+        if name.starts_with(b"user.") && matches!(body.content, Content::Symlink(_)) {
+            return Err(Errno::EPERM);
+        }
         permit::check(&node.who, &body, WRITE)?;
         body.set_xattr(name, value, how, &self.budget)
     }
