@@ -6,7 +6,7 @@
  *     open PATH N         N times: open, read what is there, close
  *     create DIR N        N times: create a file, write to it, close it
  *     read PATH SIZE      read the file from one end to the other, SIZE bytes at a time
- *     write PATH SIZE N   write N bytes so to a new file, and close it
+ *     write PATH SIZE N   write N bytes so, over what is there, and close it
  *     random PATH N       N reads of 4 KiB at random places of the file
  *     list DIR            all names
  *     stat DIR            all names, and the attributes of each
@@ -64,7 +64,7 @@ static int sequential(const char *path, long size, long unused)
 
 static int fill(const char *path, long size, long n)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+	int fd = open(path, O_WRONLY | O_CREAT, 0644);
 	for (; n > 0; n -= size)
 		if (write(fd, buffer, size) != size)
 			return -1;

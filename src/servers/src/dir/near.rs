@@ -16,10 +16,9 @@ fn boot() -> Option<[u8; BOOT]> {
 }
 
 impl Dir {
-    /// Nothing is said where some names are not shown; of
-    /// what is no directory; of file systems whose inodes' numbers are not those
-    /// that clients are told; and before Linux 5.8, which does not number
-    /// mounts.
+    /// Nothing is said where some names are not shown; of what is no directory;
+    /// of file systems whose inodes' numbers are not those that clients are
+    /// told; and before Linux 5.8, which does not number mounts.
     pub(super) fn near_of(&self, node: &Node) -> Option<Vec<u8>> {
         if self.processes || self.only.is_some() {
             return None;
