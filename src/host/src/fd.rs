@@ -323,10 +323,21 @@ impl Kernel {
     /// # Errors
     /// The kernel's.
     pub fn descriptor_limit(self) -> Result<u64> {
+        self.soft_limit(libc::RLIMIT_NOFILE)
+    }
+
+    /// Soft limit on the size of a file, bytes (getrlimit(2), `RLIMIT_FSIZE`);
+    /// the largest number for none.
+    #[must_use]
+    pub fn file_size_limit(self) -> u64 {
+        self.soft_limit(libc::RLIMIT_FSIZE).unwrap_or(u64::MAX)
+    }
+
+    fn soft_limit(self, which: libc::__rlimit_resource_t) -> Result<u64> {
         let mut limit = MaybeUninit::<libc::rlimit>::uninit();
         // SAFETY: the kernel writes one struct rlimit.
         unsafe {
-            sys!(libc::SYS_prlimit64, 0, libc::RLIMIT_NOFILE, 0, limit.as_mut_ptr())?;
+            sys!(libc::SYS_prlimit64, 0, which, 0, limit.as_mut_ptr())?;
             Ok(limit.assume_init().rlim_cur)
         }
     }

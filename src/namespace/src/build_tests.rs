@@ -69,10 +69,10 @@ impl Places for Made<'_> {
         _at: &[u8],
         _original: Option<&[u8]>,
         rule: &crate::poly::Rule,
-    ) -> Result<Vec<u8>> {
+    ) -> Result<Instance> {
         let who = crate::poly::Who { login: b"me".to_vec(), ..Default::default() };
         let path = crate::poly::name::instance(rule, &who)?;
-        Ok(self.make(&String::from_utf8_lossy(&path), "/"))
+        Ok(Instance::Host(self.make(&String::from_utf8_lossy(&path), "/")))
     }
     fn dir(&mut self, _at: &[u8], number: u32) -> Result<Vec<u8>> {
         Ok(self.make(&format!("/run/skeleton/{number}"), "/"))
@@ -81,12 +81,12 @@ impl Places for Made<'_> {
         let target = String::from_utf8_lossy(target);
         Ok(self.make(&format!("/run/skeleton/{number}"), &format!(" -> {target}")))
     }
-    fn instance(&mut self, _at: &[u8], original: &[u8]) -> Result<Vec<u8>> {
+    fn instance(&mut self, _at: &[u8], original: &[u8]) -> Result<Instance> {
         self.instances += 1;
         let parent = String::from_utf8(instance::parent(7)).unwrap();
         let name = String::from_utf8(instance::name(1, self.instances)).unwrap();
         let original = String::from_utf8_lossy(original);
-        Ok(self.make(&format!("{original}/{parent}/{name}"), "/"))
+        Ok(Instance::Host(self.make(&format!("{original}/{parent}/{name}"), "/")))
     }
     /// The tree of every server: a file, and a file in a directory.
     fn server(&mut self, _at: &[u8], server: &mut Server) -> Result<()> {

@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use privns_abi::{Errno, Result, path};
-use privns_host::{Kernel, Rcu, Slot};
+use privns_host::{Kernel, Rcu, Slot, signals};
 use privns_ninep::client::Opened;
 
 /// An open file as the server has it; it is clunked when nobody uses it any
@@ -30,6 +30,8 @@ impl Open {
 
     fn clunk(&self) {
         if !self.clunked.swap(true, Ordering::Relaxed) && !self.conn.is_dead() {
+            // A handler that speaks to the server would wait for this thread.
+            let _calm = signals::calm();
             self.conn.client.release(&self.opened.fid);
         }
     }
@@ -42,6 +44,7 @@ impl Drop for File {
         }
         let open = self.known().filter(|open| !open.conn.is_dead());
         if let (Some(mut reader), Some(open)) = (self.reader.take(), open) {
+            let _calm = signals::calm();
             reader.forget(&open);
         }
     }
@@ -285,7 +288,7 @@ impl File {
     /// As [`File::open`].
     pub(super) fn stop_appending(&self, view: View<'_>) -> Result<()> {
         self.flags.fetch_and(!libc::O_APPEND, Ordering::Relaxed);
-        privns_host::signals::calmly(|| self.open_again(view).map(drop))
+        signals::calmly(|| self.open_again(view).map(drop))
     }
 
     /// Walks there and opens it again, without making or emptying it.
@@ -357,7 +360,7 @@ impl File {
     /// of it: it is to see that before close(2) returns.
     fn unlock(&self) {
         let Some(open) = self.known().filter(|open| !open.conn.is_dead()) else { return };
-        let _calm = privns_host::signals::calm();
+        let _calm = signals::calm();
         open.clunk();
         let _ = open.conn.client.getattr(open.conn.root());
     }

@@ -52,7 +52,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use files::Files;
 use place::{Place, Way};
 use privns_abi::{Errno, Result};
-use privns_host::{Kernel, Slot};
+use privns_host::{Kernel, Slot, signals};
 use privns_namespace::index::Index;
 
 /// What a process has of remote files.
@@ -201,14 +201,16 @@ impl View<'_> {
     fn on<R>(self, place: &Place<'_>, act: impl Fn(&Way<'_>) -> Result<R>) -> Result<R> {
         let path = by_path(place)?;
         let place = &path.as_ref().map_or(*place, |path| place.on_path(path));
-        for again in [true, false] {
-            let way = Way::new(self, place)?;
-            match act(&way) {
-                Err(Errno::EIO) if again && way.conn().is_dead() => {}
-                done => return done,
+        undisturbed(|| {
+            for again in [true, false] {
+                let way = Way::new(self, place)?;
+                match act(&way) {
+                    Err(Errno::EIO) if again && way.conn().is_dead() => {}
+                    done => return done,
+                }
             }
-        }
-        Err(Errno::EIO)
+            Err(Errno::EIO)
+        })
     }
 
     /// The same for what may be done once only: a connection is looked at
@@ -216,11 +218,13 @@ impl View<'_> {
     fn once<R>(self, place: &Place<'_>, act: impl Fn(&Way<'_>) -> Result<R>) -> Result<R> {
         let path = by_path(place)?;
         let place = &path.as_ref().map_or(*place, |path| place.on_path(path));
-        let mut way = Way::new(self, place)?;
-        if way.conn().client.is_gone() {
-            way = Way::new(self, place)?;
-        }
-        let done = act(&way);
+        let done = undisturbed(|| {
+            let mut way = Way::new(self, place)?;
+            if way.conn().client.is_gone() {
+                way = Way::new(self, place)?;
+            }
+            act(&way)
+        });
         self.process.remotes.names.fetch_add(1, Ordering::AcqRel);
         done
     }
@@ -242,6 +246,13 @@ impl View<'_> {
         }
         mask
     }
+}
+
+/// No handler runs in the middle: one that asks the same server would wait for
+/// the thread that it has interrupted, which may be reading for all.
+fn undisturbed<R>(act: impl FnMut() -> Result<R>) -> Result<R> {
+    let mut act = act;
+    if signals::is_calm() { act() } else { signals::calmly(act) }
 }
 
 /// The name of the open directory that a place is relative to, where its server

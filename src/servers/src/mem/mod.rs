@@ -63,9 +63,15 @@ impl Mem {
     #[must_use]
     pub fn new(limit: u64) -> Mem {
         let uid = rustix::process::geteuid().as_raw();
-        let gid = rustix::process::getegid().as_raw();
+        Mem::with_root(limit, 0o1777, uid, rustix::process::getegid().as_raw())
+    }
+
+    /// The same with a root of these permissions, owner and group.
+    #[must_use]
+    pub fn with_root(limit: u64, permissions: u32, uid: u32, gid: u32) -> Mem {
         let budget = Arc::new(Budget::new(limit));
-        let body = Body::new(mode::DIRECTORY | 0o1777, uid, gid, Content::directory());
+        let permissions = mode::DIRECTORY | (permissions & 0o7777);
+        let body = Body::new(permissions, uid, gid, Content::directory());
         let root = Inode::new(1, body, budget.clone());
         Mem { root, names: Mutex::new(()), budget, next: AtomicU64::new(2) }
     }
