@@ -297,6 +297,20 @@ impl Process {
         self.cwd().remote.store(false, Ordering::Relaxed);
     }
 
+    /// What the working directory shows, where that is known under this
+    /// generation of the table.
+    #[inline]
+    pub(crate) fn cwd_shown(&self, generation: u64) -> Option<Shown> {
+        let cwd = self.cwd();
+        let known = cwd.plain.load(Ordering::Relaxed);
+        let plain = known == generation + 1;
+        (plain || known == !(generation + 1)).then(|| Shown {
+            seq: cwd.seq.load(Ordering::Relaxed),
+            plain,
+            read_only: cwd.read_only.load(Ordering::Relaxed),
+        })
+    }
+
     pub(crate) fn cwd_serial(&self) -> u64 {
         // 0 is for absolute names.
         self.cwd().serial.load(Ordering::Relaxed) + 1
@@ -358,12 +372,10 @@ impl<'a> View<'a> {
             }
             return shown.0;
         }
-        let seq = process.cwd_seq();
-        let read_only = process.cwd().read_only.load(Ordering::Relaxed);
-        let known = process.cwd().plain.load(Ordering::Relaxed);
-        if known == generation + 1 || known == !(generation + 1) {
-            return Shown { seq, plain: known == generation + 1, read_only };
+        if let Some(shown) = process.cwd_shown(generation) {
+            return shown;
         }
+        let seq = process.cwd_seq();
         let (shown, _) = self.look(self.cwd_name(), seq);
         let known = if shown.plain { generation + 1 } else { !(generation + 1) };
         process.cwd().plain.store(known, Ordering::Relaxed);

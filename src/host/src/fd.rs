@@ -267,6 +267,15 @@ impl Kernel {
         Ok(flags & libc::FD_CLOEXEC as usize == 0)
     }
 
+    /// read(2), once.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn read(self, fd: i32, out: &mut [u8]) -> Result<usize> {
+        // SAFETY: the kernel writes at most the buffer's length.
+        unsafe { sys!(libc::SYS_read, fd, out.as_mut_ptr(), out.len()) }
+    }
+
     /// Reads at an offset until `out` is full or the file ends (pread(2)).
     ///
     /// # Errors

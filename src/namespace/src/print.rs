@@ -284,8 +284,9 @@ impl Printer<'_> {
         let start = start(mount);
         let underneath = mount.members[start].rule.verb == Verb::Derived;
         if underneath && mount.members.len() > 1 && has_base(mount) && self.stands(mount, start) {
-            if member == start {
-                // The first to join makes it a member.
+            if member == start && !may_cover {
+                // The first to join makes it a member. By then it might not stand
+                // there any more, and could not be put there over what is below.
                 return Ok(());
             }
             if member.abs_diff(start) == 1 {

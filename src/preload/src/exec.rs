@@ -17,12 +17,12 @@ use core::sync::atomic::Ordering;
 use privns_abi::{path, Errno, Result};
 use privns_files::libraries::{Libraries, Missing};
 use privns_files::process::View;
-use privns_files::program::{Elf, Header};
 use privns_files::remote::copies::Copy;
 use privns_files::Target;
 use privns_host::kernel::{OpenHow, RESOLVE_NO_SYMLINKS};
 use privns_host::{sys, HotName, Kernel, Name, Spelled};
 use privns_namespace::family::{Counter, Flag};
+use privns_namespace::program::{Elf, Header};
 
 /// An array of C strings that ends with null.
 pub(crate) type Strings = *const *const c_char;

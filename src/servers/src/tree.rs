@@ -251,6 +251,12 @@ pub trait Tree: Send + Sync + 'static {
         Err(Errno::EOPNOTSUPP)
     }
 
+    /// Where a directory is, for a client that may be able to reach it by
+    /// itself ([`privns_ninep::near`]); `None` for trees that are no host's.
+    fn near(&self, _node: &Self::Node) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Sets an extended attribute, `flags` as setxattr(2); `None` removes it.
     ///
     /// # Errors

@@ -74,8 +74,8 @@ family's, ns-attendant, which is gone with the last member. It has no terminal, 
 cannot ask for a password.
 
 The keys of -o are aname=, uname= (the user), msize= (largest message, bytes, 1048576), \
-dialect= (9P2000, 9P2000.u, 9P2000.L or best), cache= (none, close or loose: nothing is kept, \
-or until the file is opened again, or for as long as there is room; close), timeout= (seconds \
+dialect= (9P2000, 9P2000.u, 9P2000.L or best), cache= (none, close or loose: every question is \
+the server's to answer, and nothing is kept, or until the file is opened again, or for as long as there is room; close), timeout= (seconds \
 that a request may take, 30), window= (requests in flight at most; as many as delay and rate \
 need, 8 MiB at most), owner= (served, or me: the files of the user that attached are shown as \
 the program's own) and ro. Mounts of the same tree with the same keys share connections.

@@ -2,6 +2,7 @@
 
 use super::conn::Conn;
 use super::names::wire_flags;
+use super::near::NearFile;
 use crate::process::View;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -84,6 +85,8 @@ pub struct File {
     pub(super) told: Slot<super::names::Told>,
     /// What reads ahead of a reader that goes from one end to the other.
     pub(super) reader: Slot<super::io::Reader>,
+    /// Its descriptors are the file itself.
+    pub(super) near: Option<NearFile>,
     /// What its description is called as an owner of locks: the same in every
     /// process that has it.
     pub(super) owner: u64,
@@ -134,6 +137,14 @@ impl File {
         file
     }
 
+    /// One that was opened without the server: the offset is the descriptor's.
+    pub(super) fn near(server: u32, identity: u64, flags: i32, path: Vec<u8>) -> File {
+        let mut file = File::unopened(server, Kind::Regular, identity, flags, path);
+        *file.offset.shared.get_mut() = true;
+        file.owner = unique();
+        file
+    }
+
     fn unopened(server: u32, kind: Kind, identity: u64, flags: i32, path: Vec<u8>) -> File {
         // The position in a listing is the placeholder's from the beginning.
         let shared = AtomicBool::new(kind == Kind::Directory);
@@ -149,6 +160,7 @@ impl File {
             ahead: Slot::new(),
             told: Slot::new(),
             reader: Slot::new(),
+            near: None,
             owner: 0,
             locked: AtomicBool::new(false),
             lost: AtomicBool::new(false),

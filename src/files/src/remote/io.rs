@@ -86,6 +86,9 @@ impl View<'_> {
         if at > LIMIT {
             return Err(Errno::EINVAL);
         }
+        if let Some(read) = self.near_pread(file, buf, at) {
+            return read;
+        }
         if self.process.remotes.maps.any() {
             self.flush_mapped(file);
         }
@@ -105,6 +108,9 @@ impl View<'_> {
     /// As [`View::pread`].
     pub fn read(self, fd: i32, file: &File, buf: &mut [u8]) -> Result<usize> {
         readable(file)?;
+        if let Some(read) = self.near_read(fd, file, buf) {
+            return read;
+        }
         if file.offset.shared.load(Ordering::Acquire) {
             let at = self.take(fd, file, buf.len())?;
             let read = self.pread(file, buf, at);
@@ -343,6 +349,9 @@ impl View<'_> {
     /// # Errors
     /// ESTALE; the server's.
     pub fn size(self, file: &File) -> Result<u64> {
+        if let Some(size) = self.near_size(file) {
+            return Ok(size);
+        }
         self.with(file, |open| open.conn.client.getattr(&open.opened.fid)).map(|attr| attr.size)
     }
 

@@ -16,6 +16,7 @@
 //! - [`locks`]: locking them.
 //! - [`maps`]: mapping them.
 //! - [`copies`]: running them.
+//! - `near`: trees that this process can reach by itself.
 //! - [`kept`]: descriptors that are ours and not the program's.
 //!
 //! A remote file has a host name that no host can have
@@ -39,6 +40,7 @@ mod listed;
 pub mod locks;
 pub mod maps;
 pub mod names;
+mod near;
 pub mod place;
 mod rename;
 pub mod router;

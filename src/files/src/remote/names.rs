@@ -62,7 +62,7 @@ impl View<'_> {
             Some(meta) => Some(meta),
             None => self.listing_says(place)?,
         };
-        let meta = match known {
+        let meta = match known.map_or_else(|| self.near_stat(place), |meta| Ok(Some(meta)))? {
             Some(meta) => meta,
             None => self.on(place, |way| {
                 way.client().getattr_at(way.route()).map(|attr| Meta::new(way.conn(), attr))
@@ -258,6 +258,9 @@ impl View<'_> {
             }
             _ => {}
         }
+        if !is_dir {
+            self.anchor(place.id, &place.from_root()?);
+        }
         self.once(place, |way| {
             let busy = if is_dir { Errno::EBUSY } else { Errno::EISDIR };
             let (dir, name) = way.parent().ok_or(busy)?;
@@ -381,6 +384,9 @@ impl View<'_> {
     /// # Errors
     /// Those of [`remote_open`](Self::remote_open); EMFILE.
     pub fn remote_openat(self, place: &Place<'_>, flags: i32, mode: u32) -> Result<i32> {
+        if let Some(fd) = self.near_open(place, flags)? {
+            return Ok(fd);
+        }
         let mut first = Vec::new();
         if !writes(flags) && flags & (libc::O_DIRECTORY | libc::O_PATH) == 0 {
             first.resize(FIRST, 0);
@@ -390,12 +396,17 @@ impl View<'_> {
         let meta = open.opened.attr.map(|attr| Meta::new(&open.conn, attr));
         let file = Arc::new(File::new(place.id, open, path, flags));
         if let Some(meta) = meta {
-            let changes = self.process.remotes.all_changes();
-            let told = Told { meta, changes, until: Kernel.now_ms() + MOMENT };
-            drop(file.told.put(Box::new(told)));
+            self.tell(&file, meta);
         }
         self.read_at_open(&file, first, filled);
         self.process.stand(file).map_err(|(_, error)| error)
+    }
+
+    /// Notes what was told with an open.
+    pub(super) fn tell(self, file: &File, meta: Meta) {
+        let changes = self.process.remotes.all_changes();
+        let told = Told { meta, changes, until: Kernel.now_ms() + MOMENT };
+        drop(file.told.put(Box::new(told)));
     }
 
     /// What was told with the open of the open file that is asked about: once,

@@ -23,6 +23,7 @@ impl View<'_> {
         if old.end() != End::Plain || new.end() != End::Plain {
             self.may_rename(old, new)?;
         }
+        self.anchor(new.id, &new.from_root()?);
         self.once(old, |from| {
             let to = Way::new(self, new)?;
             let (olddir, oldname) = from.parent().ok_or(Errno::EBUSY)?;

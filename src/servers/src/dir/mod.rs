@@ -12,6 +12,7 @@
 
 mod files;
 mod names;
+mod near;
 mod node;
 
 pub use node::Node;
@@ -224,6 +225,10 @@ impl Tree for Dir {
 
     fn xattr(&self, node: &Arc<Node>, name: &[u8]) -> Result<Vec<u8>> {
         node.xattr(name)
+    }
+
+    fn near(&self, node: &Arc<Node>) -> Option<Vec<u8>> {
+        self.near_of(node)
     }
 
     fn set_xattr(

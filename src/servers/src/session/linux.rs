@@ -11,6 +11,7 @@ use privns_ninep::message::{
     Rreadlink, Rrename, Rrenameat, Rsetattr, Rsymlink, Runlinkat, Rxattrcreate, Rxattrwalk,
     Tgetlock, Tlock, Treaddir, Trename, Trenameat, Txattrcreate, Txattrwalk,
 };
+use privns_ninep::near;
 use privns_ninep::wire::{Data, Writer};
 
 /// unlinkat(2).
@@ -184,6 +185,10 @@ impl<T: Tree> Session<T> {
                 self.common.handoff.offer(kept, fid.from.who.uid)?.to_vec()
             }
             (HANDOFF_XATTR, _) => return Err(Errno::EBADF),
+            (near::XATTR, _) if self.peer.is_ourselves() => {
+                self.common.tree.near(&fid.node).ok_or(Errno::EOPNOTSUPP)?
+            }
+            (near::XATTR, _) => return Err(Errno::EOPNOTSUPP),
             _ => self.common.tree.xattr(&fid.node, m.name)?,
         };
         let size = value.len() as u64;

@@ -59,6 +59,12 @@ impl Peer {
     const fn has_to_prove(self) -> bool {
         matches!(self, Peer::Unproven)
     }
+
+    /// The very user whom the server runs as, by the kernel's word.
+    fn is_ourselves(self) -> bool {
+        let own = rustix::process::geteuid().as_raw();
+        matches!(self, Peer::User { uid, .. } if uid == own)
+    }
 }
 
 /// Counted over all connections, since the start.
