@@ -58,12 +58,12 @@ error if it fails. SRC of unmount may be an address.",
   ssh![USER@]HOST!PATH
   exec!COMMAND
   tls!HOST[!PORT]
-  @HOST[!PORT]/NAME
+  @[tls!]HOST[!PORT]/NAME
   mem!
 
 PORT is 564 where none is given. ssh! runs ns-serve dir --stdio PATH on the other machine; \
 exec! speaks 9P with the standard input and output of a command of sh(1); @HOST/NAME asks \
-the directory of servers on HOST, port 4349; mem! is a new tree in memory. PATH of unix! is \
+the directory of servers on HOST, port 4349, and by TLS alone with @tls!HOST/NAME; mem! is a new tree in memory. PATH of unix! is \
 looked up as SRC is. ANAME says which tree of the server is meant.
 
 A server is dialled and attached to before anything is run: one that cannot be reached, or \
