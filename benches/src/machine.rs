@@ -22,7 +22,7 @@ pub(crate) struct Machine {
 }
 
 /// Describes this machine; what cannot be found out is `unknown`.
-pub(crate) fn describe() -> Machine {
+pub(crate) fn describe(packages: &[&str]) -> Machine {
     Machine {
         date: output("date", &["-u", "+%Y-%m-%d"]),
         cpu: field("/proc/cpuinfo", "model name", ':'),
@@ -30,7 +30,7 @@ pub(crate) fn describe() -> Machine {
         kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
             .map_or_else(|_| unknown(), |text| text.trim().to_owned()),
         system: field("/etc/os-release", "PRETTY_NAME", '='),
-        versions: ["fakechroot", "proot", "bubblewrap"].iter().filter_map(version).collect(),
+        versions: packages.iter().filter_map(version).collect(),
     }
 }
 

@@ -29,7 +29,7 @@ complete -c ns-exec -n __fish_use_subcommand -l names -x -a 'exact' -d 'Resolves
 complete -c ns-exec -n __fish_use_subcommand -l setenv -x -d 'Sets an environment variable'
 complete -c ns-exec -n __fish_use_subcommand -l unsetenv -x -d 'Removes an environment variable'
 complete -c ns-exec -n __fish_use_subcommand -l clearenv -d 'Removes all environment variables'
-complete -c ns-exec -n __fish_use_subcommand -l instance-fd -x -d 'A directory descriptor, from a privileged launcher, to hold instances'
+complete -c ns-exec -n __fish_use_subcommand -l instance-fd -x -d 'Instances are made in the directory that is open as descriptor N, which a privileged launcher has opened where the user cannot'
 complete -c ns-exec -n __fish_use_subcommand -l on -x -d 'Runs PROGRAM on another machine, by ssh, in this namespace'
 complete -c ns-exec -n __fish_use_subcommand -l export -d 'With --on, serves the directories and files that are bound here to that machine'
 complete -c ns-exec -x -a '(__fish_complete_subcommand)'

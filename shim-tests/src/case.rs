@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! needs: git make        programs, paths, `root` or `user`; else it is skipped, said so
-//! worlds: bind private   only these; `+locked` adds one to the usual
+//! worlds: bind private   only these; `+locked` adds one to the usual, `-9p-` takes those away
 //! limit: 40              seconds (20)
 //! status: 3              how it ends on the host (0)
 //! flags: -pthread        for the C compiler

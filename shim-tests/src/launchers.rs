@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 pub struct Slurm<'a> {
     site: &'a Site,
     dir: PathBuf,
+    /// Whose it is, where not ours.
+    user: Option<u32>,
 }
 
 impl<'a> Slurm<'a> {
@@ -27,13 +29,26 @@ impl<'a> Slurm<'a> {
     /// When it does not come up; with the daemons' own words.
     #[must_use]
     pub fn start<S: AsRef<OsStr>>(site: &'a Site, options: impl IntoIterator<Item = S>) -> Self {
+        Self::start_as(site, None, options)
+    }
+
+    /// Starts one that is an ordinary user's, who alone can run jobs. Needs root.
+    ///
+    /// # Panics
+    /// As [`Slurm::start`].
+    #[must_use]
+    pub fn start_as<S: AsRef<OsStr>>(
+        site: &'a Site,
+        user: Option<u32>,
+        options: impl IntoIterator<Item = S>,
+    ) -> Self {
         let dir = site.path("slurm");
-        let slurm = Self { site, dir };
+        let slurm = Self { site, dir, user };
         let port = free_ports(3).to_string();
         // Instances of jobs are told apart by the job's number, and other clusters on this
         // machine count too.
         let first = format!("FirstJobId={}", 1_000_000 + std::process::id() * 8);
-        let command = script(site, "slurm-local").args(["start", "--port", &port, "--dir"]);
+        let command = slurm.script().args(["start", "--port", &port, "--dir"]);
         let command = command.arg(&slurm.dir).args(["--conf", &first]);
         command.args(options).limit(60).run().ok();
         slurm
@@ -42,7 +57,18 @@ impl<'a> Slurm<'a> {
     /// A command that finds the cluster.
     #[must_use]
     pub fn cmd(&self, program: impl AsRef<OsStr>) -> Cmd {
-        self.at_home(self.site.cmd(program))
+        self.at_home(match self.user {
+            Some(uid) => self.site.as_user(uid, program),
+            None => self.site.cmd(program),
+        })
+    }
+
+    fn script(&self) -> Cmd {
+        let Some(uid) = self.user else { return script(self.site, "slurm-local") };
+        // Where it is may be closed to others.
+        let copy = self.site.mkdir("bin").join("slurm-local");
+        std::fs::copy(package().join("site/slurm-local"), &copy).expect("copy the script");
+        self.site.as_user(uid, "/bin/sh").arg(copy)
     }
 
     /// Lets any command find the cluster, and Open MPI run as root.
@@ -81,7 +107,7 @@ impl Drop for Slurm<'_> {
         if std::thread::panicking() {
             eprintln!("{}", self.logs());
         }
-        stop(self.site, "slurm-local", &self.dir);
+        stop(self.script(), "slurm-local", &self.dir);
     }
 }
 
@@ -170,7 +196,7 @@ impl Drop for Sshd<'_> {
         if std::thread::panicking() {
             eprintln!("{}", std::fs::read_to_string(self.dir.join("log")).unwrap_or_default());
         }
-        stop(self.site, "sshd-local", &self.dir);
+        stop(script(self.site, "sshd-local"), "sshd-local", &self.dir);
     }
 }
 
@@ -189,12 +215,11 @@ fn script(site: &Site, name: &str) -> Cmd {
     site.cmd("/bin/sh").arg(package().join("site").join(name))
 }
 
-fn stop(site: &Site, name: &str, dir: &Path) {
+fn stop(script: Cmd, name: &str, dir: &Path) {
     if !dir.exists() {
         return;
     }
-    let Outcome { ending, stderr, .. } =
-        script(site, name).args(["stop", "--dir"]).arg(dir).limit(60).run();
+    let Outcome { ending, stderr, .. } = script.args(["stop", "--dir"]).arg(dir).limit(60).run();
     let said = String::from_utf8_lossy(&stderr).into_owned();
     if ending != Ending::Exit(0) || !said.is_empty() {
         assert!(std::thread::panicking(), "{name} stop: {ending:?} {said}");

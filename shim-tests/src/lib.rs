@@ -16,6 +16,7 @@ mod bins;
 mod case;
 mod cc;
 mod launchers;
+pub mod rules;
 mod run;
 mod site;
 mod tree;

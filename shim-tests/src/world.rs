@@ -127,10 +127,11 @@ pub const WORLDS: &[World] = &[
     },
     World { name: "text", usual: false, confine: Some("text"), ..BIND },
     // Trees of 9P servers: a directory on a unix socket, over TCP, and in memory.
-    World { name: "9p-dir-unix", launch: |_| served("unix!$T/socket"), ..REMOTE },
+    World { name: "9p-dir-unix", usual: true, launch: |_| served("unix!$T/socket"), ..REMOTE },
     World { name: "9p-dir-tcp", launch: |_| served("tcp!127.0.0.1!0"), ..REMOTE },
     World {
         name: "9p-mem-unix",
+        usual: true,
         prepare: |site| {
             site.seed("seed");
         },
@@ -141,17 +142,20 @@ pub const WORLDS: &[World] = &[
     },
 ];
 
-/// A tree that a 9P server has: cases choose it.
+/// A tree that a 9P server has.
 const REMOTE: World = World { usual: false, ..BIND };
 
 /// The worlds that a header's `worlds:` names: all the usual ones when it is empty,
-/// `+name` for one more.
+/// `+name` for one more, `-name` for all but those that begin so.
 #[must_use]
 pub fn worlds(choice: &[String]) -> Vec<&'static World> {
     let extra = |w: &World| choice.iter().any(|c| c.strip_prefix('+') == Some(w.name));
+    let not = |w: &World| {
+        choice.iter().filter_map(|c| c.strip_prefix('-')).any(|c| w.name.starts_with(c))
+    };
     let named = |w: &World| choice.iter().any(|c| c == w.name);
-    let only = choice.iter().any(|c| !c.starts_with('+'));
-    WORLDS.iter().filter(|w| named(w) || extra(w) || (w.usual && !only)).collect()
+    let only = choice.iter().any(|c| !c.starts_with(['+', '-']));
+    WORLDS.iter().filter(|w| named(w) || extra(w) || (w.usual && !only && !not(w))).collect()
 }
 
 impl World {

@@ -1,7 +1,7 @@
 //! The rows of the acceptance list that concern binding of the host's own names:
 //! p* the administrator's pains, d* dumps, m* the features of Minnich's article.
 
-use privns_shim_tests::{Ending, Site, is_root, needs, say_skipped, tools};
+use privns_shim_tests::{Ending, Site, bins, is_root, needs, say_skipped, tools};
 use std::time::{Duration, Instant};
 
 /// An ordinary user that owns nothing here.
@@ -137,6 +137,47 @@ fn p4() {
     assert_eq!((outcome.out().as_str(), outcome.err().as_str()), ("0", ""), "{outcome}");
     let inside = exec("env");
     assert!(inside.out().ends_with("inside"), "{inside}");
+}
+
+/// The same by the real sudo and su, the latter with a PAM session that loads the library again
+/// as a site's does: it finds the table of another user, says so in one line, and leaves it alone.
+#[test]
+fn p4_sudo_and_su() {
+    needs!("p4_sudo_and_su", "root", "setpriv", "sudo", "su", "unshare", "mount");
+    let site = Site::new();
+    site.write("i/inner", "");
+    site.write("sudoers", "nobody ALL=(ALL) NOPASSWD: ALL\n");
+    let library = bins().library();
+    let library = library.file_name().expect("a name").to_string_lossy();
+    site.write("pam_env", format!("LD_PRELOAD DEFAULT={}/{library}\n", site.at("bin")));
+    let session = format!("session required pam_env.so conffile={}\n", site.at("pam_env"));
+    let rest = "auth required pam_permit.so\naccount required pam_permit.so\n";
+    site.write("su", format!("{rest}{session}"));
+    let show = "grep -c libprivns /proc/self/maps; ls /tmp/inner 2>/dev/null || echo host; id -un";
+    let inside = |program: &str| {
+        let prepare = "cp $T/sudoers $T/own; chmod 440 $T/own; chown 0:0 $T/own; mount --bind $T/own /etc/sudoers
+            mount --bind $T/su /etc/pam.d/su; exec \"$@\"";
+        // Makes the copies that a user reaches; the site is given away by that too.
+        let _ = site.as_user(USER, "true").run();
+        let user = format!(
+            "setpriv --reuid {USER} --regid {USER} --clear-groups {0}/bin/ns-exec --bind {0}/i /tmp -- {program}",
+            site.root().display()
+        );
+        site.cmd("unshare").args(["-m", "sh", "-e", "-c", prepare, "sh", "sh", "-c", &user]).run()
+    };
+    let outcome = inside(&format!("sudo -n sh -c '{show}'"));
+    assert_eq!(
+        (outcome.out().as_str(), outcome.err().as_str()),
+        ("0\nhost\nroot", ""),
+        "{outcome}"
+    );
+    let outcome = inside(&format!("su -c '{show}'"));
+    let loaded = outcome.out();
+    let loaded = loaded.strip_suffix("\nhost\nroot").and_then(|n| n.parse::<u32>().ok());
+    assert!(loaded.is_some_and(|n| n > 0), "{outcome}");
+    let said = outcome.err();
+    assert!(said.lines().all(|line| line.starts_with("privns: ")), "{outcome}");
+    assert!(!said.is_empty() && !said.contains("ld.so"), "{outcome}");
 }
 
 /// Another user's table is left alone, with one line; the program sees the host.

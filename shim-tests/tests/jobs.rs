@@ -87,9 +87,24 @@ fn a_job_from_inside_a_family() {
 #[test]
 fn by_srun_alone() {
     needs!("by_srun_alone", [Slurm::NEEDS]);
+    srun_alone(None);
+}
+
+/// The same on a cluster of an ordinary user's.
+#[test]
+fn by_srun_alone_as_a_user() {
+    needs!("by_srun_alone_as_a_user", [Slurm::NEEDS], "root", "setpriv");
+    srun_alone(Some(65534));
+}
+
+fn srun_alone(user: Option<u32>) {
     let site = Site::new();
-    let slurm = Slurm::start(&site, [""; 0]);
-    let prolog = bins().dir.join("ns-slurm-prolog");
+    let prolog = site.mkdir("bin").join("ns-slurm-prolog");
+    for name in ["ns-slurm-prolog", "ns-exec", "libprivns.so"] {
+        std::fs::copy(bins().dir.join(name), site.path("bin").join(name)).expect("copy");
+    }
+    site.cmd("chmod").arg("755").arg(site.root()).run().ok();
+    let slurm = Slurm::start_as(&site, user, [""; 0]);
     let script = format!(
         "cd /; srun -N2 -n2 --task-prolog={} sh -c 'ls /tmp | wc -l; findmnt -n -o TARGET /tmp; findmnt -n -o TARGET /dev/shm' | sort",
         prolog.display()

@@ -97,6 +97,97 @@ fn m5() {
     assert_eq!(outcome.err(), "cat: /etc/passwd: No such file or directory");
 }
 
+/// Two trees of each of two servers.
+#[test]
+fn m8() {
+    let site = Site::new();
+    for name in ["d/one", "d/two/sub", "e/one", "e/two/sub"] {
+        site.write(&format!("{name}/f"), format!("{name}\n"));
+    }
+    let (a, b) = (Served::start(&site, "a", "dir $T/d"), Served::start(&site, "b", "dir $T/e"));
+    let mounts: Vec<String> = [(&a, "/r/a"), (&b, "/r/b")]
+        .iter()
+        .flat_map(|(served, at)| {
+            let address = served.address();
+            let one = format!("mount -o aname=/one {address} {at}1");
+            [one, format!("mount {address} {at}2 two/sub")]
+        })
+        .collect();
+    let options: Vec<&str> = mounts.iter().flat_map(|line| ["-e", line]).collect();
+    let script = "cat /r/a1/f /r/a2/f /r/b1/f /r/b2/f; cd /r/a2/..; pwd; ls /r/a1/..
+        echo new >/r/b2/new; (cd /r/b2; exec cat ./new); stat -c %d /r/?? | sort -u | wc -l";
+    let want = "d/one\nd/two/sub\ne/one\ne/two/sub\n/r\na1\na2\nb1\nb2\nnew\n4";
+    site.inside(&options, script).run().prints(want);
+    assert!(site.path("e/two/sub/new").exists());
+    for aname in ["/none", "/..", "two/../one"] {
+        let line = format!("mount -o aname={aname} {} /r", a.address());
+        site.ns_exec().args(["-e", &line, "--", "true"]).run().refuses(125, &["no such tree"]);
+    }
+}
+
+/// Unmounted, a server has nothing of the family any more, although its members live
+/// on: at once where they make any call with a name.
+#[test]
+fn m10() {
+    let site = Site::new();
+    site.write("d/sub/f", "f\n");
+    let served = Served::start(&site, "a", "dir $T/d");
+    let both = |what| (served.counter("connections"), served.counter(what));
+    assert_eq!(both("fids"), (0, 0));
+    let script = "read x </r/sub/f; ls -l /r >/dev/null; cd /r/sub; cd /
+        exec 5</r/sub/f; echo up >$T/up; until test -e $T/down; do sleep .02; done
+        read y <&5; exec 5<&-; echo $x$y >$T/said; until test -e $T/stop; do sleep .02; done";
+    let python = "import os, time
+os.listdir('/r'); [os.stat('/r/' + n) for n in os.listdir('/r')]; open('/r/sub/f').read()
+open('$T/python', 'w')
+while not os.path.exists('$T/stop'): time.sleep(.01)"
+        .replace("$T", &site.root().display().to_string());
+    let script = format!("python3 -c \"{python}\" & {script}; wait");
+    let member = site.inside(&["--mount", &served.address(), "/r"], &script).start();
+    site.until("up");
+    site.until("python");
+    assert!(served.counter("fids") >= 3);
+    site.ns().args(["--family", site.family(), "unmount", "/r"]).run().ok();
+    // What is open stays so, and is the last that keeps the server.
+    until("all but the open file's connection ends", || served.counter("connections") == 1);
+    site.write("down", "");
+    site.until("said");
+    until("the last one ends", || both("fids") == (0, 0));
+    assert_eq!(std::fs::read_to_string(site.path("said")).unwrap(), "ff\n");
+    site.write("stop", "");
+    assert_eq!(member.wait(10), Ending::Exit(0));
+}
+
+/// What attends a mount ends with it, but not before its last open file.
+#[test]
+fn m10_attendants() {
+    let site = Site::new();
+    site.write("d/f", "f\n");
+    let relayed = format!("exec!ns-serve dir {} --stdio", site.at("d"));
+    let script = "exec 5</m/f 6</r/f; echo up >$T/up; until test -e $T/down; do sleep .05; done
+        read a <&5; read b <&6; exec 5<&- 6<&-; echo $a$b >$T/said; until test -e $T/stop; do sleep .05; done";
+    let script = format!("echo m >/m/f; {script}");
+    let options = ["--tmpfs", "/m", "--mount", &relayed, "/r"];
+    let member = site.inside(&options, &script).start();
+    site.until("up");
+    let sockets = || {
+        let find = site.sh("find $XDG_RUNTIME_DIR -name '9p-*' | wc -l").run().ok();
+        find.trim().parse::<u32>().unwrap()
+    };
+    assert_eq!(sockets(), 2);
+    for at in ["/m", "/r"] {
+        site.ns().args(["--family", site.family(), "unmount", at]).run().ok();
+    }
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(sockets(), 2, "files are open there");
+    site.write("down", "");
+    site.until("said");
+    assert_eq!(std::fs::read_to_string(site.path("said")).unwrap(), "mf\n");
+    until("the attendants end", || sockets() == 0);
+    site.write("stop", "");
+    assert_eq!(member.wait(10), Ending::Exit(0));
+}
+
 /// A union of two servers: each name once, the first member's; new files go to the
 /// member that is marked for it.
 #[test]

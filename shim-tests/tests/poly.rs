@@ -1,57 +1,14 @@
 //! Private directories by the rules of namespace.conf: the administrator's pains
 //! that need neither Slurm nor sshd, each by its row, and what goes wrong.
 
-use privns_shim_tests::{Cmd, Ending, Outcome, Running, Site, needs};
+use privns_shim_tests::rules::{is_empty, mode, poly, soon, start, sticky, with};
+use privns_shim_tests::{Ending, Outcome, Site, needs};
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::os::unix::fs::{MetadataExt, chown, symlink};
+use std::path::PathBuf;
 
 /// Ordinary users that need no name of their own in /etc/passwd: they have one.
 const USERS: [(u32, &str); 2] = [(1, "daemon"), (65534, "nobody")];
-
-fn mode(path: &Path, mode: u32) {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
-}
-
-/// A sticky directory for everybody's instances.
-fn sticky(site: &Site, name: &str) -> PathBuf {
-    let path = site.mkdir(name);
-    mode(&path, 0o1777);
-    path
-}
-
-/// A site with a file of rules; `$T` in it is the site.
-fn with(rules: &str) -> Site {
-    let site = Site::new();
-    sticky(&site, "i");
-    site.write("conf", rules.replace("$T", &site.root().to_string_lossy()));
-    site
-}
-
-/// `ns-exec --poly conf -- sh -c SCRIPT`, in a family without a name.
-fn poly(site: &Site, script: &str) -> Cmd {
-    site.cmd("ns-exec").args(["--poly", &site.at("conf"), "--", "/bin/sh", "-c", script])
-}
-
-fn start(site: &Site, cmd: Cmd, sign: &str) -> Running {
-    let running = cmd.start();
-    site.until(sign);
-    running
-}
-
-fn is_empty(dir: &Path) -> bool {
-    fs::read_dir(dir).expect("a directory").next().is_none()
-}
-
-#[track_caller]
-fn soon(what: &str, is: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(10);
-    while !is() {
-        assert!(Instant::now() < end, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
 
 /// Reaps a user's instances and checks that nothing is left of them.
 fn reap_own(site: &Site) {
@@ -370,7 +327,7 @@ fn scripts_set_instances_up() {
 #[test]
 fn modes_are_the_originals_or_as_create_says() {
     let site = with(
-        "$T/have $T/i/h. family\n$T/none $T/i/n. family:create=0751\n$T/mem - tmpfs:mntopts=size=1M,mode=0750\n",
+        "$T/have $T/i/h. family\n$T/none $T/i/n. family:create=0751\n$T/mem - tmpfs:mntopts=nosuid,mode=0750\n",
     );
     mode(&site.mkdir("have"), 0o2770);
     site.mkdir("mem");
@@ -507,18 +464,96 @@ fn a_parent_that_is_swapped_for_a_link() {
     swapper.wait(10);
 }
 
-/// Two families begin and end at once, again and again, by the programs themselves.
+/// Families begin and end at once, 1,000 times, by the programs themselves.
 #[test]
 fn families_that_race_never_lose_their_instance() {
     let site = with("/tmp $T/i/ job\n");
-    let script = "n=0; while test $n -lt 25; do n=$((n+1))
+    let script = "n=0; while test $n -lt 500; do n=$((n+1))
         ns-exec --poly $T/conf -- sh -c 'echo $$ >/tmp/$$ && cat /tmp/$$ >/dev/null && rm /tmp/$$' || echo lost; done";
     std::thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| site.sh(script).env("PRIVNS_JOB", "r").limit(120).run().prints(""));
+        for _ in 0..2 {
+            scope.spawn(|| site.sh(script).env("PRIVNS_JOB", "r").limit(300).run().prints(""));
         }
     });
     soon("it goes with the last one", || is_empty(&site.path("i")));
+}
+
+/// All members are killed at once: their keeper sees to it; and it too: `ns reap` does.
+#[test]
+fn every_member_is_killed() {
+    let site = with("/tmp $T/i/ family\n/dev/shm $T/i/shm. family\n");
+    for (keepers, reap) in
+        [("", false), ("$(ns families --json | grep -o '\"keeper\":[0-9]*' | cut -d: -f2)", true)]
+    {
+        let script =
+            "touch /tmp/x /dev/shm/x; sleep 60 & sleep 60 & (sleep 60 & touch $T/ready; sleep 60)";
+        let member = start(&site, poly(&site, script), "ready");
+        let kill = format!(
+            "kill -9 {keepers} $(ns --pid {} ps --json | grep -o '\"pid\":[0-9]*' | cut -d: -f2)",
+            member.pid()
+        );
+        site.sh(&kill).run().ok();
+        assert_eq!(member.wait(10), Ending::Signal(9));
+        if reap {
+            assert_eq!(
+                fs::read_dir(site.path("i")).unwrap().count(),
+                2,
+                "nobody is there to do it"
+            );
+            site.ns().arg("reap").run().ok();
+        }
+        soon("they go with their members", || is_empty(&site.path("i")));
+        fs::remove_file(site.path("ready")).unwrap();
+    }
+}
+
+/// A job's name that is too long for a file's is shortened, and stays the job's own.
+#[test]
+fn a_name_over_80_bytes() {
+    let site = with("/tmp $T/i/ job\n");
+    let job = |last: &str| format!("{}{last}", "j".repeat(79));
+    let run = |job: &str, script: &str| {
+        let node = "n".repeat(80);
+        poly(&site, script).env("PRIVNS_JOB", job).env("SLURMD_NODENAME", node)
+    };
+    let script = "echo $PRIVNS_JOB >/tmp/x; touch $T/ready; until test -e $T/end; do sleep .05; done; cat /tmp/x";
+    let one = start(&site, run(&job("a"), script), "ready");
+    run(&job("a"), "cat /tmp/x").run().prints(&job("a"));
+    run(&job("b"), "ls -A /tmp").run().prints("");
+    let names = fs::read_dir(site.path("i")).unwrap().flatten().map(|e| e.file_name());
+    assert!(names.into_iter().all(|name| name.len() == 80), "47, _ and 32");
+    run(&"j".repeat(81), "ls /tmp").run().refuses(125, &["conf:1: $JOB", "at most 80 bytes"]);
+    site.write("end", "");
+    assert_eq!(one.wait(10), Ending::Exit(0));
+    soon("it goes with its job", || is_empty(&site.path("i")));
+}
+
+/// `tmpfs` with a size is a tree in memory that keeps it; in a living family too, from inside,
+/// where the runtime directory is covered.
+#[test]
+fn a_size_for_tmpfs_holds() {
+    let site = with("$T/m - tmpfs:mntopts=nosuid,size=1m,mode=0710\n");
+    site.mkdir("m");
+    let script = "stat -c %a $T/m; df --output=size $T/m | tail -1 | tr -d \" \"; head -c 1000000 /dev/zero >$T/m/a && echo fits
+        head -c 1000000 /dev/zero 2>&1 >$T/m/b | grep -o 'No space left on device'; rm $T/m/*; head -c 1000000 /dev/zero >$T/m/a && echo fits";
+    let t = site.root().display().to_string();
+    let said = "710\n1024\nfits\nNo space left on device\nfits";
+    poly(&site, script).run().prints(&said);
+    let rule = "private -i '- tmpfs:mntopts=nosuid,size=1m,mode=0710'";
+    poly(&site, "ns").run().prints(&format!("{rule} {t}/m"));
+    // Nothing of it outlives the family: the site is checked for that at its end.
+    let later = format!(
+        "ns poly $T/conf; ns mount mem!size=1m /mnt; {script}; df --output=size /mnt | tail -1 | tr -d ' '"
+    );
+    let bare = site.cmd("ns-exec").args(["--", "/bin/sh", "-c", &later]);
+    bare.env_remove("XDG_RUNTIME_DIR").run().prints(&format!("{said}\n1024"));
+    assert!(is_empty(&site.path("m")));
+    for (bad, said) in [("size=x", "mntopts=size=x"), ("mode=8", "mntopts=mode=8")] {
+        site.write("conf", format!("{t}/m - tmpfs:mntopts={bad}\n"));
+        poly(&site, "true").run().refuses(125, &["conf:1: field 3, ", said]);
+    }
+    let bad = site.cmd("ns-exec").args(["--mount", "mem!sise=1m", "/mnt", "--", "true"]).run();
+    bad.refuses(125, &["--mount: sise=1m: no option of a memory tree"]);
 }
 
 /// su and sudo to another user see the host; what they leave behind keeps nothing.

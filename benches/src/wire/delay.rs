@@ -21,8 +21,9 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    pub(crate) fn start(dir: &Path, server: &str, delay: Duration) -> Result<Proxy> {
-        let path = dir.join("far");
+    /// At `name` in `dir`.
+    pub(crate) fn start(dir: &Path, name: &str, server: &str, delay: Duration) -> Result<Proxy> {
+        let path = dir.join(name);
         let to = PathBuf::from(server.strip_prefix("unix!").ok_or("a proxy of unix sockets only")?);
         let listener = UnixListener::bind(&path).map_err(|e| e.to_string())?;
         std::thread::spawn(move || {

@@ -323,7 +323,7 @@ const DELAYED: &str = "8 MiB sequential read behind 5 ms, beside window 1";
 /// 8 MiB behind a delay of 5 ms each way, with a window of one request and with the default.
 fn delayed(settings: &Settings, dir: &Path, server: &Server) -> Result<Row> {
     const MESSAGE: u32 = 64 << 10;
-    let away = delay::Proxy::start(dir, &server.address, Duration::from_millis(5))?;
+    let away = delay::Proxy::start(dir, "far", &server.address, Duration::from_millis(5))?;
     let size = settings.size.min(8 << 20);
     let once = |window| -> Result<()> {
         let (wire, root) = dial(&away.address, window, MESSAGE)?;

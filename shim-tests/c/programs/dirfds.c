@@ -1,5 +1,6 @@
 // Descriptors of directories while what they name moves, and the names in /proc and /dev.
-// worlds: +nested +locked +old
+// worlds: +nested +locked +old -9p-
+// Not in 9P worlds: names are exchanged, and a file without a name gets one.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

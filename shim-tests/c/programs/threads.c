@@ -1,6 +1,7 @@
 // Threads that look up, fork, change directory, and are cancelled.
 // flags: -pthread
-// worlds: +text
+// worlds: +text -9p-
+// Not in 9P worlds: a server keeps no pipes.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

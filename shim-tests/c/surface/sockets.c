@@ -43,7 +43,8 @@ static void say_address(const struct sockaddr_un *a, socklen_t n)
     })
 static int datagram(const char *name)
 {
-    int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+    /* Nothing is waited for where a place takes no sockets. */
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
     struct sockaddr_un a = at(here(name));
     bind(fd, ADDRESS(a));
     return fd;
@@ -135,7 +136,7 @@ EXERCISE(sendmsg)
     say_fd(two);
     /* A descriptor of a file in the place, handed over. */
     union { struct cmsghdr h; char room[CMSG_SPACE(sizeof(int))]; } c = {0};
-    socketpair(AF_UNIX, SOCK_STREAM, 0, pair);
+    socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair);
     int fd = open(here("f"), O_RDONLY);
     m = (struct msghdr){.msg_iov = &part, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof c.room};
     c.h = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof fd), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};

@@ -8,7 +8,6 @@
 //! - [`servers`]: what a namespace mounts, reached.
 //! - [`runtime`], [`keeper`]: how families are found, and what outlives them.
 //! - [`world`]: the environment, users, jobs.
-//! - [`elf`]: what a program's header says about it.
 //!
 //! These programs may themselves run inside a family. What people name goes
 //! through `std` and is looked up in their namespace like any name; what is
@@ -16,7 +15,6 @@
 //! goes through raw system calls and is the host's.
 #![forbid(unsafe_code)]
 
-pub mod elf;
 pub mod exec;
 pub mod images;
 pub mod instance;

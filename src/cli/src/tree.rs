@@ -2,9 +2,10 @@
 //! namespace that this process may itself be in.
 
 use privns_abi::{Errno, Result};
+use privns_namespace::program::Header;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno as Raw;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// Levels of directories that [`remove`] goes down; more is nobody's skeleton.
 const DEPTH_MAX: usize = 1024;
@@ -61,13 +62,24 @@ pub fn read_link(at: impl AsFd, name: &[u8]) -> Result<Vec<u8>> {
     rustix::fs::readlinkat(at, name, Vec::new()).map(|t| t.into_bytes()).map_err(errno)
 }
 
+fn open_file(path: &[u8]) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(errno)
+}
+
+/// What the file at a host path says that it is; one that cannot be read says
+/// nothing.
+#[must_use]
+pub fn header(path: &[u8]) -> Header {
+    open_file(path).and_then(|file| Header::of(file.as_raw_fd())).unwrap_or(Header::Other)
+}
+
 /// A whole file of the host's, at most `limit` bytes of it.
 ///
 /// # Errors
 /// open(2)'s and read(2)'s.
 pub fn read_file(path: &[u8], limit: usize) -> Result<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(errno)?;
+    let file = open_file(path)?;
     let mut out = Vec::new();
     let mut chunk = [0u8; 4096];
     while out.len() < limit {

@@ -262,7 +262,7 @@ impl Relay {
         let listener = UnixListener::bind(at)?;
         let (stop, stopped) = UnixStream::pair()?;
         let thread = std::thread::spawn(move || {
-            relay::serve(&listener, &route, Some(first), stopped.as_fd()).unwrap();
+            relay::serve(&listener, &route, Some(first), stopped.as_fd(), |_| false).unwrap();
         });
         Ok(Relay(Some(stop), Some(thread)))
     }

@@ -9,16 +9,19 @@
 //! found by the thread pointer.
 
 use crate::process::Cwd;
+use crate::remote::conn::{Conn, Connection};
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use once_cell::race::OnceBox;
-use privns_host::Kernel;
+use privns_host::{Kernel, Slot};
 
 const SLOTS: usize = 8;
 /// Descriptors that one child may note; beyond that it knows nothing of any.
 const NOTES: usize = 48;
 /// Remote files that one child may open and have closed when it is gone.
 const OWNED: usize = 16;
+/// Servers that one child may speak to without its parent's connections.
+const DIALLED: usize = 4;
 /// Blocks of memory that outlive a child's exec.
 const KEPT: usize = 4;
 
@@ -49,6 +52,8 @@ pub struct Guest {
     kept: [(AtomicUsize, AtomicUsize); KEPT],
     /// Slots of remote files that it has opened, each plus one.
     owned: [AtomicU32; OWNED],
+    /// Connections that it has made itself: their descriptors are its own.
+    dialled: [Slot<Conn>; DIALLED],
 }
 
 /// A descriptor's number + 1, and what is noted of it.
@@ -119,8 +124,8 @@ impl Guests {
     }
 
     /// The child has gone its way. `free` gets what it has left behind, as
-    /// [`Guest::keep`] was given it, `close` the remote files that it has opened. A guest that has made one itself says
-    /// nothing.
+    /// [`Guest::keep`] was given it, `close` the remote files that it has
+    /// opened. A guest that has made one itself says nothing.
     pub(crate) fn dismiss(&self, free: &mut dyn FnMut(usize, usize), close: &mut dyn FnMut(u32)) {
         self.sharing.fetch_sub(1, Ordering::AcqRel);
         if Kernel.getpid() != self.pid.load(Ordering::Relaxed) {
@@ -133,6 +138,9 @@ impl Guests {
                 at => free(at, len.load(Ordering::Relaxed)),
             }
         }
+        // Before files that are open on them: nothing may be said there.
+        let dialled = guest.dialled.iter().filter_map(Slot::take);
+        dialled.for_each(|conn| Connection::lose(&conn));
         for slot in &guest.owned {
             match slot.swap(0, Ordering::Relaxed) {
                 0 => {}
@@ -171,6 +179,7 @@ impl Guest {
             unknown: AtomicU64::new(0),
             kept: [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; KEPT],
             owned: [const { AtomicU32::new(0) }; OWNED],
+            dialled: [const { Slot::new() }; DIALLED],
         }
     }
 
@@ -181,6 +190,21 @@ impl Guest {
             kept.1.store(len, Ordering::Relaxed);
             kept.0.store(at, Ordering::Relaxed);
         }
+    }
+
+    /// The connection to a server that it has made itself.
+    pub(crate) fn dialled(&self, server: u32) -> Option<Conn> {
+        let place = &self.dialled[server as usize % DIALLED];
+        let known = place.take()?;
+        let conn = (known.server == server && !known.is_dead()).then(|| Conn::clone(&known));
+        drop(place.put(known));
+        conn
+    }
+
+    /// It has made one. Another's in its place ends with what is open on it.
+    pub(crate) fn dials(&self, conn: Conn) {
+        let place = &self.dialled[conn.server as usize % DIALLED];
+        drop(place.put(Box::new(conn)));
     }
 
     /// Notes a remote file that it has opened itself.

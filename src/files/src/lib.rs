@@ -35,7 +35,6 @@ pub mod listing;
 pub mod locate;
 pub mod mounts;
 pub mod process;
-pub mod program;
 pub mod remote;
 pub mod sockets;
 pub mod wire;

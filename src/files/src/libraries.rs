@@ -4,11 +4,11 @@
 //! directory's host name.
 
 use crate::process::View;
-use crate::program::{self, Elf};
 use alloc::vec::Vec;
 use privns_abi::{Errno, Result, path};
 use privns_host::{Host, Kernel, Name};
 use privns_namespace::index::Index;
+use privns_namespace::program::{self, Elf};
 use privns_namespace::resolve::Last;
 
 /// Where loaders look without being told (ld.so(8), and what distributions

@@ -206,6 +206,11 @@ impl Process {
     /// it has left ([`Guest::keep`]).
     pub fn dismiss(&self, free: &mut dyn FnMut(usize, usize)) {
         self.fds.guests.dismiss(free, &mut |slot| drop(self.orphaned(slot)));
+        // It may have seen a new table, and was not to act on that.
+        let view = self.view().filter(|_| self.met());
+        if let Some((view, table)) = view.and_then(|view| Some((view, view.table().ok()?))) {
+            view.leave_unmounted(table.index());
+        }
     }
 
     /// The child that shares its parent's memory, when we are in one.
@@ -292,6 +297,20 @@ impl Process {
         self.cwd().remote.store(false, Ordering::Relaxed);
     }
 
+    /// What the working directory shows, where that is known under this
+    /// generation of the table.
+    #[inline]
+    pub(crate) fn cwd_shown(&self, generation: u64) -> Option<Shown> {
+        let cwd = self.cwd();
+        let known = cwd.plain.load(Ordering::Relaxed);
+        let plain = known == generation + 1;
+        (plain || known == !(generation + 1)).then(|| Shown {
+            seq: cwd.seq.load(Ordering::Relaxed),
+            plain,
+            read_only: cwd.read_only.load(Ordering::Relaxed),
+        })
+    }
+
     pub(crate) fn cwd_serial(&self) -> u64 {
         // 0 is for absolute names.
         self.cwd().serial.load(Ordering::Relaxed) + 1
@@ -312,9 +331,11 @@ impl<'a> View<'a> {
             }
             let mut index = Vec::new();
             let generation = self.family.read_index(&mut index)?;
-            if Index::parse(&index)?.servers().next().is_some() {
+            let parsed = Index::parse(&index)?;
+            if parsed.servers().next().is_some() {
                 self.process.meet();
             }
+            self.leave_unmounted(parsed);
             self.process.table.replace(Table { generation, index });
         }
     }
@@ -351,12 +372,10 @@ impl<'a> View<'a> {
             }
             return shown.0;
         }
-        let seq = process.cwd_seq();
-        let read_only = process.cwd().read_only.load(Ordering::Relaxed);
-        let known = process.cwd().plain.load(Ordering::Relaxed);
-        if known == generation + 1 || known == !(generation + 1) {
-            return Shown { seq, plain: known == generation + 1, read_only };
+        if let Some(shown) = process.cwd_shown(generation) {
+            return shown;
         }
+        let seq = process.cwd_seq();
         let (shown, _) = self.look(self.cwd_name(), seq);
         let known = if shown.plain { generation + 1 } else { !(generation + 1) };
         process.cwd().plain.store(known, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! Descriptors as the kernel keeps them: anonymous files, seals, locks.
 
-use crate::{Kernel, Name, kernel::decimal, sys};
+use crate::{Host, Kernel, Name, kernel::decimal, sys};
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use privns_abi::{Errno, Result};
@@ -233,8 +233,19 @@ impl Kernel {
     #[must_use]
     pub fn is_placeholder(self, fd: i32) -> bool {
         let wanted = libc::F_SEAL_WRITE | libc::F_SEAL_GROW;
-        let sealed = self.seals(fd).is_ok_and(|seals| seals & wanted == wanted);
+        let sealed = match self.seals(fd) {
+            // Open for naming only.
+            Err(Errno::EBADF) => self.leads_to(fd, b"/memfd:privns-file (deleted)"),
+            seals => seals.is_ok_and(|seals| seals & wanted == wanted),
+        };
         sealed && self.extent(fd).is_ok_and(|extent| extent.size == 0)
+    }
+
+    /// Whether that is what /proc says of a descriptor.
+    fn leads_to(self, fd: i32, what: &[u8]) -> bool {
+        let mut text = Name::new();
+        let read = link(fd).and_then(|mut link| self.readlink(link.as_cstr()?, &mut text));
+        read.is_ok() && text.as_bytes() == what
     }
 
     /// Status flags and access mode of an open file (F_GETFL).
@@ -254,6 +265,15 @@ impl Kernel {
         // SAFETY: no memory is involved.
         let flags = unsafe { sys!(libc::SYS_fcntl, fd, libc::F_GETFD) }?;
         Ok(flags & libc::FD_CLOEXEC as usize == 0)
+    }
+
+    /// read(2), once.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn read(self, fd: i32, out: &mut [u8]) -> Result<usize> {
+        // SAFETY: the kernel writes at most the buffer's length.
+        unsafe { sys!(libc::SYS_read, fd, out.as_mut_ptr(), out.len()) }
     }
 
     /// Reads at an offset until `out` is full or the file ends (pread(2)).
@@ -303,10 +323,21 @@ impl Kernel {
     /// # Errors
     /// The kernel's.
     pub fn descriptor_limit(self) -> Result<u64> {
+        self.soft_limit(libc::RLIMIT_NOFILE)
+    }
+
+    /// Soft limit on the size of a file, bytes (getrlimit(2), `RLIMIT_FSIZE`);
+    /// the largest number for none.
+    #[must_use]
+    pub fn file_size_limit(self) -> u64 {
+        self.soft_limit(libc::RLIMIT_FSIZE).unwrap_or(u64::MAX)
+    }
+
+    fn soft_limit(self, which: libc::__rlimit_resource_t) -> Result<u64> {
         let mut limit = MaybeUninit::<libc::rlimit>::uninit();
         // SAFETY: the kernel writes one struct rlimit.
         unsafe {
-            sys!(libc::SYS_prlimit64, 0, libc::RLIMIT_NOFILE, 0, limit.as_mut_ptr())?;
+            sys!(libc::SYS_prlimit64, 0, which, 0, limit.as_mut_ptr())?;
             Ok(limit.assume_init().rlim_cur)
         }
     }

@@ -23,6 +23,8 @@ pub struct OpenHow {
 
 /// openat2(2)'s refusal to cross any symbolic link.
 pub const RESOLVE_NO_SYMLINKS: u64 = 0x04;
+/// openat2(2)'s refusal to leave what is below the directory.
+pub const RESOLVE_BENEATH: u64 = 0x08;
 
 impl OpenHow {
     /// The flags and mode that open(2) was given, cleaned as openat2(2) wants
@@ -94,17 +96,40 @@ impl Kernel {
         unsafe { sys!(libc::SYS_close, fd) }.map(drop)
     }
 
+    /// newfstatat(2), all of it.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn whole_stat(self, dirfd: i32, path: &CStr, flags: i32) -> Result<libc::stat> {
+        let mut st = MaybeUninit::<libc::stat>::uninit();
+        // SAFETY: the kernel writes a struct stat where one has room.
+        unsafe {
+            sys!(libc::SYS_newfstatat, dirfd, path.as_ptr(), st.as_mut_ptr(), flags)?;
+            Ok(st.assume_init())
+        }
+    }
+
+    /// The number of the mount through which an open file is seen (statx(2)).
+    ///
+    /// # Errors
+    /// The kernel's; EOPNOTSUPP before Linux 5.8.
+    pub fn mount_of(self, fd: i32) -> Result<u64> {
+        let mut x = MaybeUninit::<libc::statx>::zeroed();
+        let (flags, mask) = (libc::AT_EMPTY_PATH, libc::STATX_MNT_ID);
+        // SAFETY: the kernel writes a struct statx where one has room.
+        let x = unsafe {
+            sys!(libc::SYS_statx, fd, c"".as_ptr(), flags, mask, x.as_mut_ptr())?;
+            x.assume_init()
+        };
+        if x.stx_mask & mask == 0 { Err(Errno::EOPNOTSUPP) } else { Ok(x.stx_mnt_id) }
+    }
+
     /// newfstatat(2) into the part of the attributes that we use.
     ///
     /// # Errors
     /// The kernel's.
     pub fn statat(self, dirfd: i32, path: &CStr, flags: i32) -> Result<Stat> {
-        let mut st = MaybeUninit::<libc::stat>::uninit();
-        // SAFETY: the kernel writes a struct stat where one has room.
-        let st = unsafe {
-            sys!(libc::SYS_newfstatat, dirfd, path.as_ptr(), st.as_mut_ptr(), flags)?;
-            st.assume_init()
-        };
+        let st = self.whole_stat(dirfd, path, flags)?;
         Ok(Stat {
             dev: st.st_dev,
             ino: st.st_ino,

@@ -30,6 +30,8 @@ pub mod file;
 pub mod futex;
 pub mod ids;
 pub mod kernel;
+#[cfg(any(test, feature = "launcher"))]
+mod mappings;
 pub mod name;
 pub mod net;
 pub mod process;

@@ -127,6 +127,28 @@ impl Socket {
         self.fd.load(Ordering::Relaxed)
     }
 
+    /// The process and the user at the other end of a unix socket, as they were
+    /// when it connected, or began to listen (`SO_PEERCRED` of unix(7)).
+    ///
+    /// # Errors
+    /// getsockopt(2)'s.
+    pub fn peer(&self) -> Result<(i32, u32)> {
+        let mut told = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+        let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+        // SAFETY: the kernel writes one struct ucred and its size.
+        unsafe {
+            sys!(
+                libc::SYS_getsockopt,
+                self.fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERCRED,
+                &raw mut told,
+                &raw mut len
+            )?;
+        }
+        Ok((told.pid, told.uid))
+    }
+
     /// Leaves the number to the program, which wants it for itself. The old
     /// number is not closed: dup2(2) is about to do that.
     ///

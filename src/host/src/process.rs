@@ -65,6 +65,16 @@ impl Kernel {
         }
     }
 
+    /// Sends the calling thread a signal (raise(3)).
+    pub fn raise(self, signal: i32) {
+        // SAFETY: no memory is involved.
+        unsafe {
+            if let (Ok(process), Ok(thread)) = (sys!(libc::SYS_getpid), sys!(libc::SYS_gettid)) {
+                let _ = sys!(libc::SYS_tgkill, process, thread, signal);
+            }
+        }
+    }
+
     /// Ends the process at once, all its threads with it.
     pub fn exit(self, status: i32) -> ! {
         loop {

@@ -53,10 +53,20 @@ impl<T> Rcu<T> {
     /// Replaces the value. False when another thread is just doing so: its
     /// value is as new as ours.
     pub fn replace(&self, value: T) -> bool {
+        self.put(|| Box::into_raw(Box::new(Node { value, next: null_mut() })))
+    }
+
+    /// Holds nothing from now on. False when another thread is just replacing
+    /// the value.
+    pub fn clear(&self) -> bool {
+        self.put(null_mut)
+    }
+
+    fn put(&self, new: impl FnOnce() -> *mut Node<T>) -> bool {
         if self.replacing.swap(true, SeqCst) {
             return false;
         }
-        let new = Box::into_raw(Box::new(Node { value, next: null_mut() }));
+        let new = new();
         let old = self.current.swap(new, SeqCst);
         if !old.is_null() {
             // SAFETY: `replacing` makes us the only one that touches `next`

@@ -69,10 +69,10 @@ impl Places for Made<'_> {
         _at: &[u8],
         _original: Option<&[u8]>,
         rule: &crate::poly::Rule,
-    ) -> Result<Vec<u8>> {
+    ) -> Result<Instance> {
         let who = crate::poly::Who { login: b"me".to_vec(), ..Default::default() };
         let path = crate::poly::name::instance(rule, &who)?;
-        Ok(self.make(&String::from_utf8_lossy(&path), "/"))
+        Ok(Instance::Host(self.make(&String::from_utf8_lossy(&path), "/")))
     }
     fn dir(&mut self, _at: &[u8], number: u32) -> Result<Vec<u8>> {
         Ok(self.make(&format!("/run/skeleton/{number}"), "/"))
@@ -81,12 +81,12 @@ impl Places for Made<'_> {
         let target = String::from_utf8_lossy(target);
         Ok(self.make(&format!("/run/skeleton/{number}"), &format!(" -> {target}")))
     }
-    fn instance(&mut self, _at: &[u8], original: &[u8]) -> Result<Vec<u8>> {
+    fn instance(&mut self, _at: &[u8], original: &[u8]) -> Result<Instance> {
         self.instances += 1;
         let parent = String::from_utf8(instance::parent(7)).unwrap();
         let name = String::from_utf8(instance::name(1, self.instances)).unwrap();
         let original = String::from_utf8_lossy(original);
-        Ok(self.make(&format!("{original}/{parent}/{name}"), "/"))
+        Ok(Instance::Host(self.make(&format!("{original}/{parent}/{name}"), "/")))
     }
     /// The tree of every server: a file, and a file in a directory.
     fn server(&mut self, _at: &[u8], server: &mut Server) -> Result<()> {
@@ -301,7 +301,8 @@ fn servers() {
     assert_eq!(text("mount tcp!h /b t\nmount tcp!h /c"), "/b=9p/1 /c=9p/2");
     assert_eq!(text("mount -o window=1 tcp!h /b\nmount tcp!h /c"), "/b=9p/1 /c=9p/2");
     assert_eq!(text("mount mem! /b\nmount mem! /c"), "/b=9p/1 /c=9p/2");
-    assert_eq!(text("mount tcp!h /b\nmount tcp!g /b\nmount tcp!h /c"), "/b=9p/2 /c=9p/1");
+    // But not one that is mounted no more: what served it may have ended.
+    assert_eq!(text("mount tcp!h /b\nmount tcp!g /b\nmount tcp!h /c"), "/b=9p/2 /c=9p/3");
     // Unions of both kinds.
     assert_eq!(text("mount -b tcp!h /c"), "/c=9p/1,/c_");
     assert_eq!(text("mount -ac tcp!h /c"), "/c=/c_,9p/1+");

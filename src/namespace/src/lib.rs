@@ -11,6 +11,7 @@
 //! - [`mod@file`]: lines read and written; [`mod@build`]: lines acted upon; [`mod@print`]:
 //!   a table as lines; [`dump`]: a namespace on its way to another machine,
 //!   [`carried`] by a program's environment.
+//! - [`program`]: what a program's file says about it.
 //! - [`instance`]: what instances are called; [`poly`]: rules for them.
 //!
 //! A name in here is an absolute, canonical path of the namespace, as bytes:
@@ -40,6 +41,7 @@ pub mod instance;
 mod memory_file;
 pub mod poly;
 pub mod print;
+pub mod program;
 pub mod remote;
 pub mod resolve;
 pub mod table;

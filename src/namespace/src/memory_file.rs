@@ -38,12 +38,14 @@ pub(crate) fn handed_down(made: i32) -> i32 {
     Kernel.reopen(made, access).unwrap_or(made)
 }
 
-/// Moves a descriptor to the highest numbers below 1024, where programs that
-/// number their own by hand, and select(2), do not meet it. It is inherited.
+/// Moves a descriptor to the highest numbers below 256 but those that shells
+/// take for themselves (bash: 255), where programs that number their own by
+/// hand do not meet it. It is inherited. Higher ones would do as well, but the
+/// kernel copies its table of numbers up to the highest at each fork.
 pub(crate) fn move_high(fd: i32) -> Result<i32> {
-    let limit = Kernel.descriptor_limit().unwrap_or(1024).min(1024) as i32;
+    let limit = Kernel.descriptor_limit().unwrap_or(256).min(256) as i32;
     let mut moved = Err(Errno::EMFILE);
-    for below in [4, 16, 64, 256, 1024] {
+    for below in [8, 16, 64, 256] {
         moved = Kernel.dup_from(fd, (limit - below).max(3), false);
         if moved.is_ok() {
             break;

@@ -10,7 +10,7 @@
 //! mount point comes before those below it where mounting it would cover them,
 //! and a union grows outwards from the member that stood there first.
 
-use crate::build::{Builder, Places};
+use crate::build::{Builder, Instance, Places};
 use crate::failure::Failure;
 use crate::file::{Action, Line};
 use crate::instance;
@@ -153,16 +153,17 @@ impl Places for Recorded<'_> {
     fn symlink(&mut self, at: &[u8], _number: u32, _to: &[u8]) -> Result<Vec<u8>, Failure> {
         self.find(at, |m| in_skeleton(self.table, m))
     }
-    fn instance(&mut self, at: &[u8], _original: &[u8]) -> Result<Vec<u8>, Failure> {
-        self.find(at, |m| m.rule.verb == Verb::Private)
+    fn instance(&mut self, at: &[u8], _original: &[u8]) -> Result<Instance, Failure> {
+        self.find(at, |m| m.rule.verb == Verb::Private).map(Instance::Host)
     }
     fn by_rule(
         &mut self,
         at: &[u8],
         _original: Option<&[u8]>,
         rule: &poly::Rule,
-    ) -> Result<Vec<u8>, Failure> {
-        self.find(at, |m| m.rule.verb == Verb::Instance(rule.to_text()))
+    ) -> Result<Instance, Failure> {
+        let is = |m: &Member| m.rule.verb == Verb::Instance(rule.to_text());
+        self.find(at, is).map(Instance::Host)
     }
     fn server(&mut self, _at: &[u8], server: &mut Server) -> Result<(), Failure> {
         let known = self.table.server(self.server.get());
@@ -283,8 +284,9 @@ impl Printer<'_> {
         let start = start(mount);
         let underneath = mount.members[start].rule.verb == Verb::Derived;
         if underneath && mount.members.len() > 1 && has_base(mount) && self.stands(mount, start) {
-            if member == start {
-                // The first to join makes it a member.
+            if member == start && !may_cover {
+                // The first to join makes it a member. By then it might not stand
+                // there any more, and could not be put there over what is below.
                 return Ok(());
             }
             if member.abs_diff(start) == 1 {

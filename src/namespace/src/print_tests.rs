@@ -1,6 +1,7 @@
 //! Tables printed, built from that, and printed again.
 
 use super::*;
+use crate::build::Instance;
 use crate::build::tests::{Made, TREE, World, built, listing};
 use crate::file::parse;
 use crate::file::tests::Fixed;
@@ -20,7 +21,7 @@ impl Places for Again<'_> {
     fn symlink(&mut self, at: &[u8], number: u32, to: &[u8]) -> Result<Vec<u8>, Failure> {
         self.0.symlink(at, number + 1000, to)
     }
-    fn instance(&mut self, at: &[u8], original: &[u8]) -> Result<Vec<u8>, Failure> {
+    fn instance(&mut self, at: &[u8], original: &[u8]) -> Result<Instance, Failure> {
         self.1.instance(at, original)
     }
     fn by_rule(
@@ -28,7 +29,7 @@ impl Places for Again<'_> {
         at: &[u8],
         original: Option<&[u8]>,
         rule: &poly::Rule,
-    ) -> Result<Vec<u8>, Failure> {
+    ) -> Result<Instance, Failure> {
         self.1.by_rule(at, original, rule)
     }
     fn server(&mut self, at: &[u8], server: &mut Server) -> Result<(), Failure> {

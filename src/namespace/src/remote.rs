@@ -38,7 +38,7 @@ impl Server {
     #[must_use]
     pub fn is(&self, address: &[u8], options: &MountOptions) -> bool {
         // Each `mem!` is a new one.
-        address != b"mem!" && self.address == address && self.options == *options
+        !address.starts_with(b"mem!") && self.address == address && self.options == *options
     }
 }
 

@@ -370,10 +370,11 @@ impl Table {
     }
 
     /// The number of the server that a mount of this address would come from,
-    /// where it is known.
+    /// where one is mounted: what serves another may have ended with its mount.
     #[must_use]
     pub fn known_server(&self, address: &[u8], options: &MountOptions) -> Option<u32> {
-        Some(self.servers.iter().find(|server| server.is(address, options))?.id)
+        let mut known = self.servers.iter().filter(|server| server.is(address, options));
+        known.find(|server| self.is_mounted(server.id)).map(|server| server.id)
     }
 
     /// The number that the next server gets.

@@ -1,7 +1,7 @@
 //! Five thousand mounts are built in time, and are built again from what is
 //! printed of them.
 
-use privns_namespace::build::{Builder, Places};
+use privns_namespace::build::{Builder, Instance, Places};
 use privns_namespace::file::{Environment, parse};
 use privns_namespace::poly::Rule;
 use privns_namespace::{Failure, Server, Table, print};
@@ -26,10 +26,10 @@ impl Places for None {
     fn symlink(&mut self, at: &[u8], number: u32, _: &[u8]) -> Result<Vec<u8>, Failure> {
         self.dir(at, number)
     }
-    fn instance(&mut self, _: &[u8], _: &[u8]) -> Result<Vec<u8>, Failure> {
+    fn instance(&mut self, _: &[u8], _: &[u8]) -> Result<Instance, Failure> {
         unreachable!("no line asks for an instance")
     }
-    fn by_rule(&mut self, _: &[u8], _: Option<&[u8]>, _: &Rule) -> Result<Vec<u8>, Failure> {
+    fn by_rule(&mut self, _: &[u8], _: Option<&[u8]>, _: &Rule) -> Result<Instance, Failure> {
         unreachable!("no line has a rule")
     }
     fn server(&mut self, _: &[u8], _: &mut Server) -> Result<(), Failure> {

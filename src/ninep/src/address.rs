@@ -48,8 +48,8 @@ pub enum Address {
         /// The server's name in it.
         name: Vec<u8>,
     },
-    /// `mem!`: a new memory tree.
-    Memory,
+    /// `mem![KEY=VALUE,...]`: a new memory tree, with options of tmpfs(5).
+    Memory(Vec<u8>),
 }
 
 impl Address {
@@ -85,7 +85,7 @@ impl Address {
                 }
                 Ok(Address::Ssh { destination: filled(destination)?, path: filled(path)? })
             }
-            b"mem" if rest.is_empty() => Ok(Address::Memory),
+            b"mem" if rest.is_empty() || is_options(rest) => Ok(Address::Memory(rest.to_vec())),
             _ => Err(Errno::EINVAL),
         }
     }
@@ -104,7 +104,7 @@ impl Address {
                 let at = if *tls { &b"@tls!"[..] } else { b"@" };
                 [at, &host[..], b"!", &number(port), b"/", name].concat()
             }
-            Address::Memory => b"mem!".to_vec(),
+            Address::Memory(options) => [b"mem!", &options[..]].concat(),
         }
     }
 }
@@ -118,6 +118,12 @@ impl fmt::Display for Address {
 fn cut(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
     let i = text.iter().position(|&b| b == at)?;
     Some((&text[..i], &text[i + 1..]))
+}
+
+/// Whether a text is a comma list of keys with values.
+fn is_options(text: &[u8]) -> bool {
+    let set = |one: &[u8]| cut(one, b'=').is_some_and(|(k, v)| !k.is_empty() && !v.is_empty());
+    !text.contains(&0) && text.split(|&b| b == b',').all(set)
 }
 
 fn filled(text: &[u8]) -> Result<Vec<u8>> {
@@ -145,6 +151,7 @@ mod tests {
             b"tls!a.b!10564",
             b"unix!/run/x!y",
             b"mem!",
+            b"mem!size=1m,mode=700",
             b"ssh!me@there!/srv/a!b",
             b"exec!ns-serve dir --stdio /x",
             b"@head!4349/home",
@@ -176,6 +183,9 @@ mod tests {
             b"ssh!-oProxyCommand=x!/",
             b"exec!",
             b"mem!x",
+            b"mem!size=",
+            b"mem!=1,size=1",
+            b"mem!size=1,",
             b"@/x",
             b"@h",
             b"@tls!/x",

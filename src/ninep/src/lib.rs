@@ -26,6 +26,7 @@ pub mod frame;
 pub mod message;
 pub mod mux;
 pub mod name;
+pub mod near;
 pub mod pool;
 pub mod wire;
 

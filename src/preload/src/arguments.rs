@@ -6,9 +6,9 @@ use crate::exec::Strings;
 use crate::strings::{Block, Next};
 use core::ffi::{c_char, CStr};
 use privns_abi::{Errno, Result};
-use privns_files::program::Script;
 use privns_host::kernel::decimal;
 use privns_host::Name;
+use privns_namespace::program::Script;
 
 /// Scripts that are run by scripts, as many as the kernel bears.
 const NESTED: usize = 5;

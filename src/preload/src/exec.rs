@@ -17,12 +17,12 @@ use core::sync::atomic::Ordering;
 use privns_abi::{path, Errno, Result};
 use privns_files::libraries::{Libraries, Missing};
 use privns_files::process::View;
-use privns_files::program::{Elf, Header};
 use privns_files::remote::copies::Copy;
 use privns_files::Target;
 use privns_host::kernel::{OpenHow, RESOLVE_NO_SYMLINKS};
 use privns_host::{sys, HotName, Kernel, Name, Spelled};
 use privns_namespace::family::{Counter, Flag};
+use privns_namespace::program::{Elf, Header};
 
 /// An array of C strings that ends with null.
 pub(crate) type Strings = *const *const c_char;
@@ -285,20 +285,21 @@ impl Exec<'_> {
             let how = OpenHow::new(flags, 0, RESOLVE_NO_SYMLINKS);
             let (dirfd, at) = named.args(&mut self.to);
             // SAFETY: a C string.
-            match unsafe { self.copy_from(dirfd, at) } {
-                None => {}
-                // A link on the way.
-                Some(Err(Errno::ELOOP)) => {}
-                Some(done) => return done.map(|()| None),
-            }
-            // SAFETY: a C string and an open_how of our own.
-            let opened = unsafe {
-                sys!(libc::SYS_openat2, dirfd, at, &how as *const OpenHow, size_of::<OpenHow>())
+            let copied = unsafe { self.copy_from(dirfd, at) };
+            let opened = match copied {
+                Some(Ok(())) => return Ok(None),
+                Some(Err(error)) => Err(error),
+                // SAFETY: a C string and an open_how of our own.
+                None => unsafe {
+                    sys!(libc::SYS_openat2, dirfd, at, &how as *const OpenHow, size_of::<OpenHow>())
+                },
             };
             match opened {
                 Ok(fd) => return Ok(Some(fd as c_int)),
                 Err(error @ (Errno::ENOENT | Errno::ENOTDIR)) => return Err(error),
                 // A link on the way, or a file that may be run and not read.
+                Err(Errno::ELOOP) => {}
+                Err(error) if copied.is_some() => return Err(error),
                 Err(_) => {}
             }
         }
@@ -312,6 +313,10 @@ impl Exec<'_> {
             named.tell(if name.is_empty() { Err(Errno::ENOENT) } else { exact })?;
         }
         let (dirfd, at) = named.args(&mut self.to);
+        // SAFETY: a C string.
+        if let Some(done) = unsafe { self.copy_from(dirfd, at) } {
+            return done.map(|()| None);
+        }
         let flags = if named.last.follow { flags } else { flags | libc::O_NOFOLLOW };
         // SAFETY: a C string.
         Ok(unsafe { sys!(libc::SYS_openat, dirfd, at, flags) }.ok().map(|fd| fd as c_int))

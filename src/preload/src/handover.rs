@@ -549,8 +549,12 @@ pub(crate) unsafe fn decline(env: *const *const c_char) {
     // SAFETY: the caller's; not beyond the null at the end.
     unsafe {
         while !at.is_null() && !(*at).is_null() {
-            if CStr::from_ptr(*at).to_bytes().starts_with(OURS) {
-                *at = c"PRIVNS=-".as_ptr();
+            let text = CStr::from_ptr(*at).to_bytes();
+            if text.starts_with(OURS) && text.len() > OURS.len() {
+                // In place: a shell writes to the strings that it was given.
+                let value = (*at).cast_mut().add(OURS.len());
+                value.write(b'-' as c_char);
+                value.add(1).write(0);
             }
             at = at.add(1);
         }

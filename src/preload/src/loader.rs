@@ -8,8 +8,8 @@ use core::arch::naked_asm;
 use core::ffi::{c_char, c_int, c_void, CStr};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use privns_files::process::View;
-use privns_files::program::{self, Header};
 use privns_host::{Kernel, Name};
+use privns_namespace::program::{self, Header};
 
 /// A name for the loader, and the function to jump to: returned in two
 /// registers.

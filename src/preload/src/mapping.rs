@@ -52,6 +52,10 @@ unsafe fn ours(
     // MAP_SHARED, or MAP_SHARED_VALIDATE, which is both.
     let shared = flags & libc::MAP_TYPE != libc::MAP_PRIVATE;
     let write = prot & libc::PROT_WRITE != 0;
+    if !shared && view.maps_itself(&file) {
+        // SAFETY: the program's own arguments; the descriptor is the file.
+        return unsafe { sys!(libc::SYS_mmap, at, len, prot, flags, fd, offset) };
+    }
     let memory = view.mappable(&file, shared, write, offset, len)?;
     // SAFETY: the program's own place; the descriptor is ours.
     let mapped = unsafe { sys!(libc::SYS_mmap, at, len, prot, flags, memory.fd, memory.offset) };

@@ -470,6 +470,18 @@ pub(crate) unsafe fn lutimes(path: *const c_char, times: *const libc::timeval) -
     }
 }
 
+pub(crate) unsafe fn futimes(fd: c_int, times: *const libc::timeval) -> c_int {
+    // SAFETY: passed on.
+    match unsafe { nanos(times) } {
+        Ok(times) => {
+            let times = times.as_ref().map_or(core::ptr::null(), |t| t.as_ptr());
+            // SAFETY: times of ours.
+            unsafe { crate::descriptors::futimens(fd, times) }
+        }
+        Err(error) => Err(error).ret(),
+    }
+}
+
 pub(crate) unsafe fn futimesat(
     dirfd: c_int,
     path: *const c_char,

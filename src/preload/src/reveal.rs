@@ -230,6 +230,7 @@ unsafe fn getcwd_into(buf: *mut c_char, size: size_t) -> Result<*mut c_char> {
         return Err(Errno::EINVAL);
     }
     let name = cwd()?;
+    PROCESS.view().map_or(Ok(()), View::remote_cwd_lives)?;
     let needed = name.as_bytes().len() + 1;
     // A null buffer is to be allocated, for the program to free (getcwd(3)).
     let room = if buf.is_null() && size == 0 { needed } else { size };

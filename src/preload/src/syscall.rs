@@ -223,7 +223,7 @@ unsafe fn old(number: c_long, args: [usize; 6]) -> c_long {
             libc::SYS_utimes => to!(names::utimes(text(a), b)),
             libc::SYS_futimesat => to!(names::futimesat(a, text(b), c)),
             libc::SYS_fork => forks(number, args),
-            _ => raw::syscall(number, args).size() as c_long,
+            _ => crate::door::pass(number, args).size() as c_long,
         }
     }
 }
@@ -231,7 +231,7 @@ unsafe fn old(number: c_long, args: [usize; 6]) -> c_long {
 #[cfg(not(target_arch = "x86_64"))]
 unsafe fn old(number: c_long, args: [usize; 6]) -> c_long {
     // SAFETY: the program's own call.
-    unsafe { raw::syscall(number, args) }.size() as c_long
+    unsafe { crate::door::pass(number, args) }.size() as c_long
 }
 
 /// A child with a memory of its own, which runs no handler of pthread_atfork.

@@ -61,6 +61,7 @@ crate::row::rows! {
     Symbol utime: names::utime(path: *const c_char, times: *const utimbuf) -> c_int;
     Symbol utimes: names::utimes(path: *const c_char, times: *const timeval) -> c_int;
     Symbol lutimes: names::lutimes(path: *const c_char, times: *const timeval) -> c_int;
+    Symbol futimes: names::futimes(fd: c_int, times: *const timeval) -> c_int;
     Symbol futimesat: names::futimesat(dirfd: c_int, path: *const c_char, times: *const timeval) -> c_int;
     Entry statfs statfs64 __statfs: names::statfs(path: *const c_char, buf: *mut Statfs) -> c_int;
     Symbol getxattr: names::getxattr(path: *const c_char, name: *const c_char, value: *mut c_void, size: size_t) -> ssize_t;

@@ -216,6 +216,12 @@ impl<T: Tree> Server<T> {
         }
     }
 
+    /// Connections, and tokens that somebody may yet claim.
+    #[must_use]
+    pub fn users(&self) -> usize {
+        self.connections.lock().len() + self.common.handoff.len()
+    }
+
     /// What SIGUSR1 prints: counters by name.
     #[must_use]
     pub fn status(&self) -> Vec<(&'static str, u64)> {

@@ -5,7 +5,7 @@
 //! or a NUL inside. Functions are called from the threads of all connections
 //! at once; those of one connection come in its order.
 
-use privns_abi::{Errno, Result};
+use privns_abi::{Errno, Result, path};
 use privns_ninep::attr::{Attr, Entry, SetAttr};
 use privns_ninep::client::flags;
 use privns_ninep::message::Rstatfs;
@@ -251,6 +251,12 @@ pub trait Tree: Send + Sync + 'static {
         Err(Errno::EOPNOTSUPP)
     }
 
+    /// Where a directory is, for a client that may be able to reach it by
+    /// itself ([`privns_ninep::near`]); `None` for trees that are no host's.
+    fn near(&self, _node: &Self::Node) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Sets an extended attribute, `flags` as setxattr(2); `None` removes it.
     ///
     /// # Errors
@@ -264,4 +270,24 @@ pub trait Tree: Send + Sync + 'static {
     ) -> Result<()> {
         Err(Errno::EOPNOTSUPP)
     }
+}
+
+/// The directory below `root` that a client attaches to by a path, for
+/// [`Tree::attach`]. No link is followed, and `..` leads nowhere.
+///
+/// # Errors
+/// ENOENT for `..` and for a name that is not there, ENOTDIR for what is no
+/// directory; those of [`Tree::walk`].
+pub fn descend<T: Tree + ?Sized>(tree: &T, root: T::Node, aname: &[u8]) -> Result<T::Node> {
+    let mut node = root;
+    for name in path::components(aname) {
+        if name == b".." || name.contains(&0) {
+            return Err(Errno::ENOENT);
+        }
+        node = tree.walk(&node, name)?;
+        if !tree.attr(&node)?.qid.is_dir() {
+            return Err(Errno::ENOTDIR);
+        }
+    }
+    Ok(node)
 }

@@ -324,6 +324,20 @@ fn no_name_leads_out_of_a_directory() {
         raw.error(&Tclunk { fid: 9 });
         raw.error(&Tclunk { fid: 10 });
     }
+    // And up from where an attach begins stays there.
+    std::fs::create_dir_all(inside.join("sub/deep")).unwrap();
+    let own = [inside.as_os_str().as_encoded_bytes(), b"/sub"].concat();
+    for (fid, aname) in [(20, &b"/sub"[..]), (30, b"sub"), (40, &own)] {
+        let below = Tattach { fid, afid: NOFID, n_uname: Unix(NONUM), uname: b"", aname };
+        assert_eq!(raw.error(&below), None);
+        assert_eq!(raw.walk(fid, fid + 1, &[b"..", b"deep", b"..", b"..", b"deep"]), None);
+        assert_eq!(raw.walk(fid, fid + 2, &[b".."]), None);
+        assert_eq!(raw.walk(fid + 2, fid + 3, &[b"passwd"]), Some(Errno::ENOENT));
+    }
+    for aname in [&b"/out"[..], b"/magic/etc", b"/../etc", b"..", b"/passwd", b"/sub/../../etc"] {
+        let astray = Tattach { fid: 50, afid: NOFID, n_uname: Unix(NONUM), uname: b"", aname };
+        assert!(raw.error(&astray).is_some(), "{aname:?}");
+    }
     let (c, root) = rig.attached(Speech::Linux);
     for link in [&b"out"[..], b"passwd", b"magic"] {
         assert!(c.walk(&root, &[link, b"secret"]).is_err());

@@ -190,7 +190,7 @@ fn our_client_on_diod_through_a_relay() {
     let route = Route::to(tcp(port));
     let first = route.dial().unwrap();
     let relay = std::thread::spawn(move || {
-        relay::serve(&listener, &route, Some(first), stopped.as_fd()).unwrap();
+        relay::serve(&listener, &route, Some(first), stopped.as_fd(), |_| false).unwrap();
     });
     let address = Address::Unix(socket.as_os_str().as_bytes().to_vec());
     let aname = export.path().as_os_str().as_bytes();

@@ -36,7 +36,7 @@ impl Running {
         let route = Route { timeout: Duration::from_secs(5), ..Route::to(unix(upstream)) };
         let (stop, stopped) = UnixStream::pair().unwrap();
         let thread = std::thread::spawn(move || {
-            relay::serve(&listener, &route, None, stopped.as_fd()).unwrap();
+            relay::serve(&listener, &route, None, stopped.as_fd(), |_| false).unwrap();
         });
         Running(Some(stop), Some(thread))
     }

@@ -47,6 +47,7 @@ suite! {
     names_are_bytes
     names_that_lead_elsewhere_are_refused
     long_walks_go_all_the_way_or_leave_nothing
+    an_attach_may_begin_below_the_root
     a_thousand_entries_are_listed_once_each
     a_listing_goes_on_while_entries_go
     directories_are_removed_when_empty
@@ -160,6 +161,37 @@ fn long_walks_go_all_the_way_or_leave_nothing(rig: &dyn Rig, speech: Speech) {
     wait_for_fids(&c, 1);
     c.make(&root, b"file", b"");
     assert!(matches!(c.walk(&root, &[b"file", b"x"]), Err(Errno::ENOTDIR | Errno::ENOENT)));
+}
+
+fn an_attach_may_begin_below_the_root(rig: &dyn Rig, speech: Speech) {
+    let (c, root) = rig.attached(speech);
+    for name in [&b"one"[..], b"two"] {
+        c.mkdir(&root, name, 0o755, NONUM).unwrap();
+        let (dir, _) = c.walk(&root, &[name]).unwrap();
+        c.mkdir(&dir, b"sub", 0o755, NONUM).unwrap();
+        let (sub, _) = c.walk(&dir, &[b"sub"]).unwrap();
+        c.make(&sub, name, name);
+        c.close(sub).unwrap();
+        c.close(dir).unwrap();
+    }
+    c.make(&root, b"file", b"");
+    let attach = |aname: &[u8]| c.attach(b"somebody", NONUM, aname);
+    for (aname, names) in [(&b"/one/sub"[..], [&b"one"[..]]), (b"two//sub/", [&b"two"[..]])] {
+        let (below, qid) = attach(aname).unwrap();
+        assert!(qid.is_dir());
+        assert_eq!(c.names(&below), names);
+        c.close(below).unwrap();
+    }
+    for (aname, why) in [
+        (&b"/none"[..], Errno::ENOENT),
+        (b"/one/none", Errno::ENOENT),
+        (b"/..", Errno::ENOENT),
+        (b"one/../two", Errno::ENOENT),
+        (b"/file", Errno::ENOTDIR),
+        (b"/file/x", Errno::ENOTDIR),
+    ] {
+        assert_eq!(attach(aname).unwrap_err(), why, "{aname:?}");
+    }
 }
 
 /// Clunks are not waited for; asking something else brings their replies in.

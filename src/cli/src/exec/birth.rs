@@ -7,7 +7,7 @@ use super::places;
 use super::request::{Dump, Request};
 use super::zero;
 use crate::failure::{Failure, shown};
-use crate::instance::{self, Held};
+use crate::instance::{self, Given, Held};
 use crate::keeper;
 use crate::runtime::{self, Entry, Runtime};
 use crate::servers::Reach;
@@ -73,6 +73,9 @@ impl Birth {
     /// # Errors
     /// The first line that fails.
     pub fn build(&mut self, request: &Request) -> Result<Built, Failure> {
+        if let Some(number) = request.instance_fd {
+            self.places.give(Given::adopt(number)?)?;
+        }
         build(request, &mut self.places)
     }
 
@@ -112,10 +115,12 @@ impl Birth {
         held.more(family);
         let mut keep = vec![self.entry.fd()];
         keep.extend(held.fds());
+        let given = self.places.take_given();
+        keep.extend(given.iter().flat_map(Given::fds));
         // What a copied table shows belongs to the family that it was copied
         // from, which therefore must not end before this one.
         keep.extend(outer_fd());
-        let work = Work { held, id: self.id, entry: &self.entry };
+        let work = Work { held, given, id: self.id, entry: &self.entry };
         let leaving = keeper::leave(family, &keep, work).map_err(no_keeper)?;
         Ok(Left { leaving, entry: self.entry })
     }
@@ -124,6 +129,9 @@ impl Birth {
     pub fn abandon(mut self) {
         for made in self.places.take() {
             instance::undo(self.id, made);
+        }
+        if let Some(given) = self.places.take_given() {
+            given.leave(self.id);
         }
         instance::remove_all(self.id, &[]);
         self.entry.remove();
@@ -134,6 +142,7 @@ impl Birth {
 /// What a keeper does.
 struct Work<'a> {
     held: Held,
+    given: Option<Given>,
     id: u64,
     entry: &'a Entry,
 }
@@ -147,6 +156,9 @@ impl keeper::Work for Work<'_> {
     fn clear_up(self, family: &Family) {
         // Who asks whether an instance is used must not find us using it.
         drop(self.held);
+        if let Some(given) = self.given {
+            given.leave(self.id);
+        }
         let table = family.read_table().unwrap_or_default();
         instance::remove_all(self.id, &instance::shown_by(&table));
         self.entry.remove();

@@ -2,7 +2,7 @@
 
 use super::program::View;
 use crate::failure::{Failure, shown};
-use crate::instance;
+use crate::instance::is_roots;
 use crate::tree::errno;
 use privns_abi::Errno;
 use privns_host::Kernel;
@@ -30,7 +30,8 @@ impl Init {
     pub fn of(
         rule: &Rule,
         polydir: &[u8],
-        made: &instance::Made,
+        instance: &[u8],
+        new: bool,
         login: &[u8],
     ) -> Result<Option<Init>, Failure> {
         let Some(script) = &rule.script else { return Ok(None) };
@@ -42,11 +43,11 @@ impl Init {
         let flag = |is: bool| if is { b"1".to_vec() } else { b"0".to_vec() };
         let arguments = vec![
             polydir.to_vec(),
-            if memory { b"tmpfs".to_vec() } else { made.path.clone() },
-            flag(memory || made.new),
+            if memory { b"tmpfs".to_vec() } else { instance.to_vec() },
+            flag(memory || new),
             login.to_vec(),
-            flag(instance::is_roots(polydir)),
-            flag(instance::is_roots(&made.path)),
+            flag(is_roots(polydir)),
+            flag(is_roots(instance)),
         ];
         Ok(Some(Init { script: script.clone(), arguments }))
     }

@@ -59,12 +59,14 @@ error if it fails. SRC of unmount may be an address.",
   exec!COMMAND
   tls!HOST[!PORT]
   @[tls!]HOST[!PORT]/NAME
-  mem!
+  mem![OPTION,...]
 
 PORT is 564 where none is given. ssh! runs ns-serve dir --stdio PATH on the other machine; \
 exec! speaks 9P with the standard input and output of a command of sh(1); @HOST/NAME asks \
-the directory of servers on HOST, port 4349, and by TLS alone with @tls!HOST/NAME; mem! is a new tree in memory. PATH of unix! is \
-looked up as SRC is. ANAME says which tree of the server is meant.
+the directory of servers on HOST, port 4349, and @tls!HOST/NAME \
+by TLS alone; mem! is a new tree in memory, of half the \
+machine's memory at most, or as the options size=, nr_blocks=, mode=, uid= and gid= of tmpfs(5) say. \
+PATH of unix! is looked up as SRC is. ANAME says which tree of the server is meant.
 
 A server is dialled and attached to before anything is run: one that cannot be reached, or \
 does not let the user in, is an error (status 125) unless -q is given. Programs then dial \
@@ -73,8 +75,8 @@ family's, ns-attendant, which is gone with the last member. It has no terminal, 
 cannot ask for a password.
 
 The keys of -o are aname=, uname= (the user), msize= (largest message, bytes, 1048576), \
-dialect= (9P2000, 9P2000.u, 9P2000.L or best), cache= (none, close or loose: nothing is kept, \
-or until the file is opened again, or for as long as there is room; close), timeout= (seconds \
+dialect= (9P2000, 9P2000.u, 9P2000.L or best), cache= (none, close or loose: every question is \
+the server's to answer, and nothing is kept, or until the file is opened again, or for as long as there is room; close), timeout= (seconds \
 that a request may take, 30), window= (requests in flight at most; as many as delay and rate \
 need, 8 MiB at most), owner= (served, or me: the files of the user that attached are shown as \
 the program's own) and ro. Mounts of the same tree with the same keys share connections.
@@ -109,8 +111,20 @@ pam_namespace wants it, an administrator opens it (chmod 1777), or makes each us
 it. An instance is removed when the last member that uses it is gone; those of method user, level \
 and context stay until ns reap --user.
 
-tmpfs mounts nothing: its instance is a directory in /dev/shm, removed with the family. Of \
-mntopts only mode, uid and gid hold; size and the like bind nobody.
+tmpfs mounts nothing: its instance is a directory in /dev/shm, removed with the family, in \
+which everything works that does in a /tmp. With a size in mntopts (size= or nr_blocks= of tmpfs(5), \
+not 0) it is a tree in memory, as --tmpfs makes: writing beyond the size fails with ENOSPC, and the \
+limits of 9P SERVERS hold, so that sockets cannot have their names in it. mode, uid and gid hold \
+for both; nosuid, noexec, nodev and others are passed over.
+
+--instance-fd N has instances, those of --private too, in the directory that is open as descriptor N: \
+a launcher of root's opens the user's own directory where the user cannot, below a parent of \
+mode 000 say, and runs ns-exec as the user. The directory is the user's, and nobody else may write it; \
+or it is root's and sticky. Rules then say only which instances are shared. Where the path to it is \
+open to the user too (parents of mode 711) instances are as elsewhere; where it is closed they are \
+served by a process of the family's, as servers are, and the limits of 9P SERVERS hold: sockets \
+cannot have their names there, for one. ns instances does not know these, and what a crash leaves \
+goes when the directory is given the next time. PROGRAM does not have the descriptor.
 
 namespace.init beside FILE, or the iscript, is run as a member of the family with the arguments \
 polydir, instance (tmpfs), 1 for a new one, user, and for either path whether only root could \
@@ -198,6 +212,10 @@ pub(super) const EXAMPLES: &[(&str, &str)] = &[
     (
         "ns-exec --poly /etc/security/namespace.conf",
         "A shell with the private directories that this site gives its users.",
+    ),
+    (
+        "ns-exec --instance-fd 9 --private /scratch -- prog",
+        "/scratch is in a directory that a launcher of root's has opened as descriptor 9.",
     ),
     ("ns-exec -n FILE --dump", "Prints the namespace, runs nothing."),
 ];

@@ -131,6 +131,10 @@ fn check(request: &Request) -> Result<(), Failure> {
         let failure = Failure::new("--join", "the family has its namespace");
         return Err(failure.fix("change it with ns bind and the like"));
     }
+    if request.instance_fd.is_some() && (joins || request.on.is_some()) {
+        let failure = Failure::new("--instance-fd", "nothing is made here");
+        return Err(failure.fix("leave it out"));
+    }
     if request.dump.is_some() && joins {
         return Err(Failure::new("--dump", "it joins no family").fix("ns prints a living one's"));
     }

@@ -74,7 +74,7 @@ static OPTIONS: &[Opt<Request>] = &[
     line(
         "tmpfs",
         &[DST],
-        "DST shows a new tree in memory, which is gone with the family.",
+        "DST shows a new tree in memory, which is gone with the family. Of another size than half the memory: --mount mem!size=64m DST.",
         |r, v| words(r, "--tmpfs", "mount mem!", v),
     ),
     line(
@@ -267,8 +267,14 @@ static OPTIONS: &[Opt<Request>] = &[
         "instance-fd",
         &[Arg("N", Offer::Text)],
         PROGRAM_RUN,
-        "A directory descriptor, from a privileged launcher, to hold instances. Not built yet.",
-        |_, _| Err(not_built("instances in a directory descriptor")),
+        "Instances are made in the directory that is open as descriptor N, which a privileged launcher has opened where the user cannot.",
+        |r, v| {
+            let number = std::str::from_utf8(&v[0]).ok().and_then(|n| n.parse().ok());
+            let number = number.filter(|n: &i32| *n > 2 && !v[0].starts_with(b"+"));
+            let failure = || Failure::new(shown(&v[0]), "not the number of a descriptor above 2");
+            r.instance_fd = Some(number.ok_or_else(failure)?);
+            Ok(())
+        },
     ),
     option(
         "on",
@@ -398,8 +404,4 @@ fn name(
 
 fn read(name: &[u8]) -> Result<Vec<u8>, Failure> {
     Process.read(name).map_err(|e| Failure::new(format!("reading {}", shown(name)), e))
-}
-
-fn not_built(what: &str) -> Failure {
-    Failure::new(what, "not built yet").fix("ns-exec --help says what is")
 }

@@ -2,10 +2,10 @@
 
 use super::init::Init;
 use crate::failure::{Failure, shown};
-use crate::instance::Made;
+use crate::instance::{self, Given, Made};
 use crate::servers::Reach;
 use crate::tree::{self, errno};
-use privns_namespace::build::Places;
+use privns_namespace::build::{Instance, Places};
 use privns_namespace::poly::Rule;
 use privns_namespace::{Server, Table};
 use rustix::fs::{AtFlags, Mode};
@@ -25,6 +25,8 @@ pub struct Host {
     /// What is to be run when the namespace is there.
     pub inits: Vec<Init>,
     reach: Rc<Reach>,
+    /// Where instances are to be, if a launcher says so.
+    given: Option<Given>,
 }
 
 impl Host {
@@ -33,7 +35,22 @@ impl Host {
     #[must_use]
     pub fn new(family: u64, skeleton: Vec<u8>, reach: Rc<Reach>) -> Host {
         let (made, ruled, inits) = (Vec::new(), Vec::new(), Vec::new());
-        Host { skeleton, family, dry: false, instances: 0, made, ruled, inits, reach }
+        Host { skeleton, family, dry: false, instances: 0, made, ruled, inits, reach, given: None }
+    }
+
+    /// Has instances in the directory that a launcher has handed down.
+    ///
+    /// # Errors
+    /// EMFILE.
+    pub fn give(&mut self, given: Given) -> Result<(), Failure> {
+        self.reach.give(given.dir()?);
+        self.given = Some(given);
+        Ok(())
+    }
+
+    /// That directory, with what has been made in it.
+    pub fn take_given(&mut self) -> Option<Given> {
+        self.given.take()
     }
 
     /// The same for a namespace that is printed and not used: nothing is made
@@ -69,9 +86,9 @@ impl Host {
     /// Takes back the instances that a change made which then failed. What it
     /// put into the skeleton does no harm and is used again.
     pub fn undo(self) {
-        crate::instance::remove_all(self.family, &self.made);
+        instance::remove_all(self.family, &self.made);
         for made in self.ruled {
-            crate::instance::undo(self.family, made);
+            instance::undo(self.family, made);
         }
     }
 
@@ -89,6 +106,33 @@ impl Host {
     fn skeleton(&self) -> Result<OwnedFd, Failure> {
         tree::open_path(&self.skeleton)
             .map_err(|e| Failure::new(format!("the skeleton {}", shown(&self.skeleton)), e))
+    }
+
+    fn dry_instance(&mut self, at: &[u8]) -> Result<Instance, Failure> {
+        // Numbers from the other end, that no place of the table has.
+        self.instances += 1;
+        self.dir(at, u32::MAX - self.instances).map(Instance::Host)
+    }
+
+    /// Gives what shows the instance, what a script is told that it is, and
+    /// whether it is new.
+    fn make_by_rule(
+        &mut self,
+        at: &[u8],
+        original: Option<&[u8]>,
+        rule: &Rule,
+    ) -> Result<(Instance, Vec<u8>, bool), Failure> {
+        if let Some(address) = instance::served(rule)? {
+            return Ok((Instance::Served(address), at.to_vec(), true));
+        }
+        if let Some(given) = &mut self.given {
+            let (name, new) = instance::given_by_rule(given, self.family, at, original, rule)?;
+            return Ok((given.shown(&name), at.to_vec(), new));
+        }
+        let made = instance::by_rule(self.family, at, original, rule)?;
+        let (path, new) = (made.path.clone(), made.new);
+        self.ruled.push(made);
+        Ok((Instance::Host(path.clone()), path, new))
     }
 
     fn path(&self, number: u32) -> Vec<u8> {
@@ -111,15 +155,17 @@ impl Places for Host {
         Ok(self.path(number))
     }
 
-    fn instance(&mut self, at: &[u8], original: &[u8]) -> Result<Vec<u8>, Failure> {
+    fn instance(&mut self, at: &[u8], original: &[u8]) -> Result<Instance, Failure> {
         if self.dry {
-            // Numbers from the other end, that no place of the table has.
-            self.instances += 1;
-            return self.dir(at, u32::MAX - self.instances);
+            return self.dry_instance(at);
         }
-        let made = crate::instance::make(self.family, original)?;
+        if let Some(given) = &mut self.given {
+            let name = given.make(self.family, original)?;
+            return Ok(given.shown(&name));
+        }
+        let made = instance::make(self.family, original)?;
         self.made.push(made.clone());
-        Ok(made)
+        Ok(Instance::Host(made))
     }
 
     fn by_rule(
@@ -127,18 +173,15 @@ impl Places for Host {
         at: &[u8],
         original: Option<&[u8]>,
         rule: &Rule,
-    ) -> Result<Vec<u8>, Failure> {
+    ) -> Result<Instance, Failure> {
         if self.dry {
-            self.instances += 1;
-            return self.dir(at, u32::MAX - self.instances);
+            return self.dry_instance(at);
         }
-        let made = crate::instance::by_rule(self.family, at, original, rule)?;
-        let path = made.path.clone();
+        let (made, path, new) = self.make_by_rule(at, original, rule)?;
         let login = crate::world::User::own().map(|user| user.name).unwrap_or_default();
-        let init = Init::of(rule, at, &made, &login);
-        self.ruled.push(made);
+        let init = Init::of(rule, at, &path, new, &login);
         self.inits.extend(init?);
-        Ok(path)
+        Ok(made)
     }
 
     fn server(&mut self, _at: &[u8], server: &mut Server) -> Result<(), Failure> {

@@ -2,11 +2,11 @@
 //! `#!`, and judged by its header before it is run.
 
 use super::Stop;
-use crate::elf::{ENOUGH, Header};
 use crate::failure::{Failure, shown};
 use crate::tree::{self, errno};
 use privns_abi::{Errno, path};
 use privns_host::Host;
+use privns_namespace::program::Header;
 use privns_namespace::resolve::ByText;
 use privns_namespace::{Index, Last, Located, Start, remote, walk};
 use rustix::fs::{Access, AtFlags, CWD};
@@ -203,14 +203,13 @@ impl View<'_> {
                 return Ok(Followed { file, argv, unserved: None, interpreted: round > 0 });
             }
             // A program that may be run and not read is the kernel's to judge.
-            let start = tree::read_file(&file.host, ENOUGH).unwrap_or_default();
-            let (interpreter, argument) = match Header::parse(&start) {
-                Header::Script { interpreter, argument } => (interpreter, argument),
+            let script = match tree::header(&file.host) {
+                Header::Script(script) => script,
                 header => {
                     let mut unserved = privileged(&file.host);
                     if let Header::Elf(elf) = &header {
-                        self.loader_is_there(program, elf.loader.as_deref())?;
-                        unserved = elf.unserved().or(unserved);
+                        self.loader_is_there(program, elf.loader())?;
+                        unserved = elf.unserved(&file.host).or(unserved);
                     }
                     let interpreted = round > 0 && !plain;
                     // Where every name on the way is the host's own, the
@@ -219,13 +218,14 @@ impl View<'_> {
                     return Ok(Followed { file, argv, unserved, interpreted });
                 }
             };
-            let found = self.executable(&interpreter).map_err(|e| {
-                let what = format!("{}: interpreter {}", shown(program), shown(&interpreter));
+            let found = self.executable(script.interpreter()).map_err(|e| {
+                let what =
+                    format!("{}: interpreter {}", shown(program), shown(script.interpreter()));
                 Stop { status: 126, failure: Failure::new(what, e) }
             })?;
             plain &= found.is_plain();
-            let mut longer = vec![interpreter];
-            longer.extend(argument);
+            let mut longer = vec![script.interpreter().to_vec()];
+            longer.extend(script.argument().map(<[u8]>::to_vec));
             longer.push(file.name);
             longer.extend(argv.drain(1..));
             (file, argv) = (found, longer);

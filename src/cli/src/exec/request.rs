@@ -33,6 +33,8 @@ pub struct Request {
     pub skip_missing: bool,
     /// `--trace`, with its file.
     pub trace: Option<Option<Vec<u8>>>,
+    /// `--instance-fd`
+    pub instance_fd: Option<i32>,
     /// `--names exact`
     pub exact: bool,
     /// Changes of the environment, in order.

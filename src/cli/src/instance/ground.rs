@@ -96,7 +96,7 @@ fn open(at: impl AsFd, name: &[u8]) -> Result<OwnedFd, Why> {
 
 /// Refuses a directory in which another user could put something in the place
 /// of a name of ours.
-fn check(stat: &Stat, uid: u32) -> Result<(), Why> {
+pub(super) fn check(stat: &Stat, uid: u32) -> Result<(), Why> {
     if stat.uid != uid && stat.uid != 0 {
         return Err(taken(stat.uid));
     }

@@ -30,7 +30,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// What an instance is called within its holder.
-const DIR: &[u8] = b"dir";
+pub(super) const DIR: &[u8] = b"dir";
 const ABOUT: &[u8] = b"about";
 const BY: &[u8] = b"by-";
 /// What is being removed.
@@ -106,17 +106,28 @@ pub(crate) fn make(
         Failure::new(format!("the instance {}", shown(holder)), why).fix(advice)
     };
     let ground = parent_of(holder, uid, own_parent).map_err(what)?;
-    let name = path::file_name(holder);
+    make_in(&ground, path::file_name(holder), family, about, model).map_err(what)
+}
+
+/// The same for the holder of this name in a directory.
+pub(super) fn make_in(
+    ground: &Ground,
+    name: &[u8],
+    family: u64,
+    about: &About,
+    model: &Model,
+) -> Result<Made, Why> {
+    let uid = Kernel.geteuid();
     let end = Instant::now() + PATIENCE;
     loop {
-        match enter(&ground, name, uid).map_err(what)? {
+        match enter(ground, name, uid)? {
             Some(held) => match fill(&held, family, about, model) {
                 // Emptied right before we had the lock.
                 Err(Errno::ENOENT) => {}
                 Err(e) => {
                     // Only an empty one goes; who has come meanwhile begins anew.
                     let _ = rustix::fs::unlinkat(&ground.dir, name, AtFlags::REMOVEDIR);
-                    return Err(what(e.into()));
+                    return Err(e.into());
                 }
                 Ok((new, joined)) => {
                     let path = [&ground.path[..], b"/", name, b"/", DIR].concat();
@@ -126,7 +137,7 @@ pub(crate) fn make(
             None => std::thread::sleep(Duration::from_millis(1)),
         }
         if Instant::now() > end {
-            return Err(what(Why::Text("another program keeps it locked".into())));
+            return Err("another program keeps it locked".into());
         }
     }
 }
@@ -318,11 +329,18 @@ impl Opened {
             Err(Why::Errno(Errno::ENOENT)) => return Ok(None),
             ground => ground?,
         };
-        let name = path::file_name(holder).to_vec();
-        let Some(held) = open(&ground, &name, uid)? else { return Ok(None) };
+        Opened::on(ground, path::file_name(holder), uid)
+    }
+
+    /// Opens the holder of this name in a directory. `None` where there is none.
+    ///
+    /// # Errors
+    /// As [`Opened::at`].
+    pub(super) fn on(ground: Ground, name: &[u8], uid: u32) -> Result<Option<Opened>, Why> {
+        let Some(held) = open(&ground, name, uid)? else { return Ok(None) };
         let text = tree::read_link(&held, ABOUT).unwrap_or_default();
         let about = About::parse(&text).ok_or("it is no instance by a rule")?;
-        Ok(Some(Opened { ground, name, held, uid, about }))
+        Ok(Some(Opened { ground, name: name.to_vec(), held, uid, about }))
     }
 
     /// The instance's host path.

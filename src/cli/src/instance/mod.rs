@@ -7,13 +7,14 @@
 //! others may write; the parent is ours alone, and no link.
 //!
 //! That is `private`; what rules of namespace.conf make, and several families
-//! share, is `holder`'s.
+//! share, is `holder`'s. Both can be below a descriptor instead: `given`.
 //!
 //! Two races are met here. A parent that is empty is removed by whoever empties
 //! it, perhaps right before somebody makes an instance in it: making begins
 //! again. An instance is recorded in the family's entry before it is made, so
 //! that whoever clears the entry away finds it whenever we are killed.
 
+mod given;
 mod ground;
 mod holder;
 mod index;
@@ -23,11 +24,12 @@ mod ruled;
 #[cfg(test)]
 mod tests;
 
+pub use given::Given;
 pub use holder::{About, Made, of as holder_of};
 pub(crate) use index::{forget_gone, holders};
 pub use known::{Known, known};
 pub use remove::{remove, remove_all, remove_recorded, undo};
-pub use ruled::{by_rule, who};
+pub use ruled::{by_rule, given_by_rule, served, who};
 
 use crate::failure::{Failure, Why, shown};
 use crate::runtime::Runtime;
@@ -69,23 +71,36 @@ fn make_checked(family: u64, original: &[u8]) -> Result<Vec<u8>, Why> {
     let dir = open_original(original)?;
     let found = stat(&dir)?;
     check_original(&found, Kernel.geteuid())?;
-    let model = Model::of(&found);
+    let path =
+        |name: &[u8]| [original, b"/", &instance::parent(Kernel.geteuid()), b"/", name].concat();
+    let record = |name: &[u8]| record_as(family, name, &path(name));
+    let [_, name] = make_in(&dir, family, &Model::of(&found), record)?;
+    Ok(path(&name))
+}
+
+/// Makes a fresh instance below a directory; gives its parent's name and its
+/// own. `record` is told that before it is made.
+fn make_in(
+    dir: &OwnedFd,
+    family: u64,
+    model: &Model,
+    mut record: impl FnMut(&[u8]),
+) -> Result<[Vec<u8>; 2], Why> {
     let parent_name = instance::parent(Kernel.geteuid());
     for _ in 0..TRIES {
         let name = instance::name(family, family::new_id()?);
-        let path = [original, b"/", &parent_name, b"/", &name].concat();
-        let parent = match make_parent(&dir, &parent_name) {
+        let parent = match make_parent(dir, &parent_name) {
             Err(Why::Errno(Errno::ENOENT)) => continue,
             parent => parent?,
         };
-        record_as(family, &name, &path);
+        record(&name);
         match rustix::fs::mkdirat(&parent, &name[..], Mode::RWXU).map_err(errno) {
             Ok(()) => {
-                if let Err(e) = make_like(&parent, &name, &model) {
+                if let Err(e) = make_like(&parent, &name, model) {
                     let _ = rustix::fs::unlinkat(&parent, &name[..], AtFlags::REMOVEDIR);
                     return Err(e.into());
                 }
-                return Ok(path);
+                return Ok([parent_name, name]);
             }
             Err(Errno::ENOENT | Errno::EEXIST) => {}
             Err(e) => return Err(e.into()),

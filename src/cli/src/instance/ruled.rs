@@ -1,8 +1,9 @@
 //! Rules of namespace.conf acted upon: which instance, of whom, and like what.
 
 use super::holder::{self, About, Made, Opened};
-use super::{Model, index, open_original, record_as, stat};
+use super::{Given, Model, index, open_original, record_as, stat};
 use crate::failure::{Failure, Why, shown};
+use crate::servers::memory;
 use crate::world::{self, Process, User};
 use privns_abi::path;
 use privns_host::Kernel;
@@ -33,6 +34,44 @@ pub fn who(family: u64) -> Result<Who, Failure> {
     })
 }
 
+/// The address of what a rule has served: a tree in memory, where a size is
+/// asked for. A directory in `/dev/shm` is as fast as a tmpfs, and sockets and
+/// mappings work in it, but a limit needs somebody who keeps it.
+///
+/// # Errors
+/// Mount options that are none.
+pub fn served(rule: &Rule) -> Result<Option<Vec<u8>>, Failure> {
+    if rule.method != Method::Tmpfs {
+        return Ok(None);
+    }
+    let known = memory::Options::known(&rule.mount_options);
+    let options = memory::Options::parse(&known).map_err(|failure| {
+        Failure::new(format!("field 3, mntopts={}", failure.what), failure.why)
+    })?;
+    Ok(options.size.map(|_| [b"mem!", &known[..]].concat()))
+}
+
+/// Makes the instance of a rule, or finds it, in a directory that was handed
+/// down; gives its name there, and whether it is new.
+///
+/// # Errors
+/// As [`by_rule`].
+pub fn given_by_rule(
+    given: &mut Given,
+    family: u64,
+    at: &[u8],
+    original: Option<&[u8]>,
+    rule: &Rule,
+) -> Result<(Vec<u8>, bool), Failure> {
+    let who = who(family)?;
+    let model = model(original, rule)?;
+    given.by_rule(&holder_of(rule, &who)?, family, &about(rule, &who, at), &model)
+}
+
+fn about(rule: &Rule, who: &Who, at: &[u8]) -> About {
+    About { method: rule.method, keep: rule.keep, job: who.job.clone(), polydir: at.to_vec() }
+}
+
 /// Makes the instance that a rule gives, or finds it, for the family of this
 /// number. It has the mode of the host directory `original` and, made by root,
 /// its owner and group; without an original it is as the rule's `create` says.
@@ -46,8 +85,7 @@ pub fn by_rule(
     rule: &Rule,
 ) -> Result<Made, Failure> {
     let mut who = who(family)?;
-    let about =
-        About { method: rule.method, keep: rule.keep, job: who.job.clone(), polydir: at.to_vec() };
+    let about = about(rule, &who, at);
     let model = model(original, rule)?;
     let random = matches!(rule.method, Method::TmpDir | Method::Tmpfs);
     let mut tries = if random { TRIES } else { 1 };
@@ -91,33 +129,16 @@ fn model(original: Option<&[u8]>, rule: &Rule) -> Result<Model, Failure> {
         gid: rustix::process::getegid().as_raw(),
     };
     if rule.method == Method::Tmpfs {
-        return Ok(of_mount_options(&rule.mount_options, own()));
+        let known = memory::Options::known(&rule.mount_options);
+        let memory::Options { mode, uid, gid, .. } = memory::Options::parse(&known)?;
+        let own = own();
+        return Ok(Model { mode, uid: uid.unwrap_or(own.uid), gid: gid.unwrap_or(own.gid) });
     }
     let Some(original) = original else {
         return created(rule.create.as_ref().unwrap_or(&Create::default()), own());
     };
     let found = open_original(original).and_then(stat);
     found.map(|stat| Model::of(&stat)).map_err(|e| Failure::new(shown(original), e))
-}
-
-/// As mount(2) makes the root of a tmpfs: of the options only those that a
-/// directory can have. `size=` and the like bind nobody.
-fn of_mount_options(options: &[u8], own: Model) -> Model {
-    let mut model = Model { mode: 0o1777, ..own };
-    for option in options.split(|&b| b == b',') {
-        let number = |text: &[u8], radix| {
-            let text = std::str::from_utf8(text).ok()?;
-            u32::from_str_radix(text, radix).ok()
-        };
-        if let Some(mode) = option.strip_prefix(b"mode=").and_then(|text| number(text, 8)) {
-            model.mode = mode & 0o7777;
-        } else if let Some(uid) = option.strip_prefix(b"uid=").and_then(|text| number(text, 10)) {
-            model.uid = uid;
-        } else if let Some(gid) = option.strip_prefix(b"gid=").and_then(|text| number(text, 10)) {
-            model.gid = gid;
-        }
-    }
-    model
 }
 
 fn created(create: &Create, own: Model) -> Result<Model, Failure> {

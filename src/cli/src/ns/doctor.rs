@@ -2,7 +2,6 @@
 //! before it is run.
 
 use super::table::{name, print_json};
-use crate::elf::{ENOUGH, Header};
 use crate::exec::environment::{self, here};
 use crate::exec::program::View;
 use crate::exec::{Stop, birth};
@@ -13,6 +12,7 @@ use crate::tree;
 use privns_abi::{Errno, Result};
 use privns_host::Kernel;
 use privns_host::kernel::{OpenHow, RESOLVE_NO_SYMLINKS};
+use privns_namespace::program::Header;
 use privns_namespace::{Index, index};
 use rustix::fs::{AtFlags, CWD};
 use serde_json::json;
@@ -165,10 +165,9 @@ fn verdict(path: &[u8], unserved: Option<&str>) -> String {
              with EACCES under --strict and after --clear"
         );
     }
-    let start = tree::read_file(path, ENOUGH).unwrap_or_default();
-    match Header::parse(&start) {
+    match tree::header(path) {
         Header::Elf(elf) => {
-            let loader = elf.loader.map(|l| shown(&l)).unwrap_or_default();
+            let loader = elf.loader().map(shown).unwrap_or_default();
             let note = if gains_rights(path) {
                 "; setuid or setgid, so not served where somebody else runs it"
             } else {
@@ -176,8 +175,8 @@ fn verdict(path: &[u8], unserved: Option<&str>) -> String {
             };
             format!("served: dynamically linked, loaded by {loader}{note}")
         }
-        Header::Script { interpreter, .. } => {
-            format!("served: a script of {}", shown(&interpreter))
+        Header::Script(script) => {
+            format!("served: a script of {}", shown(script.interpreter()))
         }
         Header::Other => format!("unknown: {}; the kernel or /bin/sh may know it", Errno::ENOEXEC),
     }

@@ -3,12 +3,13 @@
 use crate::exec::environment::here;
 use crate::exec::places;
 use crate::failure::{Failure, shown};
+use crate::instance;
 use crate::keeper;
 use crate::runtime::Runtime;
 use crate::servers::Reach;
 use crate::world::Process;
 use privns_abi::Errno;
-use privns_namespace::build::{Builder, Places};
+use privns_namespace::build::{Builder, Instance, Places};
 use privns_namespace::file::{self, Action, Environment, Line};
 use privns_namespace::poly::Rule;
 use privns_namespace::{Family, Server};
@@ -41,7 +42,9 @@ pub(crate) fn run(family: &Family, lines: &[Line]) -> Result<(), Failure> {
     let skeleton = skeleton(family)?;
     let cwd = here().unwrap_or_default();
     let reach = Reach::for_family(&skeleton);
-    if lines.iter().any(|line| matches!(line.action, Action::Mount { .. })) {
+    let serves =
+        |line: &Line| matches!(line.action, Action::Mount { .. } | Action::Instance { .. });
+    if lines.iter().any(serves) {
         rehearse(family, &reach, lines, &cwd)?;
     }
     let mut places = places::Host::new(family.id(), skeleton, reach.clone());
@@ -109,16 +112,19 @@ impl Places for Rehearsed {
     fn symlink(&mut self, _at: &[u8], number: u32, _to: &[u8]) -> Result<Vec<u8>, Failure> {
         Ok(self.made(number))
     }
-    fn instance(&mut self, _at: &[u8], original: &[u8]) -> Result<Vec<u8>, Failure> {
-        Ok(original.to_vec())
+    fn instance(&mut self, _at: &[u8], original: &[u8]) -> Result<Instance, Failure> {
+        Ok(Instance::Host(original.to_vec()))
     }
     fn by_rule(
         &mut self,
         _at: &[u8],
         original: Option<&[u8]>,
-        _rule: &Rule,
-    ) -> Result<Vec<u8>, Failure> {
-        Ok(original.unwrap_or(&self.skeleton).to_vec())
+        rule: &Rule,
+    ) -> Result<Instance, Failure> {
+        Ok(match instance::served(rule)? {
+            Some(address) => Instance::Served(address),
+            None => Instance::Host(original.unwrap_or(&self.skeleton).to_vec()),
+        })
     }
     fn server(&mut self, _at: &[u8], server: &mut Server) -> Result<(), Failure> {
         self.reach.server(server)

@@ -10,6 +10,7 @@ mod listen;
 mod options;
 
 pub use options::PROGRAM;
+pub(crate) use options::size;
 
 use crate::failure::Failure;
 use crate::spec::Parsed;

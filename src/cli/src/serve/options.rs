@@ -318,7 +318,7 @@ fn what(request: &mut Request, what: What) -> Result<(), Failure> {
 }
 
 /// `4096`, `64M`: bytes.
-fn size(text: &[u8]) -> Option<u64> {
+pub(crate) fn size(text: &[u8]) -> Option<u64> {
     let (digits, shift) = match text.split_last()? {
         (b'K' | b'k', digits) => (digits, 10),
         (b'M' | b'm', digits) => (digits, 20),

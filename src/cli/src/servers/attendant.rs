@@ -1,5 +1,6 @@
-//! An attendant: a process beside a family that serves it a memory tree, or
-//! relays to a server that programs cannot dial themselves.
+//! An attendant: a process beside a family that serves it a memory tree or a
+//! directory that it has by a descriptor alone, or relays to a server that
+//! programs cannot dial themselves.
 //!
 //! It listens on a unix socket beside the family's skeleton. It is started
 //! while the namespace is built, so that mistakes show before anything runs,
@@ -7,10 +8,12 @@
 //! if the socket ends before, the namespace came to nothing, and so does the
 //! attendant. From then on it waits for the lock that every member holds, as
 //! the keeper does, and so ends with the family even when the keeper has been
-//! killed. Like the keeper it is no child of the program, and keeps no
-//! descriptor and no directory of its.
+//! killed. It ends sooner when its server is mounted no more, and nobody has
+//! had anything open there for a while. Like the keeper it is no child of the
+//! program, and keeps no descriptor and no directory of its.
 
-use super::dial;
+use super::{dial, memory};
+use crate::exec::birth;
 use crate::failure::{Failure, Why};
 use crate::world::of_io;
 use crate::{keeper, runtime, serve};
@@ -19,23 +22,27 @@ use privns_host::Kernel;
 use privns_host::process::Fork;
 use privns_namespace::{Family, Server};
 use privns_ninep::address::Address;
+use privns_servers::Tree;
 use privns_servers::auth::Auth;
-use privns_servers::mem::Mem;
+use privns_servers::dir::Dir;
 use privns_servers::relay::{self, Route};
 use privns_servers::serve::Listener;
 use rustix::fs::Mode;
-use std::ffi::OsStr;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 /// What an attendant does.
 enum Task {
     /// Serves a new memory tree.
-    Memory,
+    Memory(memory::Options),
+    /// Serves a directory.
+    Directory(OwnedFd),
     /// Relays to a server.
     Relay(Route),
 }
@@ -48,6 +55,8 @@ pub(super) struct Attendant {
     control: Option<UnixStream>,
 }
 
+/// Clients that wait to be let in at most.
+const BACKLOG: i32 = 128;
 /// Bytes of an attendant's last words at most.
 const WORDS: u64 = 4096;
 
@@ -64,9 +73,26 @@ impl Attendant {
         munge: bool,
     ) -> std::result::Result<Attendant, Failure> {
         let task = match address {
-            Address::Memory => Task::Memory,
+            Address::Memory(options) => Task::Memory(memory::Options::parse(&options)?),
             address => Task::Relay(Route { munge, ..route(address, server) }),
         };
+        Attendant::for_task(sockets, task, server)
+    }
+
+    /// One that serves a directory.
+    pub(super) fn of_directory(
+        sockets: &[u8],
+        dir: OwnedFd,
+        server: &Server,
+    ) -> std::result::Result<Attendant, Failure> {
+        Attendant::for_task(sockets, Task::Directory(dir), server)
+    }
+
+    fn for_task(
+        sockets: &[u8],
+        task: Task,
+        server: &Server,
+    ) -> std::result::Result<Attendant, Failure> {
         if sockets.is_empty() {
             let failure = Failure::new(dial::what(&server.address), Errno::EOPNOTSUPP);
             return Err(failure.fix("nothing is started here"));
@@ -89,6 +115,7 @@ impl Attendant {
         let (mut ours, theirs) = UnixStream::pair().map_err(|e| of_io(&e))?;
         if let Fork::Child = keeper::fork_away()? {
             drop(ours);
+            leave_family();
             let done = self.attend(theirs);
             Kernel.exit(i32::from(done.is_err()));
         }
@@ -104,14 +131,15 @@ impl Attendant {
         Ok(())
     }
 
-    /// Shows it the table of the family, which it ends with.
+    /// Shows it the table of the family, which it ends with, and the number
+    /// that its server has there.
     ///
     /// # Errors
     /// It cannot open the table.
-    pub(super) fn leave(&mut self, family: &Family) -> Result<()> {
+    pub(super) fn leave(&mut self, family: &Family, server: u32) -> Result<()> {
         let Some(mut control) = self.control.take() else { return Ok(()) };
-        let place = format!("/proc/{}/fd/{}", std::process::id(), family.fd());
-        control.write_all(place.as_bytes()).map_err(|e| of_io(&e))?;
+        let told = format!("{server} /proc/{}/fd/{}", std::process::id(), family.fd());
+        control.write_all(told.as_bytes()).map_err(|e| of_io(&e))?;
         heard(&mut control)
     }
 
@@ -119,16 +147,21 @@ impl Attendant {
     fn attend(&self, mut control: UnixStream) -> std::io::Result<()> {
         Kernel.block_signals();
         Kernel.set_name(c"ns-attendant");
-        keeper::close_all_but(vec![0, 1, 2, control.as_raw_fd()]);
+        let dir = match &self.task {
+            Task::Directory(dir) => Some(dir.as_raw_fd()),
+            _ => None,
+        };
+        keeper::close_all_but([0, 1, 2, control.as_raw_fd()].into_iter().chain(dir).collect());
         let dialled = match &self.task {
-            Task::Memory => Ok(None),
+            Task::Memory(_) | Task::Directory(_) => Ok(None),
             Task::Relay(route) => route.dial().map(Some),
         };
         // Clients say what permissions a new file has, and have applied their
         // own umask.
         let before = rustix::process::umask(Mode::RWXG | Mode::RWXO);
         let ready = dialled.and_then(|first| Ok((first, self.listen()?)));
-        rustix::process::umask(if let Task::Memory = self.task { Mode::empty() } else { before });
+        let relays = matches!(self.task, Task::Relay(_));
+        rustix::process::umask(if relays { before } else { Mode::empty() });
         let said = ready.as_ref().map_or_else(|e| of_io(e).0, |_| 0);
         control.write_all(&said.to_ne_bytes())?;
         let (first, listener) = match ready {
@@ -144,23 +177,44 @@ impl Attendant {
         }
         keeper::stand_in();
         let (stop, stopped) = UnixStream::pair()?;
+        let family = Arc::default();
+        let mut mount = Mount { family: Arc::clone(&family), seen: None, alone: None };
         std::thread::spawn(move || {
             // Dropped when the family, or the attempt to make one, has ended.
             let _stop = stop;
-            outlive(control);
+            outlive(control, &family);
         });
         let done = match &self.task {
-            Task::Memory => memory(listener, &stopped),
-            Task::Relay(route) => relay::serve(&listener, route, first, stopped.as_fd()),
+            Task::Memory(options) => serve_tree(options.tree(), listener, &stopped, mount),
+            Task::Directory(dir) => serve_directory(dir, listener, &stopped, mount),
+            Task::Relay(route) => {
+                let over = |clients| mount.is_over(clients);
+                relay::serve(&listener, route, first, stopped.as_fd(), over)
+            }
         };
-        let _ = std::fs::remove_file(OsStr::from_bytes(&self.socket));
+        let _ = rustix::fs::unlink(&self.socket[..]);
         done
     }
 
     fn listen(&self) -> std::io::Result<UnixListener> {
-        let listener = UnixListener::bind(OsStr::from_bytes(&self.socket))?;
-        listener.set_nonblocking(true)?;
-        Ok(listener)
+        // The path is the host's, also where `ns` has a namespace.
+        let address = SocketAddrUnix::new(&self.socket[..])?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        rustix::net::bind(&socket, &address)?;
+        rustix::net::listen(&socket, BACKLOG)?;
+        Ok(socket.into())
+    }
+}
+
+/// Where we were started by a member of a family, that has its table mapped by
+/// the description that all members share: we are none of them.
+fn leave_family() {
+    let Some(fd) = birth::outer_fd() else { return };
+    let own = Kernel.reopen(fd, libc::O_RDWR).or_else(|_| Kernel.reopen(fd, libc::O_RDONLY));
+    if let Ok(own) = own {
+        let _ = Kernel.map_by(own);
+        let _ = Kernel.close(own);
     }
 }
 
@@ -173,28 +227,80 @@ fn route(address: Address, server: &Server) -> Route {
     route
 }
 
-/// Serves a memory tree until `stopped` ends.
-fn memory(listener: UnixListener, stopped: &UnixStream) -> std::io::Result<()> {
+/// What an attendant is for: the server of this number in the family's table.
+struct Mount {
+    /// Empty until the table has been made.
+    family: Arc<OnceLock<(Family, u32)>>,
+    /// The generation that was looked at last, and whether it is mounted there.
+    seen: Option<(u64, bool)>,
+    /// Since when it has been neither mounted nor used.
+    alone: Option<Instant>,
+}
+
+/// How long an attendant without a mount waits for who may yet come: between
+/// one program and the next that it becomes, nothing of a process is here.
+const LINGER: Duration = Duration::from_secs(2);
+
+impl Mount {
+    /// Whether it is gone, and its last user too. To be asked now and then.
+    fn is_over(&mut self, users: usize) -> bool {
+        let Some((family, id)) = self.family.get() else { return false };
+        let generation = family.generation();
+        let mounted = match self.seen {
+            Some((seen, mounted)) if seen == generation => mounted,
+            _ => family.read_table().map_or(true, |table| table.is_mounted(*id)),
+        };
+        self.seen = Some((generation, mounted));
+        if mounted || users > 0 {
+            self.alone = None;
+            return false;
+        }
+        self.alone.get_or_insert_with(Instant::now).elapsed() >= LINGER
+    }
+}
+
+/// Serves a directory until `stopped` ends, or the mount.
+fn serve_directory(
+    dir: &OwnedFd,
+    listener: UnixListener,
+    stopped: &UnixStream,
+    mount: Mount,
+) -> std::io::Result<()> {
+    let path = format!("/proc/self/fd/{}", dir.as_raw_fd());
+    let tree = Dir::new(Path::new(&path)).map_err(|e| std::io::Error::from_raw_os_error(e.0))?;
+    serve_tree(tree, listener, stopped, mount)
+}
+
+/// Serves a tree until `stopped` ends, or the mount.
+fn serve_tree(
+    tree: impl Tree,
+    listener: UnixListener,
+    stopped: &UnixStream,
+    mut mount: Mount,
+) -> std::io::Result<()> {
     stopped.set_nonblocking(true)?;
-    let tree = Mem::new(serve::half_of_memory());
     let server = privns_servers::Server::new(tree, false, serve::limits());
     let listener = Listener::Unix(listener);
-    let ended = || rustix::io::read(stopped, &mut [0; 1]).is_ok();
+    let ended = || {
+        let gone = rustix::io::read(stopped, &mut [0; 1]).is_ok();
+        gone || mount.is_over(server.users())
+    };
     let done = server.listen(&[&listener], Auth::Uid, stopped.as_fd(), ended);
     server.shut();
     done
 }
 
 /// Waits for the family's table, and then for the end of its last member.
-fn outlive(mut control: UnixStream) {
-    let mut place = [0; 64];
-    let Ok(len @ 1..) = control.read(&mut place) else { return };
-    let table = runtime::open_table(&place[..len]);
+fn outlive(mut control: UnixStream, told: &OnceLock<(Family, u32)>) {
+    let mut said = [0; 64];
+    let Ok(len @ 1..) = control.read(&mut said) else { return };
+    let table = known(&said[..len]);
     let said = table.as_ref().map_or_else(|e| e.0, |_| 0);
     if control.write_all(&said.to_ne_bytes()).is_err() {
         return;
     }
-    let Ok(family) = table else { return };
+    let Ok(table) = table else { return };
+    let (family, _) = told.get_or_init(|| table);
     while family.outlive(family.fd()) == Err(Errno::EINTR) {}
 }
 
@@ -206,4 +312,12 @@ fn heard(control: &mut UnixStream) -> Result<()> {
         0 => Ok(()),
         e => Err(Errno(e)),
     }
+}
+
+/// The table and the number that [`Attendant::leave`] says.
+fn known(said: &[u8]) -> Result<(Family, u32)> {
+    let said = std::str::from_utf8(said).map_err(|_| Errno::EINVAL)?;
+    let (number, place) = said.split_once(' ').ok_or(Errno::EINVAL)?;
+    let number = number.parse().map_err(|_| Errno::EINVAL)?;
+    Ok((runtime::open_table(place.as_bytes())?, number))
 }

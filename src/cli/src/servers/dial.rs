@@ -1,6 +1,7 @@
 //! From an address to a connection, or to one line that says why there is none.
 
 use crate::failure::{Failure, shown};
+use crate::tree;
 use crate::world::{User, of_io};
 use privns_abi::Errno;
 use privns_host::Kernel;
@@ -11,7 +12,9 @@ use privns_ninep::client::{Fid, Options};
 use privns_ninep::dialect::OFFERS;
 use privns_ninep::hosted::{HostedClient, Stream};
 use privns_ninep::{Dialect, MSIZE_MAX};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// A server that has let us in.
@@ -65,8 +68,18 @@ fn stream(dial: &[u8], limit: Duration) -> Result<Stream, Errno> {
             socket.set_nodelay(true).map_err(|e| of_io(&e))?;
             Stream::new(socket.into(), None)
         }
+        // Its path is the host's, also where this process has a namespace.
+        Address::Unix(path) => Stream::new(connect(&path).map_err(tree::errno)?, None),
         address => Stream::dial(&address),
     }
+}
+
+fn connect(path: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let address = SocketAddrUnix::new(path)?;
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &address)?;
+    Ok(socket)
 }
 
 fn timed(e: &std::io::Error) -> Errno {

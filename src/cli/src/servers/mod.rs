@@ -6,16 +6,20 @@
 //! - `look`: a [`Host`](privns_host::Host) that has the files of the servers
 //!   too.
 //! - [`attendant`]: the processes that a family's servers and relays are.
+//! - [`memory`]: what a memory tree is to be.
 //!
 //! Programs dial unix sockets and numeric TCP addresses only. A memory tree of
-//! the family's own is served, and every other transport is relayed, by an
-//! attendant on a socket beside the family's skeleton.
+//! the family's own and an instance below a descriptor are served, and every
+//! other transport is relayed, by an attendant on a socket beside the family's
+//! skeleton.
 
 pub mod attendant;
 mod dial;
 mod look;
+pub mod memory;
 
 use crate::failure::{Failure, Why};
+use crate::tree;
 use attendant::Attendant;
 use dial::Connection;
 use privns_abi::{Errno, path};
@@ -26,7 +30,8 @@ use privns_namespace::{Family, Server, Table};
 use privns_ninep::address::Address;
 use privns_servers::munge;
 use privns_servers::registry::{self, Kind};
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 /// The servers that are known while a namespace is built, changed or printed.
@@ -37,6 +42,8 @@ pub struct Reach {
     eager: bool,
     /// Seconds that an answer is waited for at most.
     patience: u32,
+    /// The directory that a launcher has handed down to hold instances.
+    given: OnceCell<OwnedFd>,
     taken_in: RefCell<TakenIn>,
     met: RefCell<Vec<Met>>,
 }
@@ -49,6 +56,10 @@ struct TakenIn {
     /// The user has another number there.
     other_user: bool,
 }
+
+/// What begins the address of an instance below the directory that was handed
+/// down; its name there follows. No line of a namespace file can have it.
+pub const GIVEN: &[u8] = b"given!";
 
 /// A server, as far as it has been met.
 struct Met {
@@ -91,8 +102,13 @@ impl Reach {
     }
 
     fn new(sockets: &[u8], eager: bool, patience: u32) -> Rc<Reach> {
-        let (taken_in, met) = (RefCell::default(), RefCell::default());
-        Rc::new(Reach { sockets: sockets.to_vec(), eager, patience, taken_in, met })
+        let (given, taken_in, met) = (OnceCell::new(), RefCell::default(), RefCell::default());
+        Rc::new(Reach { sockets: sockets.to_vec(), eager, patience, given, taken_in, met })
+    }
+
+    /// Instances are below this directory from now on.
+    pub fn give(&self, dir: OwnedFd) {
+        let _ = self.given.set(dir);
     }
 
     /// Sockets that lead to what another machine exports: the names that
@@ -156,6 +172,11 @@ impl Reach {
     fn meet(&self, server: &Server, asked: (Vec<u8>, MountOptions)) -> Result<Met, Failure> {
         let mut server = server.clone();
         let failure = |e: Errno| Failure::new(dial::what(&server.address), e);
+        if let (Some(name), Some(given)) = (server.dial.strip_prefix(GIVEN), self.given.get()) {
+            let dir = tree::open_dir(given, name).map_err(failure)?;
+            let attendant = Attendant::of_directory(&self.sockets, dir, &server)?;
+            return Ok(Met::by(attendant, server, asked));
+        }
         let (address, munge) = match Address::parse(&server.dial).map_err(failure)? {
             named @ Address::Directory { .. } => {
                 let entry = registry::resolve(&named);
@@ -169,19 +190,17 @@ impl Reach {
             Address::Unix(path) => Address::Unix(self.taken(path, &mut server)),
             other => other,
         };
-        let (dialled, attendant) = match address {
-            Address::Unix(_) if !munge => (address, None),
-            Address::Tcp { host, port } if !munge => {
-                (dial::numeric(&server.address, &host, port)?, None)
-            }
+        let dialled = match address {
+            Address::Unix(_) if !munge => address,
+            Address::Tcp { host, port } if !munge => dial::numeric(&server.address, &host, port)?,
             other => {
                 let attendant = Attendant::new(&self.sockets, other, &server, munge)?;
-                (attendant.address(), Some(attendant))
+                return Ok(Met::by(attendant, server, asked));
             }
         };
         server.dial = dialled.to_bytes();
         server.user = server.options.uname.clone().unwrap_or_else(dial::user);
-        Ok(Met { id: 0, asked, server, attendant, connection: None })
+        Ok(Met { id: 0, asked, server, attendant: None, connection: None })
     }
 
     /// The name of a socket, which may be one that was [taken
@@ -221,7 +240,7 @@ impl Reach {
         for met in self.met.borrow_mut().iter_mut().filter(|met| table.is_mounted(met.id)) {
             if let Some(attendant) = &mut met.attendant {
                 attendant
-                    .leave(family)
+                    .leave(family, met.id)
                     .map_err(|e| Failure::new(dial::what(&met.server.address), e))?;
             }
         }
@@ -238,6 +257,13 @@ impl Reach {
 }
 
 impl Met {
+    /// A server that an attendant stands for.
+    fn by(attendant: Attendant, mut server: Server, asked: (Vec<u8>, MountOptions)) -> Met {
+        server.dial = attendant.address().to_bytes();
+        server.user = server.options.uname.clone().unwrap_or_else(dial::user);
+        Met { id: 0, asked, server, attendant: Some(attendant), connection: None }
+    }
+
     fn connect(&mut self, patience: u32) -> Result<Rc<Connection>, Failure> {
         if let Some(known) = &self.connection {
             return known.clone();

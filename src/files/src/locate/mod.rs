@@ -118,7 +118,7 @@ impl View<'_> {
     /// The kernel's for such a name.
     #[inline(always)]
     pub fn locate(self, dirfd: i32, name: Spelled<'_>, last: Last, to: &mut Target) -> Result<()> {
-        if self.is_known::<true>(name, to) {
+        if self.is_known::<true>(name, to) || self.is_near(dirfd, name, to) {
             return Ok(());
         }
         self.locate_new(dirfd, name.name(), last, to)
@@ -145,6 +145,31 @@ impl View<'_> {
         to.seq = dir.seq;
         to.read_only = dir.is(Is::ReadOnly);
         to.name.push(last).is_ok()
+    }
+
+    /// The usual case of a relative name, and the whole of it: a file of a
+    /// directory that has no mounts below it, or one in a directory further
+    /// down that is remembered.
+    #[inline(never)]
+    fn is_near(self, dirfd: i32, name: Spelled<'_>, to: &mut Target) -> bool {
+        let (dir, last) = name.split();
+        if !is_plain(last) || dir.first() == Some(&b'/') {
+            return false;
+        }
+        let generation = self.family.generation();
+        let shown = match dirfd {
+            libc::AT_FDCWD => self.process.cwd_shown(generation),
+            fd if dir.is_empty() => self.process.fds.get(fd, generation),
+            _ => None,
+        };
+        let Some(mut shown) = shown.filter(|shown| shown.plain) else { return false };
+        if !dir.is_empty() {
+            let known = self.recall(self.process.cwd_serial(), dir, to);
+            let Some(dir) = known.filter(|dir| dir.is(Is::AsGiven)) else { return false };
+            (shown.seq, shown.read_only) = (dir.seq, dir.is(Is::ReadOnly));
+        }
+        to.given(shown.seq, shown.read_only);
+        true
     }
 
     /// A name whose directory may have to be looked at.

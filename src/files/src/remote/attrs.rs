@@ -48,6 +48,12 @@ impl Meta {
         Meta { dev: device(conn.server), attr }
     }
 
+    /// What the host's kernel says.
+    #[must_use]
+    pub(super) const fn plain(dev: u64, attr: Attr) -> Meta {
+        Meta { dev, attr }
+    }
+
     /// Type and permission bits.
     #[must_use]
     pub fn mode(&self) -> u32 {

@@ -6,6 +6,8 @@
 //! the same.
 
 use super::kept::KEPT;
+use super::near::Near;
+use crate::guest::Guest;
 use crate::wire::{self, Wire};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -14,7 +16,7 @@ use core::time::Duration;
 use once_cell::race::OnceBox;
 use privns_abi::{Errno, Result};
 use privns_host::{Host, Kernel, Rcu};
-use privns_namespace::file::{self, Owner};
+use privns_namespace::file::{self, Cache, Owner};
 use privns_namespace::index::Index;
 use privns_namespace::traffic::{Tally, Traffic};
 use privns_ninep::attr::Qid;
@@ -44,6 +46,8 @@ pub struct Settings<'a> {
     pub window: Window,
     /// Files of the attached user are shown as the program's own.
     pub owner_me: bool,
+    /// What may be answered without the server.
+    pub cache: Cache,
 }
 
 impl<'a> Settings<'a> {
@@ -65,6 +69,7 @@ impl<'a> Settings<'a> {
             timeout: Duration::from_secs(server.timeout().unwrap_or(TIMEOUT).into()),
             window: Window::new(server.window().unwrap_or(0)),
             owner_me: server.owner() == Owner::Me,
+            cache: server.cache(),
         })
     }
 }
@@ -86,6 +91,8 @@ pub struct Connection {
     pub server: u32,
     /// The server's owner and group of the root, which are shown as ours.
     pub me: Option<(u32, u32)>,
+    /// The tree itself, where it is at hand.
+    pub(super) near: Option<Near>,
     /// It is the parent's of the process that has forked.
     forsaken: AtomicBool,
 }
@@ -108,8 +115,17 @@ impl Connection {
         if !self.forsaken.swap(true, Ordering::Relaxed) {
             KEPT.remove(self.fd());
             self.client.transport().socket().close();
+            if let Some(near) = &self.near {
+                near.close();
+            }
             core::mem::forget(self.clone());
         }
+    }
+
+    /// Its descriptor was that of a child which shared our memory and is gone.
+    pub(crate) fn lose(&self) {
+        self.forsaken.store(true, Ordering::Relaxed);
+        self.client.transport().socket().lost();
     }
 
     /// The root of what the server shows.
@@ -142,7 +158,7 @@ impl Connection {
         self.client.agreed().dialect == privns_ninep::Dialect::Linux
     }
 
-    fn dial(settings: &Settings<'_>) -> Result<Connection> {
+    fn dial(settings: &Settings<'_>, guest: Option<&Guest>) -> Result<Connection> {
         let one = settings.dialect.map(|dialect| [dialect.version()]);
         let options = Options {
             msize: settings.msize,
@@ -152,14 +168,19 @@ impl Connection {
             ..Options::default()
         };
         let client = wire::dial(settings.dial, &options)?;
-        let (root, root_qid) = client.attach(settings.uname, Kernel.geteuid(), settings.aname)?;
+        let (uname, uid, aname) = (settings.uname, Kernel.geteuid(), settings.aname);
+        // What a guest opens is in its own table of descriptors.
+        let (root, root_qid, told) = match guest.is_none() && Near::is_wanted(settings) {
+            true => client.attach_near(uname, uid, aname)?,
+            false => client.attach(uname, uid, aname).map(|(root, qid)| (root, qid, None))?,
+        };
+        let near = told.and_then(|told| Near::find(&told, client.transport().socket()));
         let me = match settings.owner_me {
             true => client.getattr(&root).ok().map(|attr| (attr.uid, attr.gid)),
             false => None,
         };
-        KEPT.add(client.transport().socket().fd());
         let forsaken = AtomicBool::new(false);
-        Ok(Connection { client, root, root_qid, server: settings.id, me, forsaken })
+        Ok(Connection { client, root, root_qid, server: settings.id, me, near, forsaken })
     }
 }
 
@@ -223,7 +244,8 @@ impl Servers {
         server.conn.read().map(|conn| conn.clone()).filter(|conn| !conn.is_dead())
     }
 
-    /// Dials a server.
+    /// Dials a server; `guest` is who does it, when that shares the memory of
+    /// the process alone.
     ///
     /// # Errors
     /// EIO, or ETIMEDOUT for one that does not answer: what is wrong with a
@@ -232,6 +254,7 @@ impl Servers {
     pub(super) fn dial(
         &self,
         settings: &Settings<'_>,
+        guest: Option<&Guest>,
         tally: impl FnOnce() -> Option<Tally>,
     ) -> Result<Conn> {
         let server = self.server(settings.id);
@@ -239,7 +262,7 @@ impl Servers {
         if now < until {
             return Err(Errno(server.said.load(Ordering::Relaxed) as i32));
         }
-        match Connection::dial(settings) {
+        match Connection::dial(settings, guest) {
             Ok(conn) => {
                 server.pause.store(0, Ordering::Relaxed);
                 if let Some(tally) = tally() {
@@ -248,9 +271,15 @@ impl Servers {
                     conn.client.monitor().count(tally);
                 }
                 let conn = Arc::new(conn);
-                // Another thread may just have put its own there: ours serves
-                // this one call then.
-                server.conn.replace(conn.clone());
+                match guest {
+                    Some(guest) => guest.dials(conn.clone()),
+                    None => {
+                        KEPT.add(conn.fd());
+                        // Another thread may just have put its own there: ours
+                        // serves this one call then.
+                        server.conn.replace(conn.clone());
+                    }
+                }
                 Ok(conn)
             }
             Err(Errno::EINTR) => Err(Errno::EINTR),
@@ -282,6 +311,15 @@ impl Servers {
                     break;
                 }
             }
+        }
+    }
+
+    /// Lets go of connections to servers that do not stay. They end when
+    /// nothing is open on them any more, and with them all that they have of
+    /// their servers.
+    pub(super) fn leave(&self, stays: &dyn Fn(u32) -> bool) {
+        for server in self.all().filter(|server| !stays(server.id)) {
+            server.conn.clear();
         }
     }
 

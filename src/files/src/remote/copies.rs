@@ -42,7 +42,7 @@ impl View<'_> {
         }
         meta.permits(1, true)?;
         let fd = self.remote_openat(place, libc::O_RDONLY | libc::O_CLOEXEC, 0)?;
-        let copied = self.process.file(fd).ok_or(Errno::EBADF).and_then(|file| self.program(&file));
+        let copied = self.process.file(fd).ok_or(Errno::EBADF).and_then(|file| self.copy(&file));
         drop(self.process.leave(fd));
         let _ = Kernel.close(fd);
         copied
@@ -51,8 +51,13 @@ impl View<'_> {
     /// A copy of a program that is open.
     ///
     /// # Errors
-    /// EACCES for what is no file; those of reading it.
+    /// EACCES for what is no file or may not be run; those of reading it.
     pub fn program(self, file: &File) -> Result<Copy> {
+        self.remote_stat(&Place::below(file, b""))?.permits(1, true)?;
+        self.copy(file)
+    }
+
+    fn copy(self, file: &File) -> Result<Copy> {
         let mut name = remote::name(file.server());
         name.push(b'/');
         name.extend_from_slice(&file.path().unwrap_or_default());

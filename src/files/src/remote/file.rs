@@ -2,12 +2,13 @@
 
 use super::conn::Conn;
 use super::names::wire_flags;
+use super::near::NearFile;
 use crate::process::View;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use privns_abi::{Errno, Result, path};
-use privns_host::{Kernel, Rcu, Slot};
+use privns_host::{Kernel, Rcu, Slot, signals};
 use privns_ninep::client::Opened;
 
 /// An open file as the server has it; it is clunked when nobody uses it any
@@ -29,6 +30,8 @@ impl Open {
 
     fn clunk(&self) {
         if !self.clunked.swap(true, Ordering::Relaxed) && !self.conn.is_dead() {
+            // A handler that speaks to the server would wait for this thread.
+            let _calm = signals::calm();
             self.conn.client.release(&self.opened.fid);
         }
     }
@@ -41,6 +44,7 @@ impl Drop for File {
         }
         let open = self.known().filter(|open| !open.conn.is_dead());
         if let (Some(mut reader), Some(open)) = (self.reader.take(), open) {
+            let _calm = signals::calm();
             reader.forget(&open);
         }
     }
@@ -81,6 +85,8 @@ pub struct File {
     pub(super) told: Slot<super::names::Told>,
     /// What reads ahead of a reader that goes from one end to the other.
     pub(super) reader: Slot<super::io::Reader>,
+    /// Its descriptors are the file itself.
+    pub(super) near: Option<NearFile>,
     /// What its description is called as an owner of locks: the same in every
     /// process that has it.
     pub(super) owner: u64,
@@ -131,6 +137,14 @@ impl File {
         file
     }
 
+    /// One that was opened without the server: the offset is the descriptor's.
+    pub(super) fn near(server: u32, identity: u64, flags: i32, path: Vec<u8>) -> File {
+        let mut file = File::unopened(server, Kind::Regular, identity, flags, path);
+        *file.offset.shared.get_mut() = true;
+        file.owner = unique();
+        file
+    }
+
     fn unopened(server: u32, kind: Kind, identity: u64, flags: i32, path: Vec<u8>) -> File {
         // The position in a listing is the placeholder's from the beginning.
         let shared = AtomicBool::new(kind == Kind::Directory);
@@ -146,6 +160,7 @@ impl File {
             ahead: Slot::new(),
             told: Slot::new(),
             reader: Slot::new(),
+            near: None,
             owner: 0,
             locked: AtomicBool::new(false),
             lost: AtomicBool::new(false),
@@ -273,7 +288,7 @@ impl File {
     /// As [`File::open`].
     pub(super) fn stop_appending(&self, view: View<'_>) -> Result<()> {
         self.flags.fetch_and(!libc::O_APPEND, Ordering::Relaxed);
-        privns_host::signals::calmly(|| self.open_again(view).map(drop))
+        signals::calmly(|| self.open_again(view).map(drop))
     }
 
     /// Walks there and opens it again, without making or emptying it.
@@ -345,7 +360,7 @@ impl File {
     /// of it: it is to see that before close(2) returns.
     fn unlock(&self) {
         let Some(open) = self.known().filter(|open| !open.conn.is_dead()) else { return };
-        let _calm = privns_host::signals::calm();
+        let _calm = signals::calm();
         open.clunk();
         let _ = open.conn.client.getattr(open.conn.root());
     }

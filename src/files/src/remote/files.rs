@@ -191,8 +191,22 @@ impl Process {
     /// # Errors
     /// EMFILE, ENOMEM.
     pub(crate) fn placeholder(&self, flags: i32) -> Result<i32> {
-        let master = self.master()?;
-        let kept = flags & (PLACEHOLDER | libc::O_CLOEXEC);
+        if self.guest().is_some() && self.remotes.files.master.load(Ordering::Acquire) == 0 {
+            // One that it made would not be its parent's.
+            let master = Kernel.placeholder(true)?;
+            let opened = Process::reopened(master, flags);
+            let _ = Kernel.close(master);
+            return opened;
+        }
+        Process::reopened(self.master()?, flags)
+    }
+
+    fn reopened(master: i32, flags: i32) -> Result<i32> {
+        // One that is for naming only is that to the kernel too: poll(2) says so.
+        let kept = match flags & libc::O_PATH {
+            0 => flags & (PLACEHOLDER | libc::O_CLOEXEC),
+            path => path | flags & libc::O_CLOEXEC,
+        };
         // 3 is neither reading nor writing, to open(2) alone.
         match Kernel.reopen_as(master, kept) {
             Err(Errno::EINVAL) if kept & libc::O_DIRECT != 0 => {

@@ -122,7 +122,10 @@ impl View<'_> {
         let mut rest = text;
         while let Some((item, behind)) = Item::parse(rest) {
             rest = behind;
-            let fds = item.fds.iter().filter(|fd| Kernel.is_placeholder(**fd));
+            let fds = item.fds.iter().filter(|&&fd| match item.near {
+                true => super::near::is_inherited(fd, item.identity),
+                false => Kernel.is_placeholder(fd),
+            });
             let fds: Vec<i32> = fds.copied().collect();
             let Some((&first, others)) = fds.split_first() else { continue };
             let file = Arc::new(item.file());
@@ -183,6 +186,7 @@ impl Process {
 fn write(text: &mut Vec<u8>, fds: impl Iterator<Item = i32>, handed: &Handed) {
     let Handed { file, token } = handed;
     let kind = match file.kind() {
+        _ if file.is_near() => 'n',
         Kind::Regular => 'r',
         Kind::Directory => 'd',
         Kind::Path => 'p',
@@ -205,6 +209,8 @@ struct Item<'a> {
     fds: Vec<i32>,
     server: u32,
     kind: Kind,
+    /// The descriptors are the file itself.
+    near: bool,
     removed: bool,
     flags: i32,
     identity: u64,
@@ -225,8 +231,9 @@ impl<'a> Item<'a> {
             [kind, b'!'] => (*kind, true),
             _ => return None,
         };
+        let near = kind == b'n';
         let kind = match kind {
-            b'r' => Kind::Regular,
+            b'r' | b'n' => Kind::Regular,
             b'd' => Kind::Directory,
             b'p' => Kind::Path,
             _ => return None,
@@ -240,12 +247,16 @@ impl<'a> Item<'a> {
         let end = digits.checked_add(1)?.checked_add(length)?;
         let path = rest.get(digits + 1..end)?;
         let behind = rest.get(end..)?.strip_prefix(b";")?;
-        Some((Item { fds, server, kind, removed, flags, identity, owner, token, path }, behind))
+        let item = Item { fds, server, kind, near, removed, flags, identity, owner, token, path };
+        Some((item, behind))
     }
 
     fn file(&self) -> File {
         let Item { server, kind, identity, flags, path, removed, owner, .. } = *self;
-        File::inherited(server, kind, identity, flags, path.to_vec(), removed, owner)
+        let mut file =
+            File::inherited(server, kind, identity, flags, path.to_vec(), removed, owner);
+        file.near = self.near.then(super::near::NearFile::inherited);
+        file
     }
 }
 

@@ -48,6 +48,19 @@ const AT_END: u64 = 1 << 62;
 /// Where no file reaches.
 const LIMIT: u64 = i64::MAX as u64;
 
+/// How many bytes of a write the program's limit on the size of files lets be
+/// written (setrlimit(2)).
+///
+/// # Errors
+/// EFBIG for none; the program gets SIGXFSZ first.
+fn within(limit: u64, at: u64, len: usize) -> Result<usize> {
+    if len > 0 && at >= limit {
+        Kernel.raise(libc::SIGXFSZ);
+        return Err(Errno::EFBIG);
+    }
+    Ok(len.min(usize::try_from(limit.saturating_sub(at)).unwrap_or(len)))
+}
+
 impl View<'_> {
     /// Does something with an open file. A connection that turns out to be
     /// dead is made again, once: what is done must be what can be done twice.
@@ -73,6 +86,9 @@ impl View<'_> {
         if at > LIMIT {
             return Err(Errno::EINVAL);
         }
+        if let Some(read) = self.near_pread(file, buf, at) {
+            return read;
+        }
         if self.process.remotes.maps.any() {
             self.flush_mapped(file);
         }
@@ -92,6 +108,9 @@ impl View<'_> {
     /// As [`View::pread`].
     pub fn read(self, fd: i32, file: &File, buf: &mut [u8]) -> Result<usize> {
         readable(file)?;
+        if let Some(read) = self.near_read(fd, file, buf) {
+            return read;
+        }
         if file.offset.shared.load(Ordering::Acquire) {
             let at = self.take(fd, file, buf.len())?;
             let read = self.pread(file, buf, at);
@@ -185,6 +204,7 @@ impl View<'_> {
         if at.saturating_add(data.len() as u64) > LIMIT {
             return Err(Errno::EFBIG);
         }
+        let data = &data[..within(Kernel.file_size_limit(), at, data.len())?];
         if file.flags() & libc::O_APPEND != 0 {
             // The program has taken that flag off since; the server has it.
             self.settle(file)?;
@@ -205,6 +225,10 @@ impl View<'_> {
 
     /// Writes at the end. What has been sent may not be sent again.
     fn append(self, file: &File, data: &[u8]) -> Result<usize> {
+        let data = match Kernel.file_size_limit() {
+            u64::MAX => data,
+            limit => &data[..within(limit, self.size(file)?, data.len())?],
+        };
         self.writing(file, data, |rest| {
             calmly(|| {
                 let open = file.open(self)?;
@@ -325,6 +349,9 @@ impl View<'_> {
     /// # Errors
     /// ESTALE; the server's.
     pub fn size(self, file: &File) -> Result<u64> {
+        if let Some(size) = self.near_size(file) {
+            return Ok(size);
+        }
         self.with(file, |open| open.conn.client.getattr(&open.opened.fid)).map(|attr| attr.size)
     }
 

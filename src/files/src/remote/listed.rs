@@ -75,6 +75,15 @@ impl Listed {
         &self.0[dir.iter().fold(0x811c_9dc5 ^ server, mix) as usize % KEPT]
     }
 
+    /// Forgets the directories of servers that do not stay, and closes them.
+    pub(super) fn leave(&self, stays: &dyn Fn(u32) -> bool) {
+        for slot in &self.0 {
+            if let Some(names) = slot.take().filter(|names| stays(names.server)) {
+                drop(slot.put(names));
+            }
+        }
+    }
+
     /// For the child of a fork. Nothing is dropped: that would be heard on its
     /// parent's connections.
     pub(super) fn forked(&self) {

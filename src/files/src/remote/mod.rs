@@ -7,6 +7,7 @@
 //! - [`dirs`]: directories as they are listed.
 //! - `listed`: attributes of what has just been listed.
 //! - [`names`]: the calls that take a name.
+//! - `rename`: that of them which has two.
 //! - [`attrs`]: attributes as those calls tell them.
 //! - [`file`](mod@file): an open file.
 //! - [`files`]: open files, by their descriptors.
@@ -15,6 +16,7 @@
 //! - [`locks`]: locking them.
 //! - [`maps`]: mapping them.
 //! - [`copies`]: running them.
+//! - `near`: trees that this process can reach by itself.
 //! - [`kept`]: descriptors that are ours and not the program's.
 //!
 //! A remote file has a host name that no host can have
@@ -38,7 +40,9 @@ mod listed;
 pub mod locks;
 pub mod maps;
 pub mod names;
+mod near;
 pub mod place;
+mod rename;
 pub mod router;
 
 use crate::process::View;
@@ -48,7 +52,8 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use files::Files;
 use place::{Place, Way};
 use privns_abi::{Errno, Result};
-use privns_host::{Kernel, Slot};
+use privns_host::{Kernel, Slot, signals};
+use privns_namespace::index::Index;
 
 /// What a process has of remote files.
 pub struct Remotes {
@@ -154,6 +159,24 @@ impl Default for Remotes {
 }
 
 impl View<'_> {
+    /// Another table is in force, of which some servers may be gone: what we
+    /// keep for their mounts goes too. Open files stay, and the working
+    /// directory.
+    pub(crate) fn leave_unmounted(self, index: Index<'_>) {
+        // A child that shares our memory has descriptors of its own: it would
+        // close but its copy of a connection.
+        if !self.process.met() || self.process.guest().is_some() {
+            return;
+        }
+        let cwd = self.process.remote_cwd();
+        let stood_in = cwd.and_then(|name| Some(Place::of(name.as_bytes())?.id));
+        let mounted = |id| index.server(id).is_some_and(|server| server.is_mounted());
+        let stays = |id| stood_in == Some(id) || mounted(id);
+        let _calm = privns_host::signals::calm();
+        self.process.remotes.listed.leave(&stays);
+        self.process.remotes.servers.leave(&stays);
+    }
+
     /// The connection to a server.
     ///
     /// # Errors
@@ -164,9 +187,13 @@ impl View<'_> {
         if let Some(conn) = servers.living(server) {
             return Ok(conn);
         }
+        let guest = self.process.guest();
+        if let Some(conn) = guest.and_then(|guest| guest.dialled(server)) {
+            return Ok(conn);
+        }
         let table = self.table()?;
         let settings = Settings::of(table.index(), server).ok_or(Errno::ENODEV)?;
-        servers.dial(&settings, || self.family.tally(server))
+        servers.dial(&settings, guest, || self.family.tally(server))
     }
 
     /// Does something about a place. A connection that turns out to be dead is
@@ -174,14 +201,16 @@ impl View<'_> {
     fn on<R>(self, place: &Place<'_>, act: impl Fn(&Way<'_>) -> Result<R>) -> Result<R> {
         let path = by_path(place)?;
         let place = &path.as_ref().map_or(*place, |path| place.on_path(path));
-        for again in [true, false] {
-            let way = Way::new(self, place)?;
-            match act(&way) {
-                Err(Errno::EIO) if again && way.conn().is_dead() => {}
-                done => return done,
+        undisturbed(|| {
+            for again in [true, false] {
+                let way = Way::new(self, place)?;
+                match act(&way) {
+                    Err(Errno::EIO) if again && way.conn().is_dead() => {}
+                    done => return done,
+                }
             }
-        }
-        Err(Errno::EIO)
+            Err(Errno::EIO)
+        })
     }
 
     /// The same for what may be done once only: a connection is looked at
@@ -189,11 +218,13 @@ impl View<'_> {
     fn once<R>(self, place: &Place<'_>, act: impl Fn(&Way<'_>) -> Result<R>) -> Result<R> {
         let path = by_path(place)?;
         let place = &path.as_ref().map_or(*place, |path| place.on_path(path));
-        let mut way = Way::new(self, place)?;
-        if way.conn().client.is_gone() {
-            way = Way::new(self, place)?;
-        }
-        let done = act(&way);
+        let done = undisturbed(|| {
+            let mut way = Way::new(self, place)?;
+            if way.conn().client.is_gone() {
+                way = Way::new(self, place)?;
+            }
+            act(&way)
+        });
         self.process.remotes.names.fetch_add(1, Ordering::AcqRel);
         done
     }
@@ -215,6 +246,13 @@ impl View<'_> {
         }
         mask
     }
+}
+
+/// No handler runs in the middle: one that asks the same server would wait for
+/// the thread that it has interrupted, which may be reading for all.
+fn undisturbed<R>(act: impl FnMut() -> Result<R>) -> Result<R> {
+    let mut act = act;
+    if signals::is_calm() { act() } else { signals::calmly(act) }
 }
 
 /// The name of the open directory that a place is relative to, where its server

@@ -62,7 +62,7 @@ impl View<'_> {
             Some(meta) => Some(meta),
             None => self.listing_says(place)?,
         };
-        let meta = match known {
+        let meta = match known.map_or_else(|| self.near_stat(place), |meta| Ok(Some(meta)))? {
             Some(meta) => meta,
             None => self.on(place, |way| {
                 way.client().getattr_at(way.route()).map(|attr| Meta::new(way.conn(), attr))
@@ -223,7 +223,14 @@ impl View<'_> {
                 return Ok(());
             }
             let numbers = (libc::major(device), libc::minor(device));
-            made(way, way.client().mknod_at(dir, name, bits, numbers).map(drop))
+            match made(way, way.client().mknod_at(dir, name, bits, numbers).map(drop)) {
+                // That there is one by the name is said first.
+                Err(Errno::EPERM | Errno::EOPNOTSUPP) => {
+                    let there = way.client().getattr_at(way.route()).is_ok();
+                    Err(if there { Errno::EEXIST } else { Errno::EPERM })
+                }
+                done => done,
+            }
         })
     }
 
@@ -251,6 +258,9 @@ impl View<'_> {
             }
             _ => {}
         }
+        if !is_dir {
+            self.anchor(place.id, &place.from_root()?);
+        }
         self.once(place, |way| {
             let busy = if is_dir { Errno::EBUSY } else { Errno::EISDIR };
             let (dir, name) = way.parent().ok_or(busy)?;
@@ -258,73 +268,6 @@ impl View<'_> {
         })?;
         self.process.remotes.files.removed(place.id, &place.from_root()?);
         Ok(())
-    }
-
-    /// renameat2(2). No dialect has its flags.
-    ///
-    /// # Errors
-    /// As there; EXDEV between servers, EINVAL for flags.
-    pub fn remote_rename(self, old: &Place<'_>, new: &Place<'_>, flags: u32) -> Result<()> {
-        if flags != 0 {
-            return Err(Errno::EINVAL);
-        }
-        if old.id != new.id {
-            return Err(Errno::EXDEV);
-        }
-        if old.end() != End::Plain || new.end() != End::Plain {
-            self.may_rename(old, new)?;
-        }
-        self.once(old, |from| {
-            let to = Way::new(self, new)?;
-            let (olddir, oldname) = from.parent().ok_or(Errno::EBUSY)?;
-            let (newdir, newname) = to.parent().ok_or(Errno::EBUSY)?;
-            same_connection(from, &to)?;
-            match from.client().rename_at(olddir, oldname, newdir, newname) {
-                // What is wrong with the old name is said before the new one's.
-                Err(Errno::ENOENT)
-                    if from.client().getattr_at(olddir).is_ok_and(|dir| !dir.qid.is_dir()) =>
-                {
-                    Err(Errno::ENOTDIR)
-                }
-                done => done,
-            }
-        })?;
-        let (from, to) = (old.from_root()?, new.from_root()?);
-        self.process.remotes.files.renamed(old.id, &from, &to);
-        self.cwd_renamed(old.id, &from, &to)
-    }
-
-    /// What the kernel says of names that do not end in a component, in its
-    /// order: only a directory's may have a slash behind it.
-    fn may_rename(self, old: &Place<'_>, new: &Place<'_>) -> Result<()> {
-        for place in [old, new] {
-            let dir = if place.end() == End::Dot { *place } else { dir_of(place) };
-            if !self.remote_stat(&dir)?.is_dir() {
-                return Err(Errno::ENOTDIR);
-            }
-        }
-        if old.end() == End::Dot || new.end() == End::Dot {
-            return Err(Errno::EBUSY);
-        }
-        let bare = Place { path: without_slashes(old.path), ..*old };
-        if self.remote_stat(&bare)?.is_dir() { Ok(()) } else { Err(Errno::ENOTDIR) }
-    }
-
-    /// The working directory follows its name.
-    fn cwd_renamed(self, server: u32, from: &[u8], to: &[u8]) -> Result<()> {
-        let Some(cwd) = self.process.remote_cwd() else { return Ok(()) };
-        let Some(place) = Place::of(cwd.as_bytes()).filter(|cwd| cwd.id == server) else {
-            return Ok(());
-        };
-        let path = place.from_root()?;
-        let Some(rest) = path.strip_prefix(from).filter(|rest| matches!(rest, [] | [b'/', ..]))
-        else {
-            return Ok(());
-        };
-        let mut host = Name::from(&remote::name(server))?;
-        host.join(to)?;
-        host.push(rest)?;
-        self.process.set_remote_cwd(host)
     }
 
     /// linkat(2), not following.
@@ -441,6 +384,9 @@ impl View<'_> {
     /// # Errors
     /// Those of [`remote_open`](Self::remote_open); EMFILE.
     pub fn remote_openat(self, place: &Place<'_>, flags: i32, mode: u32) -> Result<i32> {
+        if let Some(fd) = self.near_open(place, flags)? {
+            return Ok(fd);
+        }
         let mut first = Vec::new();
         if !writes(flags) && flags & (libc::O_DIRECTORY | libc::O_PATH) == 0 {
             first.resize(FIRST, 0);
@@ -450,12 +396,17 @@ impl View<'_> {
         let meta = open.opened.attr.map(|attr| Meta::new(&open.conn, attr));
         let file = Arc::new(File::new(place.id, open, path, flags));
         if let Some(meta) = meta {
-            let changes = self.process.remotes.all_changes();
-            let told = Told { meta, changes, until: Kernel.now_ms() + MOMENT };
-            drop(file.told.put(Box::new(told)));
+            self.tell(&file, meta);
         }
         self.read_at_open(&file, first, filled);
         self.process.stand(file).map_err(|(_, error)| error)
+    }
+
+    /// Notes what was told with an open.
+    pub(super) fn tell(self, file: &File, meta: Meta) {
+        let changes = self.process.remotes.all_changes();
+        let told = Told { meta, changes, until: Kernel.now_ms() + MOMENT };
+        drop(file.told.put(Box::new(told)));
     }
 
     /// What was told with the open of the open file that is asked about: once,
@@ -464,6 +415,20 @@ impl View<'_> {
         let told = place.dir.filter(|_| place.is_open())?.told.take()?;
         let fresh = told.changes == self.process.remotes.all_changes();
         (fresh && Kernel.now_ms() < told.until).then_some(told.meta)
+    }
+
+    /// Whether the working directory, when it is a remote one, still has a
+    /// name. A server that cannot be asked has removed nothing.
+    ///
+    /// # Errors
+    /// ENOENT.
+    pub fn remote_cwd_lives(self) -> Result<()> {
+        let cwd = self.process.remote_cwd();
+        let place = cwd.as_ref().and_then(|name| Place::of(name.as_bytes()));
+        match place.map(|place| self.remote_stat(&place)) {
+            Some(Err(Errno::ENOENT | Errno::ENOTDIR)) => Err(Errno::ENOENT),
+            _ => Ok(()),
+        }
     }
 
     /// chdir(2): the kernel's own working directory becomes one without a name,
@@ -505,7 +470,7 @@ fn is_link(bits: u32) -> bool {
     bits & mode::FORMAT == mode::SYMLINK
 }
 
-fn without_slashes(mut path: &[u8]) -> &[u8] {
+pub(super) fn without_slashes(mut path: &[u8]) -> &[u8] {
     while let Some(rest) = path.strip_suffix(b"/") {
         path = rest;
     }
@@ -513,7 +478,7 @@ fn without_slashes(mut path: &[u8]) -> &[u8] {
 }
 
 /// The directory that the last component is in.
-fn dir_of<'a>(place: &Place<'a>) -> Place<'a> {
+pub(super) fn dir_of<'a>(place: &Place<'a>) -> Place<'a> {
     let bare = without_slashes(place.path);
     let dir = &bare[..bare.len() - path::file_name(bare).len()];
     Place { path: if dir.is_empty() { b"." } else { dir }, ..*place }
@@ -521,7 +486,7 @@ fn dir_of<'a>(place: &Place<'a>) -> Place<'a> {
 
 /// Two ways that one request is about are on one connection: one of the two may
 /// be of an open directory whose connection has been replaced since.
-fn same_connection(from: &Way<'_>, to: &Way<'_>) -> Result<()> {
+pub(super) fn same_connection(from: &Way<'_>, to: &Way<'_>) -> Result<()> {
     if alloc::sync::Arc::ptr_eq(from.conn(), to.conn()) { Ok(()) } else { Err(Errno::EIO) }
 }
 

@@ -6,6 +6,7 @@ use super::*;
 use crate::process::Process;
 use privns_namespace::Table;
 use privns_namespace::family::Family;
+use privns_namespace::file::Cache;
 use privns_ninep::Dialect;
 use privns_ninep::client::window::Window;
 use privns_servers::auth::Auth;
@@ -35,7 +36,11 @@ struct World {
 }
 
 impl World {
+    /// With a name that ends so the server is asked for everything.
+    const ASKED: &'static str = "-asked";
+
     fn new(name: &str, dialect: Option<Dialect>) -> World {
+        let cache = if name.ends_with(World::ASKED) { Cache::None } else { Cache::Close };
         let name = std::format!("privns-names-{name}-{}", std::process::id());
         let root = std::env::temp_dir().join(name);
         let _ = fs::remove_dir_all(&root);
@@ -66,8 +71,9 @@ impl World {
             timeout: Duration::from_secs(20),
             owner_me: false,
             window: Window::new(0),
+            cache,
         };
-        process.remotes.servers.dial(&settings, || None).unwrap();
+        process.remotes.servers.dial(&settings, None, || None).unwrap();
         World { root, process, server, _stop: stop }
     }
 
@@ -262,6 +268,10 @@ macro_rules! in_both {
                 super::$run(concat!(stringify!($test), "-ours"), None);
             }
             #[test]
+            fn asked() {
+                super::$run(concat!(stringify!($test), "-asked"), None);
+            }
+            #[test]
             fn linux() {
                 let dialect = Some(privns_ninep::Dialect::Linux);
                 super::$run(concat!(stringify!($test), "-linux"), dialect);
@@ -339,4 +349,47 @@ fn what_is_listed_is_asked_for_together() {
     let last = names.last().unwrap();
     view.remote_unlink(&Place::below(&dir, last), false).unwrap();
     assert_eq!(view.remote_stat(&Place::below(&dir, last)).err(), Some(Errno::ENOENT));
+}
+
+#[test]
+fn what_is_at_hand_is_read_there() {
+    let world = World::new("near", None);
+    world.fill();
+    let (view, served) = (world.view(), world.root.join("served"));
+    let open = |name, flags| view.remote_openat(&place(name), flags, 0o600);
+    let text = b"what the server's user sees";
+    fs::write(served.join("d/g"), text).unwrap();
+    let fd = open("d/g", libc::O_RDONLY | libc::O_CLOEXEC).unwrap();
+    let file = world.process.file(fd).unwrap();
+    assert!(file.is_near() && file.known().is_none());
+    let mut buf = [0; 64];
+    assert_eq!(view.read(fd, &file, &mut buf).map(|n| buf[..n].to_vec()), Ok(text.to_vec()));
+    assert_eq!(view.read(fd, &file, &mut buf), Ok(0));
+    assert_eq!(view.pread(&file, &mut buf[..6], 9), Ok(6));
+    assert_eq!(&buf[..6], b"server");
+    // What we write through the server is there for the next who reads.
+    let other = open("d/g", libc::O_WRONLY).unwrap();
+    let writer = world.process.file(other).unwrap();
+    assert!(!writer.is_near());
+    assert_eq!(view.pwrite(other, &writer, b"SERVER", 9), Ok(6));
+    assert_eq!(view.pread(&file, &mut buf[..6], 9), Ok(6));
+    assert_eq!(&buf[..6], b"SERVER");
+    // What others do shows at once, and what is open stays when its name goes.
+    fs::write(served.join("d/g"), b"short").unwrap();
+    assert_eq!(view.size(&file), Ok(5));
+    view.remote_unlink(&place("d/g"), false).unwrap();
+    assert_eq!(view.remote_stat(&place("d/g")).err(), Some(Errno::ENOENT));
+    assert_eq!(view.pread(&file, &mut buf, 0), Ok(5));
+    assert!(view.remote_stat(&Place::below(&file, b"")).is_ok());
+    let change = SetAttr { valid: set::MODE, mode: 0o640, ..SetAttr::default() };
+    assert_eq!(view.remote_setattr(&Place::below(&file, b""), &change), Ok(()));
+    // A pipe is nobody's to open, and does not make us wait.
+    let made = std::process::Command::new("mkfifo").arg(served.join("pipe")).status();
+    assert!(made.unwrap().success());
+    assert_eq!(open("pipe", libc::O_RDONLY), Err(Errno::ENXIO));
+    assert_eq!(open("l", libc::O_RDONLY | libc::O_NOFOLLOW), Err(Errno::ELOOP));
+    // Without its server nothing is left of a tree.
+    world.server.shut();
+    fs::remove_file(world.root.join("socket")).unwrap();
+    assert_eq!(view.remote_stat(&place("d")).err(), Some(Errno::EIO));
 }

@@ -6,13 +6,15 @@
 //! empty one from the skeleton stands in.
 
 mod look;
+mod places;
 mod rule;
+
+pub use places::{Instance, Places};
 
 use crate::failure::{Failure, Why, shown};
 use crate::file::{Action, Line, MountOptions, is_address};
 use crate::index::{self, Index};
 use crate::instance;
-use crate::poly;
 use crate::remote::{self, Server};
 use crate::resolve::{Last, name_of};
 use crate::table::{Kind, Member, Mount, Order, Rule, Source, Table, Verb};
@@ -26,44 +28,6 @@ use privns_host::Host;
 /// Mount points of a table at most: a bind of the root into itself doubles
 /// them. mount(2) says ENOSPC beyond `fs.mount-max`, and so do we.
 pub const MOUNTS_MAX: usize = 1 << 15;
-
-/// What must be made on the host for a namespace; whoever builds one says
-/// where. Everything given back is a canonical host path.
-pub trait Places {
-    /// An empty directory, mode 0755, for the namespace's name `at`, which no
-    /// host directory stands behind. `number` is no other's in this table, but
-    /// a build that failed may have used it. All that this and
-    /// [`symlink`](Self::symlink) make lie side by side in one directory,
-    /// [`Table::skeleton`].
-    ///
-    /// # Errors
-    /// What kept it from being made.
-    fn dir(&mut self, at: &[u8], number: u32) -> Result<Vec<u8>>;
-    /// The same, a symbolic link to `target`.
-    ///
-    /// # Errors
-    /// What kept it from being made.
-    fn symlink(&mut self, at: &[u8], number: u32, target: &[u8]) -> Result<Vec<u8>>;
-    /// A fresh instance of the host directory `original`, to stand at `at`.
-    ///
-    /// # Errors
-    /// What kept it from being made, or made safely.
-    fn instance(&mut self, at: &[u8], original: &[u8]) -> Result<Vec<u8>>;
-    /// The instance that a rule gives this user, made where it is not there, to
-    /// stand at `at`; it looks like the host directory `original`, if there is
-    /// one.
-    ///
-    /// # Errors
-    /// What kept it from being made, or made safely, or taken for one's own.
-    fn by_rule(&mut self, at: &[u8], original: Option<&[u8]>, rule: &poly::Rule)
-    -> Result<Vec<u8>>;
-    /// Reaches a server that is to be mounted at `at`: fills in what programs
-    /// dial, and whom they attach as.
-    ///
-    /// # Errors
-    /// What kept it from being reached.
-    fn server(&mut self, at: &[u8], server: &mut Server) -> Result<()>;
-}
 
 type Result<T> = core::result::Result<T, Failure>;
 
@@ -317,6 +281,17 @@ impl<'a> Builder<'a> {
         Ok(id)
     }
 
+    /// What shows an instance that stands at `at`.
+    fn shown_by(&mut self, instance: Instance, at: &[u8]) -> Result<Source> {
+        let host = match instance {
+            Instance::Host(host) => host,
+            Instance::Served(address) => {
+                remote::name(self.server(&address, at, &MountOptions::default())?)
+            }
+        };
+        Ok(Source::Host(host))
+    }
+
     /// An address as it is printed, wherever that is read, and what it is on
     /// the host: a socket is looked up as SRC is.
     fn address(&self, address: &[u8]) -> (Vec<u8>, Vec<u8>) {
@@ -526,8 +501,9 @@ impl<'a> Builder<'a> {
             return Err(failure.fix("only a directory that the host has can have instances"));
         }
         self.implied(line, &to)?;
-        let host = self.places.instance(&to.ns, &original)?;
-        let member = self.member(Source::Host(host), Verb::Private, line);
+        let instance = self.places.instance(&to.ns, &original)?;
+        let source = self.shown_by(instance, &to.ns)?;
+        let member = self.member(source, Verb::Private, line);
         self.table.cover(&to.ns, Kind::Dir, alloc::vec![member]);
         Ok(())
     }

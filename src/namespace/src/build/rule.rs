@@ -4,7 +4,7 @@ use super::{Builder, Result, missing, place};
 use crate::file::Line;
 use crate::poly;
 use crate::resolve::Last;
-use crate::table::{Kind, Source, Verb};
+use crate::table::{Kind, Verb};
 use alloc::vec::Vec;
 use privns_abi::Errno;
 
@@ -28,8 +28,9 @@ impl Builder<'_> {
             return Err(failure.fix("make it, or add create to the method's flags"));
         }
         self.implied(line, &to)?;
-        let host = self.places.by_rule(&to.ns, original.as_deref(), &rule)?;
-        let member = self.member(Source::Host(host), Verb::Instance(rule.to_text()), line);
+        let instance = self.places.by_rule(&to.ns, original.as_deref(), &rule)?;
+        let source = self.shown_by(instance, &to.ns)?;
+        let member = self.member(source, Verb::Instance(rule.to_text()), line);
         self.table.cover(&to.ns, Kind::Dir, alloc::vec![member]);
         Ok(())
     }

@@ -177,7 +177,7 @@ fn action(verb: &Verb, args: &[Vec<u8>], options: &[&[u8]]) -> Result<Action> {
 pub(crate) fn is_address(address: &[u8]) -> bool {
     let schemes = [&b"tcp!"[..], b"tls!", b"unix!", b"ssh!", b"exec!"];
     let full = |rest: &[u8]| !rest.is_empty();
-    address == b"mem!"
+    address.starts_with(b"mem!")
         || schemes.iter().any(|s| address.strip_prefix(*s).is_some_and(full))
         || address.strip_prefix(b"@").is_some_and(|rest| {
             let slash = rest.iter().position(|&b| b == b'/');
@@ -190,7 +190,7 @@ fn check_address(address: &[u8]) -> Result<()> {
         return Ok(());
     }
     let forms = "tcp!HOST[!PORT], tls!HOST[!PORT], unix!PATH, ssh![USER@]HOST!PATH, exec!COMMAND, \
-                 @HOST[!PORT]/NAME or mem!";
+                 @HOST[!PORT]/NAME or mem![OPTIONS]";
     Err(Failure::new(format!("mount {}", shown(address)), "not an address").fix(forms))
 }
 

@@ -8,6 +8,7 @@
 //! - `ops`: the operations, in the form of 9P2000.L
 //! - `at`: operations on names, in one round trip where that can be
 //! - `many`: attributes of a whole listing
+//! - `near`: attaching to a tree that may be at hand
 //! - `behind`, [`window`]: writing behind, reading ahead
 //! - `state`: what callers share
 //! - `old`: the same operations in 9P2000 and 9P2000.u
@@ -40,6 +41,7 @@ mod handoff;
 mod io;
 mod locks;
 mod many;
+mod near;
 mod old;
 mod ops;
 mod start;

@@ -1,6 +1,6 @@
 //! The calls on a descriptor, for one that stands for a remote file.
 
-use super::door;
+use super::transfer::{copy_file_range, sendfile, splice};
 use core::ffi::{c_int, c_long};
 use core::slice;
 use privns_abi::{Errno, Result};
@@ -115,7 +115,7 @@ unsafe fn room<'a>(at: usize, len: usize) -> Result<&'a mut [u8]> {
 }
 
 /// What one call transfers at most (read(2), NOTES).
-const LONGEST: usize = 0x7fff_f000;
+pub(super) const LONGEST: usize = 0x7fff_f000;
 
 unsafe fn read(call: Call<'_>) -> Result<usize> {
     // SAFETY: the program's own buffer.
@@ -442,116 +442,4 @@ unsafe fn ioctl(call: Call<'_>) -> Option<Result<usize>> {
         _ if matches!(request as u32, FICLONE | FICLONERANGE) => Some(Err(Errno::EOPNOTSUPP)),
         _ => Some(Err(Errno::ENOTTY)),
     }
-}
-
-/// A place in a file of which the program keeps count, or the file's own.
-struct Cursor {
-    fd: c_int,
-    /// Null: the file's own offset.
-    at: *mut i64,
-}
-
-impl Cursor {
-    fn new(fd: usize, at: usize) -> Cursor {
-        Cursor { fd: fd as c_int, at: at as *mut i64 }
-    }
-
-    /// # Safety
-    /// `at` is null or the program's offset.
-    unsafe fn read(&self, buf: &mut [u8]) -> Result<usize> {
-        // SAFETY: the caller's promise, and a buffer of ours.
-        unsafe {
-            if self.at.is_null() {
-                return door!(libc::SYS_read, self.fd, buf.as_mut_ptr(), buf.len());
-            }
-            door!(libc::SYS_pread64, self.fd, buf.as_mut_ptr(), buf.len(), *self.at)
-        }
-    }
-
-    unsafe fn write(&self, data: &[u8]) -> Result<usize> {
-        // SAFETY: as above.
-        unsafe {
-            if self.at.is_null() {
-                return door!(libc::SYS_write, self.fd, data.as_ptr(), data.len());
-            }
-            door!(libc::SYS_pwrite64, self.fd, data.as_ptr(), data.len(), *self.at)
-        }
-    }
-
-    /// Moves the program's own offset on; the file's has moved with reading,
-    /// and goes back by what was read and not used.
-    unsafe fn moved(&self, used: usize, unused: usize) {
-        // SAFETY: as above.
-        unsafe {
-            if !self.at.is_null() {
-                *self.at += used as i64;
-            } else if unused > 0 {
-                let _ = door!(libc::SYS_lseek, self.fd, -(unused as isize), libc::SEEK_CUR);
-            }
-        }
-    }
-}
-
-/// Copies up to `count` bytes: how many.
-///
-/// # Safety
-/// The offsets are null or the program's.
-unsafe fn transfer(from: &Cursor, to: &Cursor, count: usize) -> Result<usize> {
-    const PIECE: usize = 256 << 10;
-    let count = count.min(LONGEST);
-    let mut piece = Vec::new();
-    piece.try_reserve_exact(PIECE.min(count)).map_err(|_| Errno::ENOMEM)?;
-    piece.resize(PIECE.min(count), 0);
-    let mut done = 0;
-    while done < count {
-        let want = piece.len().min(count - done);
-        // SAFETY: the caller's promise.
-        let read = match unsafe { from.read(&mut piece[..want]) } {
-            Ok(0) => break,
-            Ok(n) => n,
-            Err(_) if done > 0 => break,
-            Err(error) => return Err(error),
-        };
-        // SAFETY: as above.
-        let wrote = unsafe { to.write(&piece[..read]) };
-        let used = *wrote.as_ref().unwrap_or(&0);
-        // SAFETY: as above.
-        unsafe {
-            from.moved(used, read - used);
-            to.moved(used, 0);
-        }
-        done += used;
-        match wrote {
-            Err(error) if done == 0 => return Err(error),
-            Ok(n) if n == read => {}
-            _ => break,
-        }
-    }
-    Ok(done)
-}
-
-unsafe fn sendfile(args: [usize; 6]) -> Result<usize> {
-    let [to, from, at, count, ..] = args;
-    // SAFETY: the program's own offset.
-    unsafe { transfer(&Cursor::new(from, at), &Cursor::new(to, 0), count) }
-}
-
-unsafe fn copy_file_range(args: [usize; 6]) -> Result<usize> {
-    let [from, from_at, to, to_at, count, flags] = args;
-    if flags != 0 {
-        return Err(Errno::EINVAL);
-    }
-    // SAFETY: no memory is involved.
-    let status = unsafe { door!(libc::SYS_fcntl, to, libc::F_GETFL) }?;
-    if status as c_int & libc::O_APPEND != 0 {
-        return Err(Errno::EBADF);
-    }
-    // SAFETY: the program's own offsets.
-    unsafe { transfer(&Cursor::new(from, from_at), &Cursor::new(to, to_at), count) }
-}
-
-/// Moves pages between files and pipes, which nobody can with ours: whoever
-/// tries it reads and writes then.
-unsafe fn splice(_: [usize; 6]) -> Result<usize> {
-    Err(Errno::EINVAL)
 }

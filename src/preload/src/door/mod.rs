@@ -9,11 +9,13 @@
 
 mod files;
 mod names;
+mod transfer;
 
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, c_long, CStr};
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
+use privns_files::remote::file::Kind;
 use privns_files::remote::place::Place;
 use privns_host::raw;
 use privns_host::signals::calmly;
@@ -49,7 +51,7 @@ pub(crate) struct Pair<'a> {
 
 /// The table: `number kind(arguments) function`. `at` is a directory
 /// descriptor and a name, `name` a name alone, `two` two of the first, `fd` a
-/// descriptor.
+/// descriptor, `open` one that is open for more than its name.
 macro_rules! table {
     ($($nr:ident $kind:ident ($($n:literal),+) $serve:ident;)*) => {
         #[cold]
@@ -97,14 +99,14 @@ table! {
     SYS_inotify_add_watch name(1) inotify_add_watch;
     SYS_getdents64 fd(0) getdents64;
     SYS_fstat fd(0) fstat;
-    SYS_fchmod fd(0) fchmod;
-    SYS_fchown fd(0) fchown;
+    SYS_fchmod open(0) fchmod;
+    SYS_fchown open(0) fchown;
     SYS_fstatfs fd(0) statfs;
     SYS_fchdir fd(0) chdir;
-    SYS_fgetxattr fd(0) getxattr;
-    SYS_flistxattr fd(0) listxattr;
-    SYS_fsetxattr fd(0) setxattr;
-    SYS_fremovexattr fd(0) removexattr;
+    SYS_fgetxattr open(0) getxattr;
+    SYS_flistxattr open(0) listxattr;
+    SYS_fsetxattr open(0) setxattr;
+    SYS_fremovexattr open(0) removexattr;
 }
 
 /// The system call, by whichever kernel has the file.
@@ -166,6 +168,9 @@ unsafe fn at(
     serve: impl Fn(Call<'_>) -> Result<usize>,
 ) -> Option<Result<usize>> {
     let (dirfd, name) = (args[dirfd] as c_int, args[name] as *const c_char);
+    if name.is_null() && !may_lack_name(nr, dirfd, &args) {
+        return None;
+    }
     // SAFETY: null, or a string that is the program's or ours.
     unsafe {
         with_place(view, dirfd, name, follows(nr, &args), |place| {
@@ -182,6 +187,9 @@ unsafe fn name(
     serve: impl Fn(Call<'_>) -> Result<usize>,
 ) -> Option<Result<usize>> {
     let name = args[name] as *const c_char;
+    if name.is_null() {
+        return None;
+    }
     // SAFETY: as above.
     unsafe {
         with_place(view, libc::AT_FDCWD, name, follows(nr, &args), |place| {
@@ -201,6 +209,22 @@ unsafe fn fd(
     Some(calmly(|| serve(Call { view, place: Place::below(&file, b""), args })))
 }
 
+unsafe fn open(
+    view: View<'_>,
+    nr: c_long,
+    args: [usize; 6],
+    fds: [usize; 1],
+    serve: impl Fn(Call<'_>) -> Result<usize>,
+) -> Option<Result<usize>> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        fd(view, nr, args, fds, |call| match call.place.dir {
+            Some(file) if file.kind() == Kind::Path => Err(Errno::EBADF),
+            _ => serve(call),
+        })
+    }
+}
+
 /// Both are remote, or it is EXDEV: a remote name and one of the host's have
 /// nothing in common.
 unsafe fn two(
@@ -212,6 +236,9 @@ unsafe fn two(
 ) -> Option<Result<usize>> {
     let (old_dir, old) = (args[old_dir] as c_int, args[old] as *const c_char);
     let (new_dir, new) = (args[new_dir] as c_int, args[new] as *const c_char);
+    if old.is_null() || new.is_null() {
+        return None;
+    }
     // SAFETY: as above.
     unsafe {
         let follow = follows(nr, &args);
@@ -245,6 +272,19 @@ pub(crate) fn magic(name: &[u8]) -> Option<c_int> {
     let rest = rest.strip_prefix(pid)?;
     let number = rest.strip_prefix(b"/fd/")?;
     core::str::from_utf8(number).ok()?.parse().ok()
+}
+
+/// Whether no name at all means the descriptor: elsewhere the kernel says what
+/// is wrong with that.
+fn may_lack_name(nr: c_long, dirfd: c_int, args: &[usize; 6]) -> bool {
+    let empty = |n: usize| args[n] as c_int & libc::AT_EMPTY_PATH != 0;
+    match nr {
+        libc::SYS_utimensat => dirfd != libc::AT_FDCWD && args[3] as c_int == 0,
+        // Since Linux 6.11.
+        libc::SYS_newfstatat => empty(3),
+        libc::SYS_statx => empty(2),
+        _ => false,
+    }
 }
 
 /// Whether a call uses what a link leads to.

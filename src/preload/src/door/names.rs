@@ -8,6 +8,7 @@ use privns_abi::{Errno, Result};
 use privns_files::remote::attrs::MAGIC;
 use privns_files::remote::names::When;
 use privns_host::kernel::OpenHow;
+use privns_host::sys;
 use privns_ninep::attr::{set, SetAttr};
 
 /// The bytes of a C string among the arguments; EFAULT for null.
@@ -41,6 +42,16 @@ impl Call<'_> {
         }
         Err(Errno::ENOENT)
     }
+
+    /// The same, and no flag is there that the call does not know; all of them
+    /// know `AT_SYMLINK_NOFOLLOW` and `AT_EMPTY_PATH`.
+    fn flagged(&self, flags: usize, known: c_int) -> Result<()> {
+        let known = known | libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH;
+        if flags as c_int & !known != 0 {
+            return Err(Errno::EINVAL);
+        }
+        self.named(flags)
+    }
 }
 
 pub(super) unsafe fn openat(call: Call<'_>) -> Result<usize> {
@@ -57,7 +68,7 @@ pub(super) unsafe fn openat2(call: Call<'_>) -> Result<usize> {
 }
 
 pub(super) unsafe fn fstatat(call: Call<'_>) -> Result<usize> {
-    call.named(call.args[3])?;
+    call.flagged(call.args[3], libc::AT_NO_AUTOMOUNT)?;
     // SAFETY: passed on.
     unsafe { stat_into(&call, call.args[2]) }
 }
@@ -81,7 +92,12 @@ unsafe fn stat_into(call: &Call<'_>, to: usize) -> Result<usize> {
 }
 
 pub(super) unsafe fn statx(call: Call<'_>) -> Result<usize> {
-    call.named(call.args[2])?;
+    const SYNC: c_int = libc::AT_STATX_FORCE_SYNC | libc::AT_STATX_DONT_SYNC;
+    let (flags, mask) = (call.args[2], call.args[3] as u32);
+    if flags as c_int & SYNC == SYNC || mask & libc::STATX__RESERVED as u32 != 0 {
+        return Err(Errno::EINVAL);
+    }
+    call.flagged(flags, libc::AT_NO_AUTOMOUNT | SYNC)?;
     let meta = call.view.remote_stat(&call.place)?;
     // SAFETY: as above.
     unsafe {
@@ -101,12 +117,11 @@ pub(super) unsafe fn faccessat2(call: Call<'_>) -> Result<usize> {
 }
 
 fn access(call: &Call<'_>, flags: c_int) -> Result<usize> {
-    const KNOWN: c_int = libc::AT_EACCESS | libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH;
     let wanted = call.args[2] as c_int;
-    if wanted & !7 != 0 || flags & !KNOWN != 0 {
+    if wanted & !7 != 0 {
         return Err(Errno::EINVAL);
     }
-    call.named(flags as usize)?;
+    call.flagged(flags as usize, libc::AT_EACCESS)?;
     let effective = flags & libc::AT_EACCESS != 0;
     call.view.remote_access(&call.place, wanted as u32, effective).map(|()| 0)
 }
@@ -127,7 +142,7 @@ fn change_mode(call: &Call<'_>, mode: usize) -> Result<usize> {
 }
 
 pub(super) unsafe fn fchownat(call: Call<'_>) -> Result<usize> {
-    call.named(call.args[4])?;
+    call.flagged(call.args[4], 0)?;
     change_owner(&call, call.args[2] as u32, call.args[3] as u32)
 }
 
@@ -143,7 +158,7 @@ fn change_owner(call: &Call<'_>, uid: u32, gid: u32) -> Result<usize> {
 }
 
 pub(super) unsafe fn utimensat(call: Call<'_>) -> Result<usize> {
-    call.named(call.args[3])?;
+    call.flagged(call.args[3], 0)?;
     let times = call.args[2] as *const timespec;
     let mut when = [When::Now; 2];
     if !times.is_null() {
@@ -169,7 +184,11 @@ pub(super) unsafe fn readlinkat(call: Call<'_>) -> Result<usize> {
     if size as isize <= 0 {
         return Err(Errno::EINVAL);
     }
-    let target = call.view.remote_readlink(&call.place)?;
+    let target = match call.view.remote_readlink(&call.place) {
+        // No name is that of what is open, if that is a link.
+        Err(Errno::EINVAL) if call.place.is_open() => return Err(Errno::ENOENT),
+        target => target?,
+    };
     let n = target.len().min(size);
     // SAFETY: the program says that its buffer has `size` bytes.
     unsafe { put(&target[..n], call.args[2]) }?;
@@ -344,6 +363,16 @@ pub(super) unsafe fn getdents64(call: Call<'_>) -> Result<usize> {
 /// No server tells of changes: refused as for want of watches, which programs
 /// take for a reason to poll.
 pub(super) unsafe fn inotify_add_watch(call: Call<'_>) -> Result<usize> {
-    call.view.remote_stat(&call.place)?;
+    let [watch, _, mask, ..] = call.args;
+    // What is wrong with the rest, the kernel says before it looks at the name.
+    // SAFETY: no memory is involved.
+    match unsafe { sys!(libc::SYS_inotify_add_watch, watch, 0usize, mask) } {
+        Err(Errno::EFAULT) => {}
+        done => return done,
+    }
+    let found = call.view.remote_stat(&call.place)?;
+    if mask as u32 & libc::IN_ONLYDIR != 0 && !found.is_dir() {
+        return Err(Errno::ENOTDIR);
+    }
     Err(Errno::ENOSPC)
 }

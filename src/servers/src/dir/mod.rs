@@ -12,11 +12,12 @@
 
 mod files;
 mod names;
+mod near;
 mod node;
 
 pub use node::Node;
 
-use crate::tree::{How, Tree, Who};
+use crate::tree::{self, How, Tree, Who};
 use parking_lot::Mutex;
 use privns_abi::{Errno, Result};
 use privns_ninep::attr::{Attr, Entry, SetAttr};
@@ -109,12 +110,12 @@ impl Tree for Dir {
     type Node = Arc<Node>;
     type File = File;
 
-    /// There is one tree, under any of the names by which clients ask for the
-    /// root: its own path, `/`, or none.
+    /// Clients ask for the root by its own path, by `/` or by no name, and for
+    /// a directory below it by a path from either.
     fn attach(&self, _who: &Who, aname: &[u8]) -> Result<Arc<Node>> {
         let own = self.root.own_path()?;
-        let asked = aname.strip_suffix(b"/").unwrap_or(aname);
-        if asked.is_empty() || asked == own { Ok(self.root.clone()) } else { Err(Errno::ENOENT) }
+        let below = aname.strip_prefix(&own[..]).filter(|rest| matches!(rest, [] | [b'/', ..]));
+        tree::descend(self, self.root.clone(), below.unwrap_or(aname))
     }
 
     fn walk(&self, dir: &Arc<Node>, name: &[u8]) -> Result<Arc<Node>> {
@@ -224,6 +225,10 @@ impl Tree for Dir {
 
     fn xattr(&self, node: &Arc<Node>, name: &[u8]) -> Result<Vec<u8>> {
         node.xattr(name)
+    }
+
+    fn near(&self, node: &Arc<Node>) -> Option<Vec<u8>> {
+        self.near_of(node)
     }
 
     fn set_xattr(

@@ -12,7 +12,7 @@ mod inode;
 mod names;
 mod permit;
 
-use crate::tree::{How, Tree, Who};
+use crate::tree::{self, How, Tree, Who};
 use data::Budget;
 use inode::{Body, Content, Inode};
 use parking_lot::Mutex;
@@ -63,9 +63,15 @@ impl Mem {
     #[must_use]
     pub fn new(limit: u64) -> Mem {
         let uid = rustix::process::geteuid().as_raw();
-        let gid = rustix::process::getegid().as_raw();
+        Mem::with_root(limit, 0o1777, uid, rustix::process::getegid().as_raw())
+    }
+
+    /// The same with a root of these permissions, owner and group.
+    #[must_use]
+    pub fn with_root(limit: u64, permissions: u32, uid: u32, gid: u32) -> Mem {
         let budget = Arc::new(Budget::new(limit));
-        let body = Body::new(mode::DIRECTORY | 0o1777, uid, gid, Content::directory());
+        let permissions = mode::DIRECTORY | (permissions & 0o7777);
+        let body = Body::new(permissions, uid, gid, Content::directory());
         let root = Inode::new(1, body, budget.clone());
         Mem { root, names: Mutex::new(()), budget, next: AtomicU64::new(2) }
     }
@@ -99,10 +105,8 @@ impl Tree for Mem {
     type File = File;
 
     fn attach(&self, who: &Who, aname: &[u8]) -> Result<Node> {
-        match aname {
-            b"" | b"/" => Ok(Node { inode: self.root.clone(), who: Arc::new(who.clone()) }),
-            _ => Err(Errno::ENOENT),
-        }
+        let root = Node { inode: self.root.clone(), who: Arc::new(who.clone()) };
+        tree::descend(self, root, aname)
     }
 
     fn walk(&self, dir: &Node, name: &[u8]) -> Result<Node> {
@@ -257,6 +261,10 @@ impl Tree for Mem {
 
     fn set_xattr(&self, node: &Node, name: &[u8], value: Option<&[u8]>, how: u32) -> Result<()> {
         let mut body = node.inode.body.lock();
+        // A user's are for files and directories alone (xattr(7)).
+        if name.starts_with(b"user.") && matches!(body.content, Content::Symlink(_)) {
+            return Err(Errno::EPERM);
+        }
         permit::check(&node.who, &body, WRITE)?;
         body.set_xattr(name, value, how, &self.budget)
     }

@@ -46,7 +46,8 @@ struct Far {
     switch: Switch,
 }
 
-/// Relays until `stop` is readable. Clients are those of this process's user,
+/// Relays until `stop` is readable, or `over` is true, which is asked every now
+/// and then with the number of clients that there are. Clients are those of this process's user,
 /// and root. `first` is a connection that has been made already; one that
 /// fails takes all clients with it, and the next client has the server dialled
 /// again.
@@ -58,12 +59,13 @@ pub fn serve(
     route: &Route,
     first: Option<Upstream>,
     stop: BorrowedFd<'_>,
+    mut over: impl FnMut(usize) -> bool,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let mut relay = Relay { far: first.map(Far::new), lines: Lines::default(), next: 0 };
     loop {
         let ready = relay.wait(listener.as_fd(), stop)?;
-        if ready.stop {
+        if ready.stop || over(relay.lines.0.len()) {
             return Ok(());
         }
         if ready.nothing {
@@ -111,7 +113,9 @@ impl Relay {
         }
         let own = fds.len();
         fds.extend(self.lines.0.iter().map(|line| line.poll(listener)));
-        let limit = Timespec { tv_sec: IDLE, tv_nsec: 0 };
+        // Without clients it may soon be over.
+        let seconds = if self.lines.0.is_empty() { 1 } else { IDLE };
+        let limit = Timespec { tv_sec: seconds, tv_nsec: 0 };
         let n = match poll(&mut fds, Some(&limit)) {
             Ok(n) => n,
             Err(rustix::io::Errno::INTR) => 0,

@@ -11,6 +11,7 @@ use privns_ninep::message::{
     Rreadlink, Rrename, Rrenameat, Rsetattr, Rsymlink, Runlinkat, Rxattrcreate, Rxattrwalk,
     Tgetlock, Tlock, Treaddir, Trename, Trenameat, Txattrcreate, Txattrwalk,
 };
+use privns_ninep::near;
 use privns_ninep::wire::{Data, Writer};
 
 /// unlinkat(2).
@@ -180,14 +181,18 @@ impl<T: Tree> Session<T> {
         let fid = self.fid(m.fid)?;
         let value = match (m.name, &fid.use_) {
             (HANDOFF_XATTR, Use::Open(open)) => {
-                let kept = (open.clone(), fid.who.clone());
-                self.common.handoff.offer(kept, fid.who.uid)?.to_vec()
+                let kept = (open.clone(), fid.from.clone());
+                self.common.handoff.offer(kept, fid.from.who.uid)?.to_vec()
             }
             (HANDOFF_XATTR, _) => return Err(Errno::EBADF),
+            (near::XATTR, _) if self.peer.is_ourselves() => {
+                self.common.tree.near(&fid.node).ok_or(Errno::EOPNOTSUPP)?
+            }
+            (near::XATTR, _) => return Err(Errno::EOPNOTSUPP),
             _ => self.common.tree.xattr(&fid.node, m.name)?,
         };
         let size = value.len() as u64;
-        let mut new = Fid::new(fid.node.clone(), fid.who.clone());
+        let mut new = Fid::new(fid.node.clone(), fid.from.clone());
         self.hold_xattr(value.len())?;
         new.use_ = Use::XattrRead(value);
         self.insert(m.newfid, new);

@@ -59,6 +59,12 @@ impl Peer {
     const fn has_to_prove(self) -> bool {
         matches!(self, Peer::Unproven)
     }
+
+    /// The very user whom the server runs as, by the kernel's word.
+    fn is_ourselves(self) -> bool {
+        let own = rustix::process::geteuid().as_raw();
+        matches!(self, Peer::User { uid, .. } if uid == own)
+    }
 }
 
 /// Counted over all connections, since the start.
@@ -85,7 +91,7 @@ pub struct Common<T: Tree> {
     /// The locks; open files hold them too, and give theirs up when dropped.
     pub locks: Arc<Locks>,
     /// The tokens.
-    pub handoff: Handoff<(Arc<OpenFile<T>>, Arc<Who>)>,
+    pub handoff: Handoff<(Arc<OpenFile<T>>, Arc<Attached>)>,
     /// The counters; open files hold them too.
     pub counters: Arc<Counters>,
     next_open: AtomicU64,
@@ -139,9 +145,16 @@ enum Use<T: Tree> {
     },
 }
 
+/// What one attach made: every fid that was walked to from there has it.
+pub struct Attached {
+    who: Who,
+    /// `qid.path` of the root that it was given: above that no `..` leads.
+    top: u64,
+}
+
 struct Fid<T: Tree> {
     node: T::Node,
-    who: Arc<Who>,
+    from: Arc<Attached>,
     use_: Use<T>,
     /// Where a directory read of the old dialects goes on: its offset, and
     /// the tree's cookie for it.
@@ -284,11 +297,11 @@ impl<T: Tree> Session<T> {
             return Err(Errno::EBADF);
         }
         self.check_free(m.fid, None)?;
-        let who = Arc::new(self.who(m)?);
+        let who = self.who(m)?;
         if let Some(token) = m.aname.strip_prefix(HANDOFF_ANAME) {
-            let (open, who) = self.common.handoff.claim(token, who.uid)?;
+            let (open, from) = self.common.handoff.claim(token, who.uid)?;
             let qid = open.qid;
-            let mut fid = Fid::new(open.node.clone(), who);
+            let mut fid = Fid::new(open.node.clone(), from);
             fid.use_ = Use::Open(open);
             self.insert(m.fid, fid);
             self.attached = true;
@@ -296,7 +309,7 @@ impl<T: Tree> Session<T> {
         }
         let node = self.common.tree.attach(&who, m.aname)?;
         let qid = self.common.tree.attr(&node)?.qid;
-        self.insert(m.fid, Fid::new(node, who));
+        self.insert(m.fid, Fid::new(node, Arc::new(Attached { who, top: qid.path })));
         self.attached = true;
         a.send(&Rattach { qid })
     }
@@ -305,23 +318,24 @@ impl<T: Tree> Session<T> {
     /// client of ours is told the error there too, which no qid says.
     fn walk(&mut self, m: &Twalk<'_>, a: &mut Answer<'_>) -> Result<()> {
         let tree = &self.common.tree;
-        let from = self.fid(m.fid)?;
+        let fid = self.fid(m.fid)?;
         let names = m.names.as_slice();
-        if matches!(from.use_, Use::XattrRead(_) | Use::XattrWrite { .. }) {
+        if matches!(fid.use_, Use::XattrRead(_) | Use::XattrWrite { .. }) {
             return Err(Errno::EBADF);
         }
         // By walk(5) an open fid walks nowhere. diod's tools do it all the
         // same, and it harms nobody as long as the fid itself stays.
-        if matches!(from.use_, Use::Open(_)) && m.newfid == m.fid {
+        if matches!(fid.use_, Use::Open(_)) && m.newfid == m.fid {
             return Err(Errno::EBADF);
         }
         self.check_free(m.newfid, Some(m.fid))?;
         let ours = self.agreed.is_some_and(|agreed| agreed.ours);
-        let mut node = from.node.clone();
+        let mut node = fid.node.clone();
         let mut qids = Few::default();
         for name in names {
             let next = name.step().and_then(|step| match step {
                 Step::Down(name) => tree.walk(&node, name),
+                Step::Up if tree.attr(&node)?.qid.path == fid.from.top => Ok(node.clone()),
                 Step::Up => Ok(tree.parent(&node)?.map_or_else(|| node.clone(), |(up, _)| up)),
             });
             match next.and_then(|next| tree.attr(&next).map(|attr| (next, attr.qid))) {
@@ -338,12 +352,12 @@ impl<T: Tree> Session<T> {
                 },
             }
         }
-        let who = from.who.clone();
+        let from = fid.from.clone();
         if m.newfid == m.fid {
             self.fids.remove(&m.fid);
             self.common.counters.fids.fetch_sub(1, Relaxed);
         }
-        self.insert(m.newfid, Fid::new(node, who));
+        self.insert(m.newfid, Fid::new(node, from));
         a.send(&Rwalk { qids })
     }
 
@@ -557,8 +571,8 @@ impl<T: Tree> Drop for Session<T> {
 }
 
 impl<T: Tree> Fid<T> {
-    fn new(node: T::Node, who: Arc<Who>) -> Self {
-        Fid { node, who, use_: Use::Nothing, cursor: (0, 0), remove_on_close: false }
+    fn new(node: T::Node, from: Arc<Attached>) -> Self {
+        Fid { node, from, use_: Use::Nothing, cursor: (0, 0), remove_on_close: false }
     }
 }
 

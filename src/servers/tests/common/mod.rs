@@ -265,7 +265,7 @@ impl<T: Tree> Relayed<T> {
             };
             let keys = Some(rig.place.path().to_path_buf());
             let route = Route { dialect, keys, ..Route::to(address.clone()) };
-            rig.run(move |stop| relay::serve(&listener, &route, None, stop).unwrap());
+            rig.run(move |stop| relay::serve(&listener, &route, None, stop, |_| false).unwrap());
         }
         rig
     }

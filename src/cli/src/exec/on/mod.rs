@@ -3,7 +3,7 @@
 //!
 //! - this file: the namespace as options of the `ns-exec` there
 //! - `export`: with `--export`, what is bound here is served to it
-//! - [`arrival`]: the one word that ssh(1) takes there, and what is done with
+//! - `arrival`: the one word that ssh(1) takes there, and what is done with
 //!   it
 //!
 //! We become ssh(1): its terminal, signals and exit status are ours, and when

@@ -143,7 +143,10 @@ impl Elf {
     /// `None` when it can.
     #[must_use]
     pub fn unserved(&self, name: &[u8]) -> Option<&'static str> {
-        if self.machine != MACHINE || self.bits != 64 {
+        if self.bits != 64 {
+            return Some("it is a 32-bit program");
+        }
+        if self.machine != MACHINE {
             return Some("it is for another architecture");
         }
         match self.loader() {
@@ -404,8 +407,10 @@ mod tests {
         assert_eq!(elf.unserved(b"/lib64/ld-linux-x86-64.so.2"), None);
         elf.loader = Some(Text::new(b"/lib/ld-musl-x86_64.so.1"));
         assert_eq!(elf.unserved(b"/bin/x"), Some("it uses another C library"));
-        elf.bits = 32;
+        elf.machine = 3;
         assert_eq!(elf.unserved(b"/bin/x"), Some("it is for another architecture"));
+        elf.bits = 32;
+        assert_eq!(elf.unserved(b"/bin/x"), Some("it is a 32-bit program"));
     }
 
     #[test]

@@ -1,0 +1,108 @@
+//! Renaming what a server has.
+
+use super::names::{dir_of, same_connection, without_slashes};
+use super::place::{End, Place, Way};
+use crate::process::View;
+use privns_abi::{Errno, Result};
+use privns_host::Name;
+use privns_namespace::remote;
+
+impl View<'_> {
+    /// renameat2(2).
+    ///
+    /// # Errors
+    /// As there; EXDEV between servers, EINVAL for flags but `RENAME_NOREPLACE`,
+    /// and for that where the server has no hard links.
+    pub fn remote_rename(self, old: &Place<'_>, new: &Place<'_>, flags: u32) -> Result<()> {
+        if flags & !libc::RENAME_NOREPLACE != 0 {
+            return Err(Errno::EINVAL);
+        }
+        if old.id != new.id {
+            return Err(Errno::EXDEV);
+        }
+        if old.end() != End::Plain || new.end() != End::Plain {
+            self.may_rename(old, new)?;
+        }
+        self.anchor(new.id, &new.from_root()?);
+        self.once(old, |from| {
+            let to = Way::new(self, new)?;
+            let (olddir, oldname) = from.parent().ok_or(Errno::EBUSY)?;
+            let (newdir, newname) = to.parent().ok_or(Errno::EBUSY)?;
+            same_connection(from, &to)?;
+            if flags != 0 && !leaves_free(from, &to)? {
+                return Ok(());
+            }
+            match from.client().rename_at(olddir, oldname, newdir, newname) {
+                // What is wrong with the old name is said before the new one's.
+                Err(Errno::ENOENT)
+                    if from.client().getattr_at(olddir).is_ok_and(|dir| !dir.qid.is_dir()) =>
+                {
+                    Err(Errno::ENOTDIR)
+                }
+                done => done,
+            }
+        })?;
+        let (from, to) = (old.from_root()?, new.from_root()?);
+        self.process.remotes.files.renamed(old.id, &from, &to);
+        self.cwd_renamed(old.id, &from, &to)
+    }
+
+    /// What the kernel says of names that do not end in a component, in its
+    /// order: only a directory's may have a slash behind it.
+    fn may_rename(self, old: &Place<'_>, new: &Place<'_>) -> Result<()> {
+        for place in [old, new] {
+            let dir = if place.end() == End::Dot { *place } else { dir_of(place) };
+            if !self.remote_stat(&dir)?.is_dir() {
+                return Err(Errno::ENOTDIR);
+            }
+        }
+        if old.end() == End::Dot || new.end() == End::Dot {
+            return Err(Errno::EBUSY);
+        }
+        let bare = Place { path: without_slashes(old.path), ..*old };
+        if self.remote_stat(&bare)?.is_dir() { Ok(()) } else { Err(Errno::ENOTDIR) }
+    }
+
+    /// The working directory follows its name.
+    fn cwd_renamed(self, server: u32, from: &[u8], to: &[u8]) -> Result<()> {
+        let Some(cwd) = self.process.remote_cwd() else { return Ok(()) };
+        let Some(place) = Place::of(cwd.as_bytes()).filter(|cwd| cwd.id == server) else {
+            return Ok(());
+        };
+        let path = place.from_root()?;
+        let Some(rest) = path.strip_prefix(from).filter(|rest| matches!(rest, [] | [b'/', ..]))
+        else {
+            return Ok(());
+        };
+        let mut host = Name::from(&remote::name(server))?;
+        host.join(to)?;
+        host.push(rest)?;
+        self.process.set_remote_cwd(host)
+    }
+}
+
+/// What keeps a rename from replacing anything, which no dialect can ask for.
+/// A directory replaces nothing but an empty one, so that looking before is
+/// enough for it: true, it is to be renamed. Any other file gets a second name,
+/// which fails where one is, and loses the first: false, it is done.
+fn leaves_free(from: &Way<'_>, to: &Way<'_>) -> Result<bool> {
+    let client = from.client();
+    let (olddir, oldname) = from.parent().ok_or(Errno::EBUSY)?;
+    let (newdir, newname) = to.parent().ok_or(Errno::EBUSY)?;
+    if client.getattr_at(from.route())?.qid.is_dir() {
+        return match client.getattr_at(to.route()) {
+            Ok(_) => Err(Errno::EEXIST),
+            Err(Errno::ENOENT) => Ok(true),
+            Err(error) => Err(error),
+        };
+    }
+    match client.link_at(from.route(), newdir, newname) {
+        Err(Errno::EPERM | Errno::EOPNOTSUPP) => Err(Errno::EINVAL),
+        linked => linked,
+    }?;
+    if let Err(error) = client.unlink_at(olddir, oldname, false) {
+        let _ = client.unlink_at(newdir, newname, false);
+        return Err(error);
+    }
+    Ok(false)
+}
