@@ -58,9 +58,14 @@ impl Runtime {
     /// All that are there.
     #[must_use]
     pub fn all() -> Vec<Runtime> {
+        Runtime::each().collect()
+    }
+
+    /// The same, each opened when it is asked for.
+    pub fn each() -> impl Iterator<Item = Runtime> {
         let open =
             |path: Vec<u8>| Some(Runtime { dir: open(&path, Kernel.geteuid(), false).ok()?, path });
-        candidates().into_iter().filter_map(open).collect()
+        candidates().into_iter().filter_map(open)
     }
 
     /// Enters a family; its name must not be another living one's.
