@@ -76,7 +76,12 @@ impl Runtime {
         let name = name.to_vec();
         let _lock = self.lock(FlockOperation::LockExclusive)?;
         let key = number(id);
-        rustix::fs::mkdirat(&self.dir, &key[..], Mode::from_raw_mode(mode())).map_err(errno)?;
+        let make = || rustix::fs::mkdirat(&self.dir, &key[..], Mode::from_raw_mode(mode()));
+        match make() {
+            // One of this number that has ended, and could not clear up.
+            Err(rustix::io::Errno::EXIST) if self.clear_if_stale(&key) => make().map_err(errno)?,
+            made => made.map_err(errno)?,
+        }
         let dir = tree::open_dir(&self.dir, &key)?;
         rustix::fs::flock(&dir, FlockOperation::LockShared).map_err(errno)?;
         let path = [&self.path[..], b"/", &key].concat();
