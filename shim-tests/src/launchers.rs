@@ -228,7 +228,11 @@ fn stop(script: Cmd, name: &str, dir: &Path) {
 
 /// The first of so many TCP ports in a row that nobody has, which other tests
 /// are not likely to ask for.
-fn free_ports(number: u16) -> u16 {
+///
+/// # Panics
+/// When there are none.
+#[must_use]
+pub fn free_ports(number: u16) -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     // Below the ports that clients are given (ip_local_port_range).

@@ -25,9 +25,9 @@ mod world;
 pub use bins::{Bins, bins};
 pub use case::{Case, cases};
 pub use cc::{Source, compile, package, tools};
-pub use launchers::{Slurm, Sshd, site_page};
+pub use launchers::{Slurm, Sshd, free_ports, site_page};
 pub use run::{Cmd, Ending, Outcome, Running};
-pub use site::{Site, settle_all};
+pub use site::{Site, conclude};
 pub use tree::Tree;
 pub use world::{WORLDS, World, worlds};
 

@@ -2,10 +2,12 @@
 
 use crate::bins::bins;
 use crate::run::Cmd;
+use libtest_mimic::{Arguments, Trial};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -314,9 +316,28 @@ static WAITING: Mutex<Vec<Site>> = Mutex::new(Vec::new());
 ///
 /// # Panics
 /// Never in practice: only when a test panicked inside [`Site::settle_later`].
-pub fn settle_all() -> Vec<String> {
+fn settle_all() -> Vec<String> {
     let mut sites = std::mem::take(&mut *WAITING.lock().expect("the list"));
     sites.iter_mut().filter_map(|site| site.settle().err()).collect()
+}
+
+/// Runs trials of a test program of its own; what their sites leave behind is a
+/// failure too.
+///
+/// # Panics
+/// As [`settle_all`].
+#[must_use]
+pub fn conclude(args: &Arguments, trials: Vec<Trial>) -> ExitCode {
+    let conclusion = libtest_mimic::run(args, trials);
+    let left = settle_all();
+    for what in &left {
+        eprintln!("{what}");
+    }
+    if conclusion.has_failed() || !left.is_empty() {
+        ExitCode::from(101)
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 impl Drop for Site {

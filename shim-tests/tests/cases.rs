@@ -15,16 +15,7 @@ fn main() -> ExitCode {
             trials.push(Trial::test(name.clone(), move || one(&name, &case, world)));
         }
     }
-    let conclusion = libtest_mimic::run(&args, trials);
-    let left = shim::settle_all();
-    for what in &left {
-        eprintln!("{what}");
-    }
-    if conclusion.has_failed() || !left.is_empty() {
-        ExitCode::from(101)
-    } else {
-        ExitCode::SUCCESS
-    }
+    shim::conclude(&args, trials)
 }
 
 fn one(name: &str, case: &shim::Case, world: &shim::World) -> Result<(), Failed> {

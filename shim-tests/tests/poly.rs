@@ -538,7 +538,7 @@ fn a_size_for_tmpfs_holds() {
         head -c 1000000 /dev/zero 2>&1 >$T/m/b | grep -o 'No space left on device'; rm $T/m/*; head -c 1000000 /dev/zero >$T/m/a && echo fits";
     let t = site.root().display().to_string();
     let said = "710\n1024\nfits\nNo space left on device\nfits";
-    poly(&site, script).run().prints(&said);
+    poly(&site, script).run().prints(said);
     let rule = "private -i '- tmpfs:mntopts=nosuid,size=1m,mode=0710'";
     poly(&site, "ns").run().prints(&format!("{rule} {t}/m"));
     // Nothing of it outlives the family: the site is checked for that at its end.

@@ -1,6 +1,6 @@
 //! Namespaces over ssh, with a real sshd and its PAM sessions.
 
-use privns_shim_tests::{Cmd, Ending, Site, Sshd, bins, needs, site_page};
+use privns_shim_tests::{Cmd, Ending, Site, Sshd, bins, free_ports, is_root, needs, site_page};
 use std::os::unix::fs::PermissionsExt;
 
 /// What a program of the family prints in one line, wherever it runs.
@@ -196,4 +196,45 @@ fn a_users_own_profile() {
         first.join().expect("the first session").ok();
     });
     sshd.login(0, "ls -A /tmp").run().prints("");
+}
+
+/// The sshd of an ordinary user, who can log in there alone and has no PAM: root's test runs it as
+/// daemon, with a shell for the purpose.
+#[test]
+fn a_users_own_sshd() {
+    needs!("a_users_own_sshd", "/usr/sbin/sshd", "ssh", "ssh-keygen");
+    let site = site();
+    let force = line_of_page(&site, "ForceCommand ");
+    rules(&site, "root");
+    let rules = site.mkdir("i");
+    std::fs::set_permissions(&rules, std::fs::Permissions::from_mode(0o1777)).expect("chmod");
+    site.write("login.conf", format!("/tmp {0}/tmp- user\n/dev/shm {0}/shm- user\n", site.at("i")));
+    let port = free_ports(1);
+    let config = format!(
+        "ListenAddress 127.0.0.1\nPort {port}\nHostKey {0}/host\nPidFile {0}/pid\nUsePAM no\n\
+         AuthorizedKeysFile {0}/id.pub\nStrictModes no\n{force}\n",
+        site.at("log")
+    );
+    site.write("sshd_config", config);
+    let script = "cd $T/log && ssh-keygen -q -t ed25519 -N '' -f host && ssh-keygen -q -t ed25519 -N '' -f id
+        /usr/sbin/sshd -f $T/sshd_config -E $T/log/said || { cat said; exit 1; }
+        session() { ssh -F none -i id -p PORT -o BatchMode=yes -o LogLevel=ERROR -o StrictHostKeyChecking=no \
+            -o UserKnownHostsFile=$T/log/known $(id -un)@127.0.0.1 \"$@\"; }
+        i=0; until test -s pid || test $i = 100; do sleep .1; i=$((i+1)); done
+        session 'touch /tmp/mine; findmnt -n -o TARGET /tmp'; session ls -A /tmp; echo 'ls -A /tmp /dev/shm' | session -T
+        kill $(cat pid); while kill -0 $(cat pid) 2>/dev/null; do sleep .1; done";
+    let script = script.replace("PORT", &port.to_string());
+    let run = if is_root() {
+        let _ = site.as_user(1, "true").run();
+        let prepare =
+            "sed 's,^daemon:.*,daemon:x:1:1::'$T/home':/bin/sh,' /etc/passwd >$T/passwd
+            chmod 644 $T/passwd; mount --bind $T/passwd /etc/passwd; : >$T/shadow; mount --bind $T/shadow /etc/shadow
+            exec setpriv --reuid 1 --regid 1 --clear-groups sh -c \"$1\"";
+        site.cmd("unshare").args(["-m", "sh", "-e", "-c", prepare, "sh", &script])
+    } else {
+        site.sh(&script)
+    };
+    run.limit(60).run().prints("/tmp\nmine\n/dev/shm:\n\n/tmp:\nmine");
+    let uid = if is_root() { 1 } else { rustix::process::geteuid().as_raw() };
+    site.ns().args(["reap", "--user", &uid.to_string()]).run().ok();
 }

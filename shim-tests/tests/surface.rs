@@ -41,16 +41,7 @@ fn main() -> ExitCode {
         let surface = Arc::clone(&surface);
         trials.push(Trial::test(format!("surface/{}", world.name), move || walk(&surface, world)));
     }
-    let conclusion = libtest_mimic::run(&args, trials);
-    let left = shim::settle_all();
-    for what in &left {
-        eprintln!("{what}");
-    }
-    if conclusion.has_failed() || !left.is_empty() {
-        ExitCode::from(101)
-    } else {
-        ExitCode::SUCCESS
-    }
+    shim::conclude(&args, trials)
 }
 
 fn rows() -> Vec<Row> {

@@ -58,9 +58,14 @@ impl Runtime {
     /// All that are there.
     #[must_use]
     pub fn all() -> Vec<Runtime> {
+        Runtime::each().collect()
+    }
+
+    /// The same, each opened when it is asked for.
+    pub fn each() -> impl Iterator<Item = Runtime> {
         let open =
             |path: Vec<u8>| Some(Runtime { dir: open(&path, Kernel.geteuid(), false).ok()?, path });
-        candidates().into_iter().filter_map(open).collect()
+        candidates().into_iter().filter_map(open)
     }
 
     /// Enters a family; its name must not be another living one's.
@@ -71,7 +76,12 @@ impl Runtime {
         let name = name.to_vec();
         let _lock = self.lock(FlockOperation::LockExclusive)?;
         let key = number(id);
-        rustix::fs::mkdirat(&self.dir, &key[..], Mode::from_raw_mode(mode())).map_err(errno)?;
+        let make = || rustix::fs::mkdirat(&self.dir, &key[..], Mode::from_raw_mode(mode()));
+        match make() {
+            // One of this number that has ended, and could not clear up.
+            Err(rustix::io::Errno::EXIST) if self.clear_if_stale(&key) => make().map_err(errno)?,
+            made => made.map_err(errno)?,
+        }
         let dir = tree::open_dir(&self.dir, &key)?;
         rustix::fs::flock(&dir, FlockOperation::LockShared).map_err(errno)?;
         let path = [&self.path[..], b"/", &key].concat();

@@ -54,7 +54,8 @@ impl Environment for Process {
     }
 
     fn has_selinux(&self) -> bool {
-        self.is_there(SELINUX)
+        static HAS: OnceLock<bool> = OnceLock::new();
+        *HAS.get_or_init(|| self.is_there(SELINUX))
     }
 
     fn note(&self, passed: &Failure) {
@@ -108,7 +109,9 @@ pub fn job() -> Option<Vec<u8>> {
 }
 
 fn node() -> Option<Vec<u8>> {
-    let host = || tree::read_file(b"/proc/sys/kernel/hostname", 256).ok();
+    static HOST: OnceLock<Option<Vec<u8>>> = OnceLock::new();
+    let read = || tree::read_file(b"/proc/sys/kernel/hostname", 256).ok();
+    let host = || HOST.get_or_init(read).clone();
     let name = set(b"SLURMD_NODENAME").or_else(host)?;
     Some(name.trim_ascii().to_vec())
 }

@@ -3,8 +3,8 @@
 //!
 //! An entry holds while the mount table is the same, while no member of the
 //! family has renamed, removed or linked one of the components passed
-//! ([`trail`]), and for at most [`KEEP_MS`], since outsiders may put a
-//! link there without telling.
+//! ([`trail`]), and for the rest of the second in which it was made, since
+//! outsiders may put a link there without telling.
 //!
 //! A fixed table of entries, each guarded by its own version: odd while it is
 //! written, and a reader that sees it change looks the name up anew. A signal
@@ -16,9 +16,6 @@ use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering, 
 use privns_abi::Result;
 use privns_host::HotName;
 use privns_namespace::trail::Trail;
-
-/// How long outsiders' changes may go unnoticed, in milliseconds.
-pub const KEEP_MS: u64 = 1000;
 
 const ENTRIES: usize = 256;
 const TEXT_WORDS: usize = 24;
@@ -134,8 +131,8 @@ impl Dir {
 pub struct Now<'a> {
     /// Generation of the mount table.
     pub generation: u64,
-    /// A coarse clock, in milliseconds.
-    pub ms: u64,
+    /// [`Kernel::second`](privns_host::Kernel::second).
+    pub second: u64,
     /// How many epochs have been raised in all.
     pub raises: u64,
     /// The family's epochs.
@@ -164,7 +161,8 @@ struct Entry {
     version: AtomicU32,
     seq: AtomicU32,
     generation: AtomicU64,
-    until: AtomicU64,
+    /// When it was made.
+    second: AtomicU64,
     /// What relative names are relative to; 0 for absolute ones.
     base: AtomicU64,
     /// Length of the key, length of the host name, flags, number of slots.
@@ -183,7 +181,7 @@ impl Entry {
             version: AtomicU32::new(0),
             seq: AtomicU32::new(0),
             generation: AtomicU64::new(0),
-            until: AtomicU64::new(0),
+            second: AtomicU64::new(0),
             base: AtomicU64::new(0),
             shape: AtomicU64::new(0),
             raises: AtomicU64::new(0),
@@ -201,7 +199,9 @@ impl Entry {
     fn read(&self, key: Key<'_>, now: &Now<'_>, host: &mut HotName) -> Option<Dir> {
         let version = self.version.load(Ordering::Acquire);
         let shape = self.shape.load(Ordering::Relaxed);
-        if !self.is_of(key, shape, now.generation) || self.until.load(Ordering::Relaxed) < now.ms {
+        if !self.is_of(key, shape, now.generation)
+            || self.second.load(Ordering::Relaxed) != now.second
+        {
             return None;
         }
         if self.raises.load(Ordering::Relaxed) != now.raises && !self.unmoved(shape >> 40, now) {
@@ -280,7 +280,7 @@ impl Dirs {
         host: &mut HotName,
     ) -> Option<Dir> {
         match self.last(last).read(key, now, host) {
-            None => self.search(last, key, now, host),
+            None => self.search(last, key, |entry| entry.read(key, now, host)),
             found => found,
         }
     }
@@ -297,7 +297,7 @@ impl Dirs {
         host: &mut HotName,
     ) -> Option<Dir> {
         match self.last(last).translate(key, generation, host) {
-            None => self.search_translated(last, key, generation, host),
+            None => self.search(last, key, |entry| entry.translate(key, generation, host)),
             found => found,
         }
     }
@@ -307,30 +307,16 @@ impl Dirs {
         &self.entries[last.load(Ordering::Relaxed) as usize % ENTRIES]
     }
 
-    #[inline(never)]
-    fn search_translated(
-        &self,
-        last: &AtomicU32,
-        key: Key<'_>,
-        generation: u64,
-        host: &mut HotName,
-    ) -> Option<Dir> {
-        let number = hash(key) as usize % ENTRIES;
-        let found = self.entries[number].translate(key, generation, host)?;
-        last.store(number as u32, Ordering::Relaxed);
-        Some(found)
-    }
-
+    /// Looks where `key` is kept, if it is not the last one again.
     #[inline(never)]
     fn search(
         &self,
         last: &AtomicU32,
         key: Key<'_>,
-        now: &Now<'_>,
-        host: &mut HotName,
+        read: impl FnOnce(&Entry) -> Option<Dir>,
     ) -> Option<Dir> {
         let number = hash(key) as usize % ENTRIES;
-        let found = self.entries[number].read(key, now, host)?;
+        let found = read(&self.entries[number])?;
         last.store(number as u32, Ordering::Relaxed);
         Some(found)
     }
@@ -373,7 +359,7 @@ impl Dirs {
             | (slots.len() as u64) << 40;
         entry.seq.store(dir.seq, Ordering::Relaxed);
         entry.generation.store(now.generation, Ordering::Relaxed);
-        entry.until.store(now.ms + KEEP_MS, Ordering::Relaxed);
+        entry.second.store(now.second, Ordering::Relaxed);
         entry.base.store(base, Ordering::Relaxed);
         entry.shape.store(shape, Ordering::Relaxed);
         entry.raises.store(now.raises, Ordering::Relaxed);
@@ -396,7 +382,7 @@ impl Dirs {
                 let entry = &group[left.trailing_zeros() as usize];
                 left &= left - 1;
                 if entry.version.load(Ordering::Relaxed) & 1 != 0 {
-                    entry.until.store(0, Ordering::Relaxed);
+                    entry.second.store(0, Ordering::Relaxed);
                     entry.version.fetch_add(1, Ordering::Release);
                 }
             }
@@ -496,8 +482,12 @@ mod tests {
         let bumped = core::cell::Cell::new(0);
         let epochs =
             |slot| if slot == privns_namespace::trail::slot(b"b") { bumped.get() } else { 7 };
-        let now =
-            |ms, generation| Now { generation, ms, raises: bumped.get().into(), epochs: &epochs };
+        let now = |second, generation| Now {
+            generation,
+            second,
+            raises: bumped.get().into(),
+            epochs: &epochs,
+        };
         let trail = trail_of(b"/a/b").unwrap();
         let sum = epochs_of(&trail, &epochs);
         let passed = Passed { trail: &trail, epochs: sum };
@@ -507,7 +497,7 @@ mod tests {
         assert_eq!(get(&dirs, b"/a/b", &now(5, 1)), Some((DIR, b"/host/dir".to_vec())));
         assert_eq!(get(&dirs, b"/a/c", &now(5, 1)), None);
         assert_eq!(get(&dirs, b"/a/b", &now(5, 2)), None);
-        assert_eq!(get(&dirs, b"/a/b", &now(5 + KEEP_MS + 1, 1)), None);
+        assert_eq!(get(&dirs, b"/a/b", &now(6, 1)), None);
         bumped.set(1);
         assert_eq!(get(&dirs, b"/a/b", &now(5, 1)), None);
     }

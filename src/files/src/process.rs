@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use once_cell::race::OnceBox;
 use privns_abi::{Errno, Result, path};
-use privns_host::{Host, Kernel, Name, Rcu, rcu::Guard};
+use privns_host::{Kernel, Name, Rcu, rcu::Guard};
 use privns_namespace::family::Family;
 use privns_namespace::index::Index;
 use privns_namespace::resolve::{self, Jump, Last, Located, Start};
@@ -343,7 +343,7 @@ impl<'a> View<'a> {
     #[inline(always)]
     pub(crate) fn now(self, epochs: &dyn Fn(u16) -> u32) -> Now<'_> {
         let raises = self.family.raises();
-        Now { generation: self.family.generation(), ms: Kernel.now_ms(), raises, epochs }
+        Now { generation: self.family.generation(), second: Kernel.second(), raises, epochs }
     }
 
     pub(crate) fn epoch(self, slot: u16) -> u32 {

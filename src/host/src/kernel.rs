@@ -247,6 +247,17 @@ impl Host for Kernel {
     }
 }
 
+impl Kernel {
+    /// time(2) by the vDSO: a few instructions, where a clock of milliseconds
+    /// takes ten times as many.
+    #[inline(always)]
+    #[must_use]
+    pub fn second(self) -> u64 {
+        // SAFETY: writes nothing.
+        unsafe { libc::time(core::ptr::null_mut()) as u64 }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

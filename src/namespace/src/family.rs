@@ -31,7 +31,7 @@ pub use crate::trail::EPOCHS;
 /// Longest name of a family, in bytes.
 pub const NAME_MAX: usize = 200;
 
-pub use crate::inherited::Inherited;
+pub use crate::inherited::{Inherited, number_elsewhere};
 use crate::memory_file::{anonymous_file, handed_down, map, move_high, remap};
 pub use crate::memory_file::{check_name, new_id};
 

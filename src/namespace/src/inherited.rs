@@ -48,7 +48,13 @@ impl<'a> Inherited<'a> {
     #[must_use]
     pub fn name_elsewhere(&self) -> Option<Vec<u8>> {
         let (generation, _) = self.image()?;
-        Some(alloc::format!("{:016x}.{generation}", self.id).into_bytes())
+        Some(Inherited::called_elsewhere(self.id, generation))
+    }
+
+    /// The same for the image of a generation.
+    #[must_use]
+    pub fn called_elsewhere(id: u64, generation: u64) -> Vec<u8> {
+        alloc::format!("{id:016x}.{generation}").into_bytes()
     }
 
     /// Writes the variable's value.
@@ -61,6 +67,24 @@ impl<'a> Inherited<'a> {
         }
         value
     }
+}
+
+/// The number of the family that stands on the machine `node` for one here, by
+/// the [name](Inherited::name_elsewhere) that it has there: so that members
+/// there are known for what they are from here. `None` for another name. It
+/// differs from node to node, since instances on a shared file system are
+/// called by it.
+#[must_use]
+pub fn number_elsewhere(name: &[u8], node: &[u8]) -> Option<u64> {
+    let (id, generation) = name.split_at_checked(16)?;
+    let is_hex = |b: &u8| b.is_ascii_hexdigit() && !b.is_ascii_uppercase();
+    let digits = generation.strip_prefix(b".")?;
+    let named =
+        id.iter().all(is_hex) && !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    // FNV-1a, 64 bits.
+    let fold = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    let hash = name.iter().chain(b"@").chain(node).fold(0xcbf2_9ce4_8422_2325, fold);
+    named.then_some(hash.max(1))
 }
 
 #[cfg(test)]
@@ -77,5 +101,13 @@ mod tests {
         assert_eq!(read.image(), Some((7, 1000)));
         assert_eq!(read.name_elsewhere().as_deref(), Some(&b"00000000000000ab.7"[..]));
         assert_eq!(Inherited { rest: b"d2", ..read }.image(), None);
+        let there = |name: &[u8], node: &[u8]| number_elsewhere(name, node);
+        let name = b"00000000000000ab.7";
+        assert!(there(name, b"n1").is_some() && there(name, b"n1") == there(name, b"n1"));
+        assert_ne!(there(name, b"n1"), there(name, b"n2"));
+        assert_ne!(there(name, b"n1"), there(b"00000000000000ab.8", b"n1"));
+        for other in [&b"work"[..], b"00000000000000ab.", b"00000000000000AB.7", b"0000.7", b""] {
+            assert_eq!(there(other, b"n1"), None);
+        }
     }
 }

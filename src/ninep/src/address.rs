@@ -37,8 +37,10 @@ pub enum Address {
     },
     /// `exec!COMMAND`: 9P on its standard input and output.
     Exec(Vec<u8>),
-    /// `@HOST[!PORT]/NAME`: looked up in the directory of servers.
+    /// `@[tls!]HOST[!PORT]/NAME`: looked up in the directory of servers.
     Directory {
+        /// It is reached by TLS, and not without.
+        tls: bool,
         /// Where the directory is.
         host: Vec<u8>,
         /// Its port, 4349 when not given.
@@ -59,8 +61,15 @@ impl Address {
     pub fn parse(text: &[u8]) -> Result<Address> {
         if let Some(rest) = text.strip_prefix(b"@") {
             let (at, name) = cut(rest, b'/').ok_or(Errno::EINVAL)?;
-            let (host, port) = host_port(at, DIRECTORY_PORT)?;
-            return Ok(Address::Directory { host, port, name: filled(name)? });
+            // A host called tls has its port behind it, and a port is a number.
+            let behind = at.strip_prefix(b"tls!").filter(|at| !at.iter().all(u8::is_ascii_digit));
+            let (host, port) = host_port(behind.unwrap_or(at), DIRECTORY_PORT)?;
+            return Ok(Address::Directory {
+                tls: behind.is_some(),
+                host,
+                port,
+                name: filled(name)?,
+            });
         }
         let (transport, rest) = cut(text, b'!').ok_or(Errno::EINVAL)?;
         match transport {
@@ -91,8 +100,9 @@ impl Address {
             Address::Unix(path) => [b"unix!", &path[..]].concat(),
             Address::Exec(command) => [b"exec!", &command[..]].concat(),
             Address::Ssh { destination, path } => [b"ssh!", &destination[..], b"!", path].concat(),
-            Address::Directory { host, port, name } => {
-                [b"@", &host[..], b"!", &number(port), b"/", name].concat()
+            Address::Directory { tls, host, port, name } => {
+                let at = if *tls { &b"@tls!"[..] } else { b"@" };
+                [at, &host[..], b"!", &number(port), b"/", name].concat()
             }
             Address::Memory(options) => [b"mem!", &options[..]].concat(),
         }
@@ -145,12 +155,15 @@ mod tests {
             b"ssh!me@there!/srv/a!b",
             b"exec!ns-serve dir --stdio /x",
             b"@head!4349/home",
+            b"@tls!head!4349/home",
+            b"@tls!4349/home",
             b"unix!/\xff",
         ] {
             assert_eq!(Address::parse(text).unwrap().to_bytes(), text, "{text:?}");
         }
         assert_eq!(Address::parse(b"tcp!h").unwrap().to_bytes(), b"tcp!h!564");
         assert_eq!(Address::parse(b"@h/n").unwrap().to_bytes(), b"@h!4349/n");
+        assert_eq!(Address::parse(b"@tls!h/n").unwrap().to_bytes(), b"@tls!h!4349/n");
     }
 
     #[test]
@@ -175,6 +188,8 @@ mod tests {
             b"mem!size=1,",
             b"@/x",
             b"@h",
+            b"@tls!/x",
+            b"@tls!h!x/y",
             b"udp!h!1",
             b"host!/path",
             b"unix!/a\0b",

@@ -9,11 +9,13 @@
 //! writes by hand stay.
 
 use crate::munge;
-use crate::wire::io_error;
+use crate::tls::Tls;
+use crate::tls::keys::{self, ClientKey};
+use crate::wire::Wire;
 use privns_abi::Errno;
 use privns_ninep::address::Address;
-use privns_ninep::client::Options;
-use privns_ninep::hosted::{HostedClient, Stream, connect};
+use privns_ninep::client::{Client, Options, Ready, State, Transport};
+use privns_ninep::hosted::{Shared, Stream, connect};
 use privns_ninep::message::{
     Body, Rattach, Rauth, Rcreate, Rerror, Rversion, Rwalk, Rwrite, Tattach, Tauth, Tcreate,
     Tversion, Twalk, Twrite, split,
@@ -21,7 +23,7 @@ use privns_ninep::message::{
 use privns_ninep::name::Name;
 use privns_ninep::wire::{Data, Few, Reader, Unix};
 use privns_ninep::{Dialect, HEADER, NOFID, NOTAG, error};
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -94,7 +96,7 @@ fn parse(text: &[u8]) -> Option<(Address, Kind)> {
     (reached && words.next().is_none()).then_some((address, kind))
 }
 
-/// Follows a name in a directory of servers, `@HOST[!PORT]/NAME`, to the
+/// Follows a name in a directory of servers, `@[tls!]HOST[!PORT]/NAME`, to the
 /// server. HOST may be several with commas between: the first that has the
 /// name counts, as in a union.
 ///
@@ -106,13 +108,16 @@ pub fn resolve(from: &Address) -> io::Result<Entry> {
     let mut at = from.clone();
     let mut passed = Vec::new();
     loop {
-        let Address::Directory { host, port, name } = &at else {
+        let Address::Directory { tls, host, port, name } = &at else {
             return Err(said(from, "no name in a directory of servers"));
         };
         if passed.contains(&at) || passed.len() == HOPS {
             return Err(said(from, "it leads from name to name for ever"));
         }
-        let (address, kind) = look_up(from, host, *port, name, deadline)?;
+        let at_port = |host| Place { tls: *tls, host, port: *port };
+        // Several hosts are asked in turn.
+        let places = host.split(|b| *b == b',').map(at_port);
+        let (address, kind) = look_up(from, places, name, deadline)?;
         if !matches!(address, Address::Directory { .. }) {
             return Ok(Entry { address, kind });
         }
@@ -120,17 +125,27 @@ pub fn resolve(from: &Address) -> io::Result<Entry> {
     }
 }
 
-/// Asks the registries on `hosts` in turn.
-fn look_up(
-    from: &Address,
-    hosts: &[u8],
+/// Where a registry is.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    tls: bool,
+    host: &'a [u8],
     port: u16,
+}
+
+/// A connection to a registry.
+type Caller = Client<Box<dyn Wire>, Shared<State>>;
+
+/// Asks the registries in turn: the first that has the name counts.
+fn look_up<'a>(
+    from: &Address,
+    places: impl Iterator<Item = Place<'a>>,
     name: &[u8],
     deadline: Instant,
 ) -> io::Result<(Address, Kind)> {
-    let mut why = Errno::EINVAL;
-    for host in hosts.split(|b| *b == b',') {
-        match read_entry(host, port, name, deadline) {
+    let mut why = Errno::EINVAL.to_string();
+    for place in places {
+        match read_entry(place, name, deadline) {
             Ok(text) => {
                 return parse(&text).ok_or_else(|| said(from, "what stands there is no entry"));
             }
@@ -140,13 +155,20 @@ fn look_up(
     Err(said(from, why))
 }
 
-fn read_entry(host: &[u8], port: u16, name: &[u8], deadline: Instant) -> Result<Vec<u8>, Errno> {
+fn read_entry(place: Place<'_>, name: &[u8], deadline: Instant) -> Result<Vec<u8>, String> {
     let left = || deadline.saturating_duration_since(Instant::now());
-    let client = dial(host, port, left())?;
+    let wire = place.dial(left())?;
+    let options = Options { timeout: left(), msize: 8192, ..Options::default() };
+    let client = Caller::start(wire, &options, Shared::new).map_err(|e| e.to_string())?;
+    let text = read_text(&client, name).map_err(|e| e.to_string())?;
+    if left().is_zero() { Err(Errno::ETIMEDOUT.to_string()) } else { Ok(text) }
+}
+
+fn read_text(client: &Caller, name: &[u8]) -> Result<Vec<u8>, Errno> {
     let uid = rustix::process::geteuid().as_raw();
     let root = match client.attach(b"", uid, b"") {
         Ok((root, _)) => root,
-        Err(Errno::EPERM) => prove(&client, uid)?,
+        Err(Errno::EPERM) => prove(client, uid)?,
         Err(e) => return Err(e),
     };
     let names: Vec<&[u8]> = name.split(|b| *b == b'/').collect();
@@ -154,26 +176,38 @@ fn read_entry(host: &[u8], port: u16, name: &[u8], deadline: Instant) -> Result<
     let (fid, _) = client.walk(&root, &names)?;
     let open = client.open(fid, 0).map_err(|(_, e)| e)?;
     let n = client.read(&open, 0, &mut text)?;
-    if left().is_zero() {
-        return Err(Errno::ETIMEDOUT);
-    }
     if n > LONGEST { Err(Errno::EMSGSIZE) } else { Ok(text[..n].to_vec()) }
 }
 
-fn dial(host: &[u8], port: u16, left: Duration) -> Result<HostedClient, Errno> {
-    let host = std::str::from_utf8(host).map_err(|_| Errno::EINVAL)?;
-    let timeout = left.max(Duration::from_millis(1));
-    let socket = connect(host, port, timeout).map_err(|e| match e.raw_os_error() {
-        Some(e) => Errno(e),
-        None if e.kind() == io::ErrorKind::TimedOut => Errno::ETIMEDOUT,
-        None => Errno::EHOSTUNREACH,
-    })?;
-    let stream = Stream::new(socket.into(), None)?;
-    stream.client(&Options { timeout, msize: 8192, ..Options::default() })
+impl Place<'_> {
+    /// Connects, and has the kernel watch over the connection. What fails is
+    /// said in words.
+    fn dial(self, left: Duration) -> Result<Box<dyn Wire>, String> {
+        let host = std::str::from_utf8(self.host).map_err(|_| Errno::EINVAL.to_string())?;
+        let timeout = left.max(Duration::from_millis(1));
+        let number = |e: &io::Error| match e.raw_os_error() {
+            Some(e) => Errno(e).to_string(),
+            None if e.kind() == io::ErrorKind::TimedOut => Errno::ETIMEDOUT.to_string(),
+            None => e.to_string(),
+        };
+        let key = match self.tls {
+            true => {
+                let found = keys::directory().and_then(|dir| ClientKey::find(&dir, host));
+                Some(found.map_err(|e| e.to_string())?)
+            }
+            false => None,
+        };
+        let socket = connect(host, self.port, timeout).map_err(|e| number(&e))?;
+        keep_alive(&socket).map_err(|e| number(&e))?;
+        Ok(match key {
+            Some(key) => Box::new(Tls::connect(socket, &key, timeout).map_err(|e| number(&e))?),
+            None => Box::new(Stream::new(socket.into(), None).map_err(|e| e.to_string())?),
+        })
+    }
 }
 
 /// Attaches with a credential of MUNGE.
-fn prove(client: &HostedClient, uid: u32) -> Result<privns_ninep::client::Fid, Errno> {
+fn prove(client: &Caller, uid: u32) -> Result<privns_ninep::client::Fid, Errno> {
     let afid = client.auth(b"", uid, b"").map_err(|_| Errno::EPERM)?;
     let text = munge::credential().map_err(|_| Errno::EPERM)?;
     let open = privns_ninep::client::Opened {
@@ -193,16 +227,16 @@ fn prove(client: &HostedClient, uid: u32) -> Result<privns_ninep::client::Fid, E
 
 /// An entry of ours, gone when this is dropped.
 pub struct Announced {
-    socket: TcpStream,
+    wire: Box<dyn Wire>,
 }
 
 impl Announced {
-    /// Announces `address` under a name: `@HOST[!PORT]/NAME`.
+    /// Announces `address` under a name: `@[tls!]HOST[!PORT]/NAME`.
     ///
     /// # Errors
     /// In words: the name is taken, no such registry, not let in.
     pub fn new(at: &Address, address: &Address, kind: Kind) -> io::Result<Announced> {
-        let Address::Directory { host, port, name } = at else {
+        let Address::Directory { tls, host, port, name } = at else {
             return Err(said(at, "announced is @HOST/NAME"));
         };
         let name = match name.split(|b| *b == b'/').collect::<Vec<_>>()[..] {
@@ -210,27 +244,28 @@ impl Announced {
             _ => return Err(said(at, "a name is one word, without '/'")),
         };
         let text = format!("{address} {}\n", kind.name());
-        let make = || -> Result<TcpStream, Errno> {
-            let host = std::str::from_utf8(host).map_err(|_| Errno::EINVAL)?;
-            let number = |e: &io::Error| Errno(e.raw_os_error().unwrap_or(Errno::EHOSTUNREACH.0));
-            let socket = connect(host, *port, PATIENCE).map_err(|e| number(&e))?;
-            keep_alive(&socket).map_err(|e| number(&e))?;
-            socket.set_read_timeout(Some(PATIENCE)).map_err(|e| number(&e))?;
-            Line(&socket).enter(name, text.as_bytes())?;
-            socket.set_read_timeout(None).map_err(|e| number(&e))?;
-            Ok(socket)
-        };
-        match make() {
-            Ok(socket) => Ok(Announced { socket }),
+        let place = Place { tls: *tls, host, port: *port };
+        let wire = place.dial(PATIENCE).map_err(|e| said(at, e))?;
+        let line = Line { wire: &*wire, deadline: wire.now() + PATIENCE };
+        match line.enter(name, text.as_bytes()) {
+            Ok(()) => Ok(Announced { wire }),
             Err(Errno::EEXIST) => Err(said(at, "another server has this name")),
-            Err(e) => Err(said(at, io_error(e))),
+            Err(e) => Err(said(at, e)),
         }
     }
 
-    /// The connection: it can be read from when the registry has gone.
-    #[must_use]
-    pub const fn socket(&self) -> &TcpStream {
-        &self.socket
+    /// Returns when the registry has gone.
+    pub fn outlive(&self) {
+        let want = Ready { read: true, write: false };
+        loop {
+            // The registry has nothing to say: whatever comes is the end.
+            match self.wire.wait(want, Duration::MAX) {
+                Err(Errno::ETIMEDOUT | Errno::EINTR) => continue,
+                Err(_) => return,
+                Ok(_) if self.wire.recv(&mut [0; 64]) == Err(Errno::EAGAIN) => {}
+                Ok(_) => return,
+            }
+        }
     }
 }
 
@@ -249,7 +284,11 @@ pub fn keep_alive(socket: &TcpStream) -> io::Result<()> {
 
 /// Requests one after the other, in 9P2000.u: 9P2000.L has no file that goes
 /// with whoever made it.
-struct Line<'s>(&'s TcpStream);
+struct Line<'w> {
+    wire: &'w dyn Wire,
+    /// By the wire's clock.
+    deadline: Duration,
+}
 
 /// Open to write (open(5)), and to be removed on close.
 const WRITE_AND_REMOVE: u8 = 1 | 0x40;
@@ -258,7 +297,7 @@ const REPLY: usize = 8192;
 
 impl Line<'_> {
     /// Makes and fills the file, whose fid stays.
-    fn enter(&mut self, name: &[u8], text: &[u8]) -> Result<(), Errno> {
+    fn enter(&self, name: &[u8], text: &[u8]) -> Result<(), Errno> {
         let version = Dialect::Unix.version();
         let reply = self.ask(&Tversion { msize: REPLY as u32, version }, Rversion::TYPE)?;
         let settled: Rversion<'_> = Reader::new(&reply, Dialect::Unix).get()?;
@@ -290,31 +329,27 @@ impl Line<'_> {
         self.write(2, text)
     }
 
-    fn write(&mut self, fid: u32, text: &[u8]) -> Result<(), Errno> {
+    fn write(&self, fid: u32, text: &[u8]) -> Result<(), Errno> {
         let reply = self.ask(&Twrite { fid, offset: 0, data: Data(text) }, Rwrite::TYPE)?;
         let wrote: Rwrite = Reader::new(&reply, Dialect::Unix).get()?;
         if wrote.count as usize == text.len() { Ok(()) } else { Err(Errno::EIO) }
     }
 
     /// The body of the reply, which has to be of this type.
-    fn ask<'b, B: Body<'b>>(&mut self, body: &B, wanted: u8) -> Result<Vec<u8>, Errno> {
+    fn ask<'b, B: Body<'b>>(&self, body: &B, wanted: u8) -> Result<Vec<u8>, Errno> {
         let tag = if B::TYPE == Tversion::TYPE { NOTAG } else { 0 };
-        let number = |e: io::Error| match e.kind() {
-            io::ErrorKind::WouldBlock => Errno::ETIMEDOUT,
-            _ => Errno(e.raw_os_error().unwrap_or(Errno::ECONNRESET.0)),
-        };
         let mut frame = Vec::new();
         body.frame(tag, Dialect::Unix, 0, &mut frame)?;
-        self.0.write_all(&frame).map_err(number)?;
+        self.send(&frame)?;
         let mut head = [0; 4];
-        self.0.read_exact(&mut head).map_err(number)?;
+        self.receive(&mut head)?;
         let size = u32::from_le_bytes(head) as usize;
         if !(HEADER..=REPLY).contains(&size) {
             return Err(Errno::EPROTO);
         }
         let mut reply = vec![0; size];
         reply[..4].copy_from_slice(&head);
-        self.0.read_exact(&mut reply[4..]).map_err(number)?;
+        self.receive(&mut reply[4..])?;
         let (kind, _, body) = split(&reply)?;
         match kind {
             Rerror::TYPE => {
@@ -324,6 +359,38 @@ impl Line<'_> {
             _ if kind == wanted => Ok(body.to_vec()),
             _ => Err(Errno::EPROTO),
         }
+    }
+
+    fn wait(&self, read: bool) -> Result<(), Errno> {
+        let left = self.deadline.saturating_sub(self.wire.now());
+        match self.wire.wait(Ready { read, write: !read }, left) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn send(&self, mut bytes: &[u8]) -> Result<(), Errno> {
+        while !bytes.is_empty() {
+            match self.wire.send(&[bytes]) {
+                Ok(n) => bytes = &bytes[n..],
+                Err(Errno::EAGAIN) => self.wait(false)?,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&self, mut room: &mut [u8]) -> Result<(), Errno> {
+        while !room.is_empty() {
+            match self.wire.recv(room) {
+                Ok(0) => return Err(Errno::ECONNRESET),
+                Ok(n) => room = &mut room[n..],
+                // Waiting sends what TLS still has.
+                Err(Errno::EAGAIN) => self.wait(true)?,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
     }
 }
 

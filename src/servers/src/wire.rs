@@ -31,6 +31,24 @@ pub trait Wire: Transport + Send {
     }
 }
 
+impl Transport for Box<dyn Wire> {
+    fn send(&self, parts: &[&[u8]]) -> Result<usize> {
+        (**self).send(parts)
+    }
+
+    fn recv(&self, buf: &mut [u8]) -> Result<usize> {
+        (**self).recv(buf)
+    }
+
+    fn wait(&self, want: Ready, timeout: Duration) -> Result<Ready> {
+        (**self).wait(want, timeout)
+    }
+
+    fn now(&self) -> Duration {
+        (**self).now()
+    }
+}
+
 impl Wire for Stream {
     fn ends(&self) -> (BorrowedFd<'_>, BorrowedFd<'_>) {
         Stream::ends(self)

@@ -31,12 +31,18 @@ pub struct Birth {
 }
 
 impl Birth {
-    /// Chooses the family's number and takes its place.
+    /// Chooses the family's number and takes its place. A family that stands
+    /// for another machine's has the number that is looked for from there.
     ///
     /// # Errors
     /// No runtime directory; EEXIST for a name that is taken.
     pub fn begin(name: &[u8]) -> Result<Birth, Failure> {
-        let id = family::new_id().map_err(|e| Failure::new("a number for the family", e))?;
+        let failure = |e| Failure::new("a number for the family", e);
+        let node = Kernel.node().map_err(failure)?;
+        let id = match family::number_elsewhere(name, node.as_bytes()) {
+            Some(id) => id,
+            None => family::new_id().map_err(failure)?,
+        };
         let mut runtime = Runtime::make()?;
         let end = Instant::now() + DYING;
         let entry = loop {

@@ -58,12 +58,13 @@ error if it fails. SRC of unmount may be an address.",
   ssh![USER@]HOST!PATH
   exec!COMMAND
   tls!HOST[!PORT]
-  @HOST[!PORT]/NAME
+  @[tls!]HOST[!PORT]/NAME
   mem![OPTION,...]
 
 PORT is 564 where none is given. ssh! runs ns-serve dir --stdio PATH on the other machine; \
 exec! speaks 9P with the standard input and output of a command of sh(1); @HOST/NAME asks \
-the directory of servers on HOST, port 4349; mem! is a new tree in memory, of half the \
+the directory of servers on HOST, port 4349, and @tls!HOST/NAME \
+by TLS alone; mem! is a new tree in memory, of half the \
 machine's memory at most, or as the options size=, nr_blocks=, mode=, uid= and gid= of tmpfs(5) say. \
 PATH of unix! is looked up as SRC is. ANAME says which tree of the server is meant.
 

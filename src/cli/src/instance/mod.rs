@@ -238,7 +238,7 @@ fn stat(fd: impl AsFd) -> privns_abi::Result<Stat> {
 /// an entry (somebody cleared it away) only [`found`] finds it.
 fn record_as(family: u64, name: &[u8], path: &[u8]) {
     let link = [RECORD, name].concat();
-    if let Some(entry) = Runtime::all().iter().find_map(|r| r.entry(family).ok()) {
+    if let Some(entry) = Runtime::each().find_map(|r| r.entry(family).ok()) {
         let _ = rustix::fs::symlinkat(path, &entry, &link[..]);
     }
 }

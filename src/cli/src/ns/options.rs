@@ -147,7 +147,12 @@ static VERBS: &[Verb<Request>] = &[
         },
     ),
     task!("families", "", Task::Families, "Lists the user's living families."),
-    task!("ps", "", Task::Ps, "Lists the members of the family."),
+    task!(
+        "ps",
+        "",
+        Task::Ps,
+        "Lists the members of the family, here and on every machine whose /proc is mounted at /proc/HOST."
+    ),
     task!(
         "stat",
         "",

@@ -6,7 +6,6 @@ use privns_ninep::address::Address;
 use privns_servers::auth::Auth;
 use privns_servers::registry::{Announced, Kind};
 use privns_servers::serve::Listener;
-use std::io::Read;
 use std::time::{Duration, Instant};
 
 /// How long a name may still be held by the server that had it before.
@@ -46,8 +45,7 @@ fn first(name: &Address, address: &Address, kind: Kind) -> Result<Announced, Fai
 /// Waits for the end of the registry's connection, and makes another one.
 fn keep(mut announced: Announced, name: &Address, address: &Address, kind: Kind) {
     loop {
-        // The registry has nothing to say: whatever comes is the end.
-        let _ = announced.socket().read(&mut [0]);
+        announced.outlive();
         drop(announced);
         announced = loop {
             std::thread::sleep(AGAIN);

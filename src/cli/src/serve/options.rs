@@ -132,7 +132,7 @@ file that holds its address and how one proves there who one is, as in \"tcp!HOS
 munge\". It is looked at with ls and cat where it is mounted. A server puts itself in with \
 --announce, and goes out of it when it ends or its host does; what is written there by hand \
 stays. @HOST/NAME in place of an address looks NAME up there, and @HOST1,HOST2/NAME in the \
-first of several that has it.
+first of several that has it. A directory that listens on tls! is @tls!HOST[!PORT]/NAME.
 
 keygen makes a key for --auth tls and says what to do with its two files.
 
@@ -294,7 +294,7 @@ static OPTIONS: &[Opt<Request>] = &[
                 Ok(())
             }
             _ => Err(Failure::new(shown(&v[0]), "no name in a directory of servers")
-                .fix("@HOST[!PORT]/NAME")),
+                .fix("@[tls!]HOST[!PORT]/NAME")),
         },
     ),
 ];

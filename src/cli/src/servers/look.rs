@@ -2,11 +2,13 @@
 
 use super::Reach;
 use super::dial::Connection;
+use crate::failure::{Failure, shown};
 use privns_abi::{Errno, Result, Stat, path};
 use privns_host::{Host, Kernel, Name};
 use privns_namespace::remote;
 use privns_ninep::attr::Attr;
-use privns_ninep::client::Fid;
+use privns_ninep::client::{Fid, Opened, flags};
+use privns_ninep::hosted::HostedClient;
 use std::ffi::CStr;
 
 impl Host for Reach {
@@ -54,6 +56,56 @@ impl Host for Reach {
 }
 
 impl Reach {
+    /// What a file on a server holds, of `limit` bytes at most. `name` is its
+    /// host name.
+    ///
+    /// # Errors
+    /// Why the server is not reached; its own.
+    pub fn read(&self, name: &[u8], limit: usize) -> std::result::Result<Vec<u8>, Failure> {
+        self.open(name, 0, |client, file| {
+            let (mut text, mut part) = (Vec::new(), [0; 4096]);
+            while text.len() < limit {
+                match client.read(file, text.len() as u64, &mut part)? {
+                    0 => break,
+                    n => text.extend_from_slice(&part[..n]),
+                }
+            }
+            text.truncate(limit);
+            Ok(text)
+        })
+    }
+
+    /// The names in a directory on a server.
+    ///
+    /// # Errors
+    /// Why the server is not reached; its own.
+    pub fn names(&self, name: &[u8]) -> std::result::Result<Vec<Vec<u8>>, Failure> {
+        self.open(name, flags::DIRECTORY, |client, dir| {
+            let (mut names, mut from) = (Vec::new(), Some(0));
+            while let Some(cookie) = from {
+                from = client.readdir(dir, cookie, |entry| names.push(entry.name.to_vec()))?;
+            }
+            Ok(names)
+        })
+    }
+
+    fn open<R>(
+        &self,
+        name: &[u8],
+        how: u32,
+        act: impl FnOnce(&HostedClient, &Opened) -> Result<R>,
+    ) -> std::result::Result<R, Failure> {
+        let failure = |e| Failure::new(shown(name), e);
+        let (id, rest) = remote::split(name).ok_or_else(|| failure(Errno::EINVAL))?;
+        let connection = self.connection(id)?;
+        let parts: Vec<&[u8]> = path::components(rest).collect();
+        let client = &connection.client;
+        let opened = client.open_at(&connection.root, &parts, how, &mut []).map_err(failure)?;
+        let done = act(client, &opened).map_err(failure);
+        client.clunk(opened.fid);
+        done
+    }
+
     /// Does something with the file at `rest` on a server.
     fn on<R>(
         &self,
