@@ -90,7 +90,8 @@ fn compared(cell: &Cell, unit: &str) -> String {
     match (cell.ratio, &cell.note) {
         (Some(added), _) if unit == "KiB" => format!("{added:+} KiB"),
         (Some(ratio), _) if ratio >= 9.995 => format!("{ratio:.1}"),
-        (Some(ratio), _) => format!("{ratio:.3}"),
+        // What repeats from run to run, and what is judged.
+        (Some(ratio), _) => format!("{ratio:.2}"),
         // The first word: absent, refused, fails; the rest is said below the table.
         (None, Some(note)) => note.split(':').next().unwrap_or_default().to_owned(),
         (None, None) => String::new(),

@@ -67,9 +67,10 @@ pub fn check_name(name: &[u8]) -> Result<()> {
 
 /// Maps the first `len` bytes of a table, for writing where it is our own.
 pub(crate) fn map(fd: i32, len: usize, own: bool) -> Result<Shared> {
-    match Shared::map(fd, len, own) {
-        // Handed down for reading only, as root does.
-        Err(Errno::EACCES) => Shared::map(fd, len, false),
+    // Root hands it down for reading only.
+    let writable = own && Kernel.geteuid() != 0;
+    match Shared::map(fd, len, writable) {
+        Err(Errno::EACCES) if writable => Shared::map(fd, len, false),
         mapped => mapped,
     }
 }
