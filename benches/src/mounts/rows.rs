@@ -83,6 +83,8 @@ fn runners(site: &Site, socket: Socket) -> Runners {
 /// What one row has come to so far.
 struct Taken {
     beside: Least,
+    /// The same natively, where that is not what it is held against.
+    native: Least,
     columns: Vec<Least>,
 }
 
@@ -95,8 +97,11 @@ pub(crate) fn measure(settings: &Settings, site: &Site) -> Result<Vec<Line>> {
         let bare = peer.dial()?;
         sockets.push((socket, peer, bare, runners(site, socket)));
     }
-    let fresh =
-        || Taken { beside: Least::new(), columns: vec![Least::new(); crate::COLUMNS.len()] };
+    let fresh = || Taken {
+        beside: Least::new(),
+        native: Least::new(),
+        columns: vec![Least::new(); crate::COLUMNS.len()],
+    };
     let mut taken: Vec<Taken> = rows.iter().map(|_| fresh()).collect();
     let mut lists = Lists::default();
     for pass in 0..settings.passes {
@@ -123,6 +128,9 @@ fn once(settings: &Settings, row: &Row, taken: &mut Taken, bare: &mut Bare, all:
         Beside::Copy { to_client: false } => time(|| bare.send(settings.size, MESSAGE)),
         Beside::Exchange => time(|| bare.ask(numbers[0] as u32, 4096)),
     });
+    if matches!(row.beside, Beside::Copy { .. }) {
+        taken.native.take(|| ask(&mut all.native, verb, name, numbers));
+    }
     for (runner, least) in all.columns.iter_mut().zip(&mut taken.columns) {
         least.take(|| ask(runner, verb, name, numbers));
     }
@@ -138,7 +146,10 @@ fn line(settings: &Settings, row: &Row, taken: Taken) -> Line {
     let beside = match (&base, row.beside) {
         (Err(why), _) => why.clone(),
         (Ok(s), Beside::Native) => format!("native {:.2} µs", s / row.request.2[0] as f64 * 1e6),
-        (Ok(s), Beside::Copy { .. }) => format!("bare copy {:.2} GiB/s", gib / s),
+        (Ok(s), Beside::Copy { .. }) => {
+            let native = taken.native.0.as_ref().map_or(f64::NAN, |s| gib / s);
+            format!("bare copy {:.2} GiB/s, native {native:.2}", gib / s)
+        }
         (Ok(s), Beside::Exchange) => {
             format!("bare exchange {:.2} µs", s / row.request.2[0] as f64 * 1e6)
         }

@@ -9,7 +9,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 /// Files under way at once with a server of ours, three requests each.
-const MANY: usize = 128;
+const MANY: usize = 256;
 /// With others, which may do each request in a thread of its own.
 const SOME: usize = 32;
 

@@ -178,11 +178,33 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
             self.clunk(fid);
             e
         })?;
-        opened.attr = self.getattr(&opened.fid).ok();
-        if !first.is_empty() {
-            opened.first = self.read(&opened, 0, first).ok();
-        }
+        self.begin_with(&mut opened, first)?;
         Ok(opened)
+    }
+
+    /// The attributes of what has just been opened, and how it begins: neither
+    /// waits for the other, in whatever order a server answers.
+    fn begin_with(&self, opened: &mut Opened, first: &mut [u8]) -> Result<()> {
+        if !self.linux() || first.is_empty() {
+            opened.attr = self.getattr(&opened.fid).ok();
+            if !first.is_empty() {
+                opened.first = self.read(opened, 0, first).ok();
+            }
+            return Ok(());
+        }
+        let fid = opened.fid.0;
+        let count = opened.iounit.min(first.len() as u32);
+        let attr = self.queue(&Tgetattr { fid, mask: valid::BASIC }, Late::Nothing);
+        let read = self.queue(&Tread { fid, offset: 0, count }, Late::Nothing);
+        self.push();
+        let attr = attr.and_then(|p| self.finish(p));
+        let read = read.and_then(|p| self.finish_after(&attr, p));
+        opened.attr = attr.ok().and_then(|f| self.reply::<Rgetattr>(&f).ok()).map(|r| r.attr);
+        opened.first = match read {
+            Ok(frame) => Some(self.fill(&frame, &mut first[..count as usize])?),
+            Err(_) => None,
+        };
+        Ok(())
     }
 
     fn open_together(

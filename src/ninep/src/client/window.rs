@@ -95,7 +95,7 @@ pub struct ReadAhead {
     end: u64,
     /// Whose requests these are.
     serial: u64,
-    /// Bytes that came, and since when.
+    /// Bytes that came, and since when; zero: nothing was measured yet.
     came: u64,
     since: Duration,
     /// Bytes a second, as last measured.
@@ -161,7 +161,7 @@ impl ReadAhead {
             self.forget(client);
             self.serial = client.serial;
             (self.next, self.run) = (at, 0);
-            (self.came, self.since, self.rate) = (0, client.transport.now(), 0);
+            (self.came, self.since, self.rate) = (0, Duration::ZERO, 0);
         }
         let mut done = self.take_aside(buf);
         while done < buf.len() {
@@ -251,6 +251,8 @@ impl ReadAhead {
         };
         let requests = match single {
             true => 1,
+            // Whoever jumps about need not be measured.
+            false if self.run == 0 => client.window.requests(size, client.delay, 0),
             false => client.window.requests(size, client.delay, self.measure(client)),
         };
         let asked = self.next + wanted as u64;
@@ -279,6 +281,9 @@ impl ReadAhead {
     /// that it follows a window that opens.
     fn measure<T: Transport, M: Monitor<State>>(&mut self, client: &Client<T, M>) -> u64 {
         let now = client.transport.now();
+        if self.since.is_zero() {
+            (self.came, self.since) = (0, now);
+        }
         let time = now.saturating_sub(self.since);
         if time > 2 * client.delay + Duration::from_millis(1) {
             self.rate = (u128::from(self.came) * 1_000_000_000 / time.as_nanos()) as u64;
