@@ -292,7 +292,7 @@ impl Site {
     }
 
     /// Removes the bulk of the site now and leaves the check of what remains to
-    /// [`settle_all`], so that hundreds of runs do not each wait for a keeper.
+    /// [`conclude`], so that hundreds of runs do not each wait for a keeper.
     pub fn settle_later(mut self) {
         if self.settled {
             return;
@@ -325,7 +325,7 @@ fn settle_all() -> Vec<String> {
 /// failure too.
 ///
 /// # Panics
-/// As [`settle_all`].
+/// Never in practice: as `settle_all`.
 #[must_use]
 pub fn conclude(args: &Arguments, trials: Vec<Trial>) -> ExitCode {
     let conclusion = libtest_mimic::run(args, trials);
