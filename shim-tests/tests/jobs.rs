@@ -60,7 +60,7 @@ fn p6_p9() {
         assert_eq!(instances(&site, words[0]), "");
     }
     let job = "#!/bin/sh\ncd /; echo batch >/tmp/b; srun -N2 -n2 sh -c 'echo $SLURMD_NODENAME >/tmp/n; echo s >/dev/shm/s'
-        srun -N2 -n4 sh -c 'echo $SLURMD_NODENAME $(cat /tmp/n /dev/shm/s)' | sort; srun -N1 -n1 -w n1 cat /tmp/b\n";
+        srun -Q -N2 -n4 sh -c 'echo $SLURMD_NODENAME $(cat /tmp/n /dev/shm/s)' | sort; srun -Q -N1 -n1 -w n1 cat /tmp/b\n";
     let job = program(&site, "steps", job);
     let script =
         format!("sbatch -N2 -n4 -w n1,n2 -o $T/steps.out {job} >$T/id; {DONE}; cat $T/steps.out");

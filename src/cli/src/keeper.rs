@@ -67,7 +67,14 @@ pub fn leave(family: &Family, keep: &[i32], mut work: impl Work) -> Result<Leavi
     // child that has no signal to send at its end is one that wait(2) does not
     // see.
     let twice = !Kernel.is_reaper();
-    match Kernel.fork(0)? {
+    // Its number is known before it has run at all, and whoever wakes it by then
+    // is not to end it.
+    let blocked = Kernel.set_blocked(u64::MAX);
+    let forked = Kernel.fork(0);
+    if !matches!(forked, Ok(Fork::Child)) {
+        Kernel.set_blocked(blocked);
+    }
+    match forked? {
         Fork::Parent(middle) if twice => Ok(Leaving { middle: Some(middle), fd }),
         Fork::Parent(pid) => {
             family.set_keeper(pid as u32);

@@ -37,15 +37,20 @@ pub fn open_path(path: &[u8]) -> Result<OwnedFd> {
 /// # Errors
 /// getdents64(2)'s.
 pub fn names(dir: impl AsFd) -> Result<Vec<Vec<u8>>> {
-    let mut names = Vec::new();
+    Ok(entries(dir)?.into_iter().map(|(_, name)| name).collect())
+}
+
+/// The same with the files' numbers.
+fn entries(dir: impl AsFd) -> Result<Vec<(u64, Vec<u8>)>> {
+    let mut entries = Vec::new();
     for entry in rustix::fs::Dir::read_from(dir).map_err(errno)? {
         let entry = entry.map_err(errno)?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
-            names.push(name.to_vec());
+            entries.push((entry.ino(), name.to_vec()));
         }
     }
-    Ok(names)
+    Ok(entries)
 }
 
 /// Whether a directory has this name, itself and by no link.
@@ -123,7 +128,10 @@ fn remove_on(at: rustix::fd::BorrowedFd<'_>, name: &[u8], device: u64, depth: us
         return Err(Errno::EXDEV);
     }
     let mut first = Ok(());
-    for inner in names(&dir)? {
+    let mut inner = entries(&dir)?;
+    // As they lie on a disk: a hashed directory lists them in no order.
+    inner.sort_unstable();
+    for (_, inner) in inner {
         first = first.and(remove_on(dir.as_fd(), &inner, device, depth + 1));
     }
     match rustix::fs::unlinkat(at, name, AtFlags::REMOVEDIR) {

@@ -85,11 +85,20 @@ impl Kernel {
 
     /// Keeps every signal waiting that can be kept waiting.
     pub fn block_signals(self) {
-        let all = u64::MAX;
-        // SAFETY: the kernel reads one 64-bit set, of the size given.
+        let _ = self.set_blocked(u64::MAX);
+    }
+
+    /// Keeps these signals waiting, bit N - 1 for signal N, and no others; gives
+    /// those that were.
+    pub fn set_blocked(self, set: u64) -> u64 {
+        let mut before = 0u64;
+        // SAFETY: the kernel reads one 64-bit set and writes another, both of
+        // the size given.
         let _ = unsafe {
-            sys!(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const all, 0, size_of::<u64>())
+            let (set, before) = (&raw const set, &raw mut before);
+            sys!(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, set, before, size_of::<u64>())
         };
+        before
     }
 
     /// Keeps every signal waiting but this one, which ends the call that it

@@ -61,6 +61,17 @@ impl Known {
         self.families.iter().any(living)
     }
 
+    /// Whether a family that uses it has begun since all processes were looked
+    /// at: its keeper is not to be dismissed.
+    fn has_begun(&self) -> bool {
+        // Asked in this order: when it is no longer being made it has a member.
+        self.families.iter().any(|&id| runtime::is_being_born(id))
+            || (!self.families.is_empty() && {
+                let living = Living::look();
+                self.families.iter().any(|&id| living.has(id))
+            })
+    }
+
     /// The numbers of the processes that use it.
     #[must_use]
     pub fn holders(&self) -> Vec<i32> {
@@ -98,7 +109,7 @@ impl Known {
     /// # Errors
     /// What could not be removed.
     pub fn remove(self) -> Result<bool, Why> {
-        if self.is_used() {
+        if self.is_used() || self.has_begun() {
             return Ok(false);
         }
         // What a keeper still waits for is no member.

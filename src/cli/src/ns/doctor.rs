@@ -9,11 +9,14 @@ use crate::failure::{Failure, shown};
 use crate::runtime::Runtime;
 use crate::servers::Reach;
 use crate::tree;
+use crate::world::of_io;
 use privns_abi::{Errno, Result};
 use privns_host::Kernel;
 use privns_host::kernel::{OpenHow, RESOLVE_NO_SYMLINKS};
 use privns_namespace::program::Header;
 use privns_namespace::{Index, index};
+use privns_servers::munge;
+use privns_servers::tls::keys;
 use rustix::fs::{AtFlags, CWD};
 use serde_json::json;
 use std::os::unix::ffi::OsStringExt;
@@ -103,7 +106,48 @@ fn findings() -> Vec<Finding> {
             trouble: filtered(),
             means: "calls that the filter refuses are answered by others where possible",
         },
+        Finding {
+            what: "addresses: tcp!, unix!, exec!, mem! and @HOST/NAME",
+            trouble: tell(unix_socket()),
+            means: "nothing can be mounted",
+        },
+        Finding {
+            what: "addresses: ssh!, and --on (ssh)",
+            trouble: not_found("ssh"),
+            means: "other machines are reached by other addresses, or not at all",
+        },
+        Finding {
+            what: "addresses: tls! (a key)",
+            trouble: no_key(),
+            means: "servers that want a key let nobody in from here; ns-serve keygen makes one",
+        },
+        Finding {
+            what: "a proof by MUNGE (munge)",
+            trouble: munge::credential().err().map(|e| e.to_string()),
+            means: "servers that want one let nobody in from here",
+        },
     ]
+}
+
+fn unix_socket() -> Result<()> {
+    std::os::unix::net::UnixStream::pair().map(drop).map_err(|e| of_io(&e))
+}
+
+fn not_found(program: &str) -> Option<String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let there = std::env::split_paths(&path).any(|dir| dir.join(program).is_file());
+    (!there).then(|| format!("there is no {program} on PATH"))
+}
+
+fn no_key() -> Option<String> {
+    let dir = match keys::directory() {
+        Ok(dir) => dir,
+        Err(e) => return Some(e.to_string()),
+    };
+    let entries = std::fs::read_dir(&dir).into_iter().flatten().flatten();
+    let mut names = entries.map(|entry| entry.file_name());
+    let any = names.any(|name| std::path::Path::new(&name).extension() == Some("client".as_ref()));
+    (!any).then(|| format!("no NAME.client in {}", dir.display()))
 }
 
 fn memfd() -> Result<()> {
