@@ -52,8 +52,9 @@ pub(crate) unsafe fn fstat(fd: c_int, buf: *mut libc::stat) -> c_int {
     if let (Ok(_), Some(view)) = (&done, PROCESS.view()) {
         // SAFETY: the kernel has just filled it.
         let st = unsafe { &mut *buf };
-        let recount = |links: crate::stat::Links<'_>| st.st_nlink = links(st.st_nlink);
-        crate::stat::recount_open(view, fd, st.st_mode, recount);
+        let mode = st.st_mode;
+        let recount = |links: crate::stat::Links<'_>| crate::stat::relink(st, links);
+        crate::stat::recount_open(view, fd, mode, recount);
     }
     done.ret()
 }

@@ -83,7 +83,7 @@ unsafe fn stat_here(dirfd: c_int, path: *const c_char, buf: Buf, flags: c_int) -
         Ok((done, unsafe { (*buf).st_mode }))
     };
     // SAFETY: the buffer that the kernel has filled.
-    let recount = |links: Links<'_>| unsafe { (*buf).st_nlink = links((*buf).st_nlink) };
+    let recount = |links: Links<'_>| unsafe { relink(&mut *buf, links) };
     // SAFETY: passed on.
     unsafe { look_at(dirfd, path, flags, look, recount) }
 }
@@ -206,6 +206,13 @@ unsafe fn statx_by_stat(
     // SAFETY: the program's buffer.
     unsafe { *buf = x };
     Ok(0)
+}
+
+/// Replaces the number of links, which is 64 bits wide on some machines and 32
+/// on others.
+#[allow(clippy::useless_conversion)]
+pub(crate) fn relink(st: &mut libc::stat, links: Links<'_>) {
+    st.st_nlink = links(st.st_nlink.into()) as libc::nlink_t;
 }
 
 /// From the number of links that the host says to the number that is shown.

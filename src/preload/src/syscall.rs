@@ -6,16 +6,17 @@
 
 use crate::call::Ret;
 use crate::door::door;
-use crate::{
-    admin, descriptors, dirs, exec, names, open, pairs, reveal, sockets, stat, variadic::vfork,
-    PROCESS,
-};
+use crate::{admin, descriptors, dirs, exec, names, open, pairs, reveal, sockets, stat, PROCESS};
 use core::arch::naked_asm;
 use core::ffi::{c_char, c_long, CStr};
 use libc::{c_int, mode_t};
 use privns_abi::{Errno, Result};
 use privns_host::kernel::OpenHow;
 use privns_host::raw;
+
+/// fchmodat2(2), which the libc crate does not have on every machine; the same
+/// number on all that we know.
+const FCHMODAT2: c_long = 452;
 
 /// syscall(2). A child that shares our memory returns on a stack that its
 /// parent still needs: such a call leaves from here, without a frame.
@@ -53,7 +54,7 @@ pub(crate) unsafe extern "C" fn syscall() {
         "ret",
         "4: mov rdi, rax",
         "jmp {failed}",
-        vfork = sym vfork,
+        vfork = sym crate::variadic::vfork,
         route = sym route,
         failed = sym failed,
         shares = const libc::CLONE_VM,
@@ -136,7 +137,7 @@ unsafe extern "C" fn route(
             // Asked for by number: where there is none, that is the answer.
             libc::SYS_faccessat2 => to!(names::faccessat2(a, text(b), c, d)),
             libc::SYS_fchmodat => to!(names::fchmodat(a, text(b), c, 0)),
-            libc::SYS_fchmodat2 => to!(names::fchmodat(a, text(b), c, d)),
+            FCHMODAT2 => to!(names::fchmodat(a, text(b), c, d)),
             libc::SYS_fchownat => to!(names::fchownat(a, text(b), c, d, e)),
             libc::SYS_readlinkat => to!(reveal::readlinkat(a, text(b), c, d)),
             libc::SYS_getcwd => getcwd(a as *mut c_char, b).size() as c_long,

@@ -42,7 +42,7 @@ pub(crate) struct Entry {
     pub(super) namelen: c_ushort,
     pub(super) ino: u64,
     pub(super) dev: u64,
-    pub(super) nlink: u64,
+    pub(super) nlink: libc::nlink_t,
     pub(super) level: i16,
     pub(super) info: c_ushort,
     pub(super) flags: c_ushort,
