@@ -58,7 +58,7 @@ fn trips(
         // The first connects.
         runner.ask(verb, at, [1, 0])?;
         let mut least = Least::new();
-        (0..2).for_each(|_| least.take(|| runner.ask(verb, at, [count, 0])));
+        (0..3).for_each(|_| least.take(|| runner.ask(verb, at, [count, 0])));
         least.0.map(|time| time / times as f64 / ROUND_TRIP)
     });
     let mut cells: Vec<Result<f64>> = cells.collect();
@@ -83,7 +83,7 @@ fn find(site: &Site, ways: &[Result<Way>]) -> Line {
         .map(|way| {
             let mut least = Least::new();
             let way = way.as_ref().map_err(Clone::clone)?;
-            (0..2).for_each(|_| least.take(|| timed(&mut way.command(site, &words))));
+            (0..5).for_each(|_| least.take(|| timed(&mut way.command(site, &words))));
             least.0.map(|time| time / ROUND_TRIP)
         })
         .collect();

@@ -20,7 +20,7 @@ pub(crate) fn measure(settings: &Settings, site: &Site) -> Result<Vec<Line>> {
     ];
     let mut taken = vec![Least::new(); ways.len()];
     // Peers are built in once: they take the longest, and have no goal.
-    for round in 0..if settings.quick { 1 } else { 2 } {
+    for round in 0..if settings.quick { 1 } else { 3 } {
         for (at, (way, least)) in ways.iter().zip(&mut taken).enumerate() {
             if round > 0 && at > 1 {
                 continue;

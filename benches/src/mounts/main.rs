@@ -31,7 +31,7 @@ privns-bench-mounts: what programs meet on 9P mounts, beside native, diod and ss
   --program DIR   sources of a C program that `make` builds (default: none, and no such row)
   --base DIR      where to put the files that are served (default: /dev/shm)
   --size MIB      size of the large file (default: 1024)
-  --passes N      passes over all rows (default: 4)
+  --passes N      passes over all rows (default: 3)
   --only TEXT     only the rows whose name contains TEXT
   --quick         a smoke run: small, numbers mean little
   --json          print JSON instead of a Markdown table
@@ -87,7 +87,7 @@ fn settings() -> Result<Option<Settings>> {
             program: None,
             base: PathBuf::from("/dev/shm"),
             size: 1 << 30,
-            passes: 4,
+            passes: 3,
             only: String::new(),
             quick: false,
             json: false,
