@@ -8,7 +8,6 @@
 //! - [`dirs`]: directories known to be free of symbolic links.
 //! - [`guest`]: children that share our memory, and what they must not change.
 //! - [`libraries`]: where the loader must look for them on the host.
-//! - [`program`]: what a file to be run is.
 //! - [`remote`]: files that a server has.
 //! - [`listing`]: directories as the namespace lists them.
 //! - [`mounts`]: the mount table as `/proc` shows it.
