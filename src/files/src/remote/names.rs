@@ -5,6 +5,7 @@ use super::attrs::{self, Meta};
 use super::file::{File, Open};
 use super::io::FIRST;
 use super::place::{End, Place, Way};
+use super::undisturbed;
 use crate::process::View;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -58,6 +59,11 @@ impl View<'_> {
     /// # Errors
     /// ELOOP for a link on the way; ENOENT, ENOTDIR, EACCES, EIO.
     pub fn remote_stat(self, place: &Place<'_>) -> Result<Meta> {
+        // Also where a name is walked: no call of the program's has begun there.
+        undisturbed(|| self.stat_of(place))
+    }
+
+    fn stat_of(self, place: &Place<'_>) -> Result<Meta> {
         let known = match self.told(place) {
             Some(meta) => Some(meta),
             None => self.listing_says(place)?,
