@@ -120,13 +120,22 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
             s.writing = true;
             Some(Ok((tag, Begun::Write(core::mem::take(&mut s.outbox)))))
         });
-        let sent = begun.and_then(|begun| begun).and_then(|(tag, begun)| match begun {
+        let (tag, begun) = match begun.and_then(|begun| begun) {
+            Ok(begun) => begun,
+            // A write that has not begun is not counted among those behind.
+            Err(e) if matches!(late, Late::Written { .. }) => return Err(e),
+            Err(e) => {
+                self.with(|s| s.never_sent(late));
+                return Err(e);
+            }
+        };
+        let sent = match begun {
             Begun::Queued => Ok((tag, Posted::Whole)),
             Begun::Write(before) => {
                 let sent = self.send(&before, &head, payload);
                 sent.map(|posted| (tag, posted)).inspect_err(|_| self.with(|s| s.mux.unsend(tag)))
             }
-        });
+        };
         match sent {
             Ok((tag, Posted::Whole)) => Ok(Pending { tag, late }),
             // The rest leaves before anything else does: as good as sent.
