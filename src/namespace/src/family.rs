@@ -180,7 +180,8 @@ impl Family {
         if !own && extent.uid != 0 {
             return Err(Errno::EPERM);
         }
-        let shared = map(fd, HEAD, own)?;
+        // Root hands it down for reading only.
+        let shared = map(fd, HEAD, own && extent.uid != 0)?;
         let (whole, changing) = (OnceBox::new(), OnceBox::new());
         let family = Family { fd, shared, own, whole, changing, busy: AtomicBool::new(false) };
         match family.check(extent.uid) {

@@ -65,10 +65,8 @@ pub fn check_name(name: &[u8]) -> Result<()> {
     if name.iter().any(|b| matches!(b, b'/' | 0)) { Err(Errno::EINVAL) } else { Ok(()) }
 }
 
-/// Maps the first `len` bytes of a table, for writing where it is our own.
-pub(crate) fn map(fd: i32, len: usize, own: bool) -> Result<Shared> {
-    // Root hands it down for reading only.
-    let writable = own && Kernel.geteuid() != 0;
+/// Maps the first `len` bytes of a table, for writing where that can be.
+pub(crate) fn map(fd: i32, len: usize, writable: bool) -> Result<Shared> {
     match Shared::map(fd, len, writable) {
         Err(Errno::EACCES) if writable => Shared::map(fd, len, false),
         mapped => mapped,

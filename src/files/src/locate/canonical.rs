@@ -87,7 +87,7 @@ impl View<'_> {
     /// ENOENT after `clear`, ENAMETOOLONG.
     #[inline(always)]
     pub fn locate_unchecked(self, dirfd: i32, name: Spelled<'_>, to: &mut Target) -> Result<bool> {
-        if self.is_known::<false>(name, to) || self.is_near(dirfd, name, to) {
+        if self.is_known::<false>(name, to) || self.is_known_below(dirfd, name, to) {
             return Ok(true);
         }
         self.locate_unchecked_new(dirfd, name.name(), to)

@@ -118,7 +118,7 @@ impl View<'_> {
     /// The kernel's for such a name.
     #[inline(always)]
     pub fn locate(self, dirfd: i32, name: Spelled<'_>, last: Last, to: &mut Target) -> Result<()> {
-        if self.is_known::<true>(name, to) || self.is_near(dirfd, name, to) {
+        if self.is_known::<true>(name, to) || self.is_known_below(dirfd, name, to) {
             return Ok(());
         }
         self.locate_new(dirfd, name.name(), last, to)
@@ -151,7 +151,7 @@ impl View<'_> {
     /// directory that has no mounts below it, or one in a directory further
     /// down that is remembered.
     #[inline(never)]
-    fn is_near(self, dirfd: i32, name: Spelled<'_>, to: &mut Target) -> bool {
+    fn is_known_below(self, dirfd: i32, name: Spelled<'_>, to: &mut Target) -> bool {
         let (dir, last) = name.split();
         if !is_plain(last) || dir.first() == Some(&b'/') {
             return false;
