@@ -175,20 +175,10 @@ impl NearFile {
     }
 }
 
-/// A tree at hand, in which everything shows that we have done.
-struct Tree {
-    conn: Conn,
-}
-
-impl Tree {
-    fn near(&self) -> Option<&Near> {
-        self.conn.near.as_ref()
-    }
-}
-
 impl View<'_> {
-    /// The tree of a place by name, and the way to the place.
-    fn near_tree(self, place: &Place<'_>) -> Result<Option<(Tree, Name)>> {
+    /// The way to a place by name in its tree at hand, in which everything shows
+    /// that we have done, and the connection that has the tree.
+    fn near_tree(self, place: &Place<'_>) -> Result<Option<(Conn, Name)>> {
         if place.dir.is_some() {
             return Ok(None);
         }
@@ -202,7 +192,7 @@ impl View<'_> {
             path.push(if n > 0 { b"/" } else { b"" })?;
             path.push(name)?;
         }
-        Ok((!path.as_bytes().is_empty()).then_some((Tree { conn }, path)))
+        Ok((!path.as_bytes().is_empty()).then_some((conn, path)))
     }
 
     /// A descriptor of the file itself, for an open that only reads. `None`: the
@@ -214,8 +204,8 @@ impl View<'_> {
         if flags & (OTHERS | libc::O_ACCMODE) != 0 || place.end() != End::Plain {
             return Ok(None);
         }
-        let Some((tree, mut path)) = self.near_tree(place)? else { return Ok(None) };
-        let Some(near) = tree.near() else { return Ok(None) };
+        let Some((conn, mut path)) = self.near_tree(place)? else { return Ok(None) };
+        let Some(near) = &conn.near else { return Ok(None) };
         match near.stat(&mut path) {
             // What is opened first and looked at then may be a pipe or a tape.
             Ok(st) if st.st_dev == near.dev && is_regular(st.st_mode) => {}
@@ -229,7 +219,7 @@ impl View<'_> {
         };
         let stood = Kernel.whole_stat(fd, c"", libc::AT_EMPTY_PATH).and_then(|st| {
             let ours = st.st_dev == near.dev && is_regular(st.st_mode);
-            if ours { self.stand_near(place, &tree.conn, fd, flags, &st) } else { Ok(false) }
+            if ours { self.stand_near(place, &conn, fd, flags, &st) } else { Ok(false) }
         });
         if !matches!(stood, Ok(true)) {
             let _ = Kernel.close(fd);
@@ -259,10 +249,10 @@ impl View<'_> {
         if let Some(file) = place.dir.filter(|_| place.is_open()) {
             return Ok(self.near_fstat(file));
         }
-        let Some((tree, mut path)) = self.near_tree(place)? else { return Ok(None) };
-        let Some(near) = tree.near() else { return Ok(None) };
+        let Some((conn, mut path)) = self.near_tree(place)? else { return Ok(None) };
+        let Some(near) = &conn.near else { return Ok(None) };
         match near.stat(&mut path) {
-            Ok(st) if st.st_dev == near.dev => Ok(Some(Meta::new(&tree.conn, attr_of(&st)))),
+            Ok(st) if st.st_dev == near.dev => Ok(Some(Meta::new(&conn, attr_of(&st)))),
             Err(error) if is_final(error) => Err(error),
             _ => Ok(None),
         }
