@@ -139,7 +139,8 @@ fn on_another_machine() {
         '$T/look; $T/meet 1 2 & $T/meet 2 1; wait; /bin/busybox sleep 5'";
     let outcome = slurm.inside(&options(&site), script).run();
     outcome.prints(&format!("{}met\nmet", listing(1)));
-    // Its members are listed from here, by way of its /proc.
+    // Its members are listed from here, by way of its /proc. That machine ends at
+    // once with its keeper, and would leave an instance behind: there is none.
     let serve =
         format!("{}/ns-serve dir /proc --ro --auth none", privns_shim_tests::bins().dir.display());
     let far = "#!/bin/sh\nsleep 7778 &\nexec env -u LD_PRELOAD SERVE --listen unix!$T/other >$T/other.said\n";
@@ -147,7 +148,7 @@ fn on_another_machine() {
     let script = r#"srun -Q -n1 $T/elsewhere $T/far &
         until test -s $T/other.said; do sleep .05; done; cd /; ns mount unix!$T/other /proc/other || exit
         ns ps | sed -n 's/^other .* sleep 7778$/listed/p'; cat /proc/other/sys/kernel/hostname; scancel -u $(id -un); wait"#;
-    let outcome = slurm.inside(&["--private", "/dev/shm"], script).run();
+    let outcome = slurm.inside(&["--bind", "/usr/share", "/new/share"], script).run();
     assert!(outcome.out().starts_with("listed\nother"), "{outcome}");
     let bound = ["--bind", &site.at("local/sub"), "/new/local"];
     let outcome = slurm.inside(&bound, "srun -n1 -w n1 -Q $T/elsewhere /bin/true").run();
