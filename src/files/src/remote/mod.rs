@@ -18,6 +18,7 @@
 //! - [`copies`]: running them.
 //! - `near`: trees that this process can reach by itself.
 //! - [`kept`]: descriptors that are ours and not the program's.
+//! - `room`: their numbers, where the program wants them.
 //!
 //! A remote file has a host name that no host can have
 //! ([`privns_namespace::remote`]), so that all that stands above this (the
@@ -43,6 +44,7 @@ pub mod names;
 mod near;
 pub mod place;
 mod rename;
+mod room;
 pub mod router;
 
 use crate::process::View;
