@@ -219,10 +219,12 @@ impl Actions {
     fn make_room(&self) {
         for action in self.all() {
             // SAFETY: the tag says which member is there.
-            let number = match action.tag {
-                DUP2 => unsafe { action.args.fds[1] },
-                OPEN => unsafe { action.args.open.fd },
-                _ => continue,
+            let number = unsafe {
+                match action.tag {
+                    DUP2 => action.args.fds[1],
+                    OPEN => action.args.open.fd,
+                    _ => continue,
+                }
             };
             if descriptors::is_kept(number) && PROCESS.make_room(number).is_ok() {
                 // SAFETY: to the program the number is not open.
