@@ -199,6 +199,11 @@ pub fn links(fd: i32, each: &mut dyn FnMut(Link<'_>)) -> Result<bool> {
     Ok(true)
 }
 
+/// The names in a value of LD_PRELOAD (ld.so(8)).
+pub fn preloaded(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|b| matches!(b, b':' | b' ')).filter(|name| !name.is_empty())
+}
+
 /// Whether a path ends in the name of a loader of our C library: `ld-2.31.so`
 /// is what older systems call the file itself.
 fn is_loader(path: &[u8]) -> bool {

@@ -9,11 +9,11 @@ use core::ffi::{c_char, c_int, c_void, CStr};
 use core::fmt::Write;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use privns_abi::{Errno, Result};
-use privns_files::libraries::preloaded;
 use privns_files::process::View;
 use privns_host::{sys, Kernel, Name};
 use privns_namespace::carried::{self, Carried};
 use privns_namespace::family::Inherited;
+use privns_namespace::program::preloaded;
 
 /// What does not change while the process lives.
 pub(crate) struct Settings {

@@ -22,7 +22,7 @@ use alloc::vec::Vec;
 use privns_abi::{Errno, Result, path};
 use privns_host::{Host, Kernel, Name};
 use privns_namespace::index::Index;
-use privns_namespace::program::Elf;
+use privns_namespace::program::{Elf, preloaded};
 use privns_namespace::remote;
 use privns_namespace::resolve::{self, Last};
 use search::{Object, Search};
@@ -99,8 +99,8 @@ impl View<'_> {
         let index = table.index();
         let mut told = Libraries::default();
         let Some(loader) = asked.elf.loader() else { return Ok(told) };
-        let moved = PLACES.iter().any(|place| is_moved(index, place));
-        if moved || index.is_cleared() || is_moved(index, path::parent(loader)) {
+        let moved = PLACES.iter().any(|place| index.moves(place));
+        if moved || index.is_cleared() || index.moves(path::parent(loader)) {
             told.loader = self.other_loader(loader)?;
         }
         if index.is_cleared() && !self.shows_places() {
@@ -111,8 +111,7 @@ impl View<'_> {
         let shown = |dirs: &[u8], origin: &[u8]| -> Result<bool> {
             let mut dirs = dirs.split(|b| matches!(b, b':' | b';'));
             dirs.try_fold(false, |any, dir| {
-                Ok(any
-                    || self.place(dir, origin)?.is_some_and(|dir| is_moved(index, dir.as_bytes())))
+                Ok(any || self.place(dir, origin)?.is_some_and(|dir| index.moves(dir.as_bytes())))
             })
         };
         let own = shown(asked.elf.paths(), asked.origin)?;
@@ -158,7 +157,7 @@ impl View<'_> {
 
     /// LD_PRELOAD with host names for what the namespace has elsewhere.
     fn preload(self, index: Index<'_>, preload: &[u8]) -> Result<Option<Vec<u8>>> {
-        let moved = |name: &[u8]| is_moved(index, path::parent(name)) && !name.contains(&b'$');
+        let moved = |name: &[u8]| index.moves(path::parent(name)) && !name.contains(&b'$');
         if !preloaded(preload).any(moved) {
             return Ok(None);
         }
@@ -417,31 +416,10 @@ fn add_needed(file: &[u8], todo: &mut Vec<Name>) -> Result<()> {
 
 const OPEN: i32 = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK;
 
-/// Whether the namespace shows something else than the host at a directory. By
-/// its name alone: a link that leads into a moved place is found at the place.
-#[must_use]
-pub fn is_moved(index: Index<'_>, dir: &[u8]) -> bool {
-    if dir.first() != Some(&b'/') {
-        return false;
-    }
-    let dir = dir.strip_suffix(b"/").unwrap_or(dir);
-    let Some(mount) = index.find(dir).mount else { return false };
-    let rest = dir.get(mount.path().len()..).unwrap_or_default();
-    mount.members().any(|member| {
-        let host = member.host();
-        !(host.len() + rest.len() == dir.len() && dir.starts_with(host) && dir.ends_with(rest))
-    })
-}
-
 /// Whether a library's name says all of where it is.
 #[must_use]
 pub fn is_whole(name: &[u8]) -> bool {
     name.contains(&b'/') && !name.contains(&b'$')
-}
-
-/// The names in a value of LD_PRELOAD.
-pub fn preloaded(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|b| matches!(b, b':' | b' ')).filter(|name| !name.is_empty())
 }
 
 /// What follows `$ORIGIN`.
@@ -500,7 +478,7 @@ impl Dirs<'_> {
         };
         let walked = self.view.walk(libc::AT_FDCWD, place.as_bytes(), Last::FOLLOW);
         let Ok(found) = walked else { return Ok(()) };
-        if !always && !is_moved(self.index, found.ns.as_bytes()) {
+        if !always && !self.index.moves(found.ns.as_bytes()) {
             return Ok(());
         }
         if !found.is_union {
@@ -540,32 +518,7 @@ impl Dirs<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use privns_namespace::index;
-    use privns_namespace::table::{Kind, Order, Rule, Source, Table, Verb};
     use std::string::String;
-
-    fn bound(binds: &[(&str, &str)]) -> Vec<u8> {
-        let mut table = Table::new();
-        for (from, to) in binds {
-            let rule = Rule { verb: Verb::Bind, origin: Vec::new() };
-            let member = table.member(Source::Host(from.as_bytes().to_vec()), rule);
-            table.place(to.as_bytes(), Kind::Dir, Order::Replace, member, None).unwrap();
-        }
-        index::encode(&table)
-    }
-
-    #[test]
-    fn a_directory_is_moved_when_another_is_shown_there() {
-        let bytes = bound(&[("/opt/tree/usr", "/usr"), ("/srv", "/srv"), ("/a", "/new/a")]);
-        let index = Index::parse(&bytes).unwrap();
-        for dir in [&b"/usr/lib"[..], b"/usr/", b"/new/a/lib"] {
-            assert!(is_moved(index, dir), "{}", dir.escape_ascii());
-        }
-        // Shown at its own place, not covered, or not a whole name.
-        for dir in [&b"/srv/lib"[..], b"/lib", b"/usrlib", b"lib", b"", b"$ORIGIN/lib"] {
-            assert!(!is_moved(index, dir), "{}", dir.escape_ascii());
-        }
-    }
 
     #[test]
     fn needed_libraries_are_listed_once() {

@@ -1,7 +1,7 @@
 //! What the loader is going to look for, looked for in the namespace: a file,
 //! what it needs, what that needs, in the order of ld.so(8).
 
-use super::{PLACES, expand, is_moved, spelled};
+use super::{PLACES, expand, spelled};
 use crate::process::View;
 use alloc::vec::Vec;
 use privns_abi::{Errno, Result, path};
@@ -164,7 +164,7 @@ impl<'a> Search<'a> {
         let Some(object) = self.objects.first() else { return false };
         let moved = |dir: &[u8]| {
             let dir = self.view.place(dir, object.origin.as_bytes());
-            dir.is_ok_and(|dir| dir.is_some_and(|dir| is_moved(self.index, dir.as_bytes())))
+            dir.is_ok_and(|dir| dir.is_some_and(|dir| self.index.moves(dir.as_bytes())))
         };
         let lists = [object.rpath(), self.given, &object.runpath];
         let mut dirs = lists.iter().flat_map(|list| list.split(|b| matches!(b, b':' | b';')));
@@ -224,7 +224,7 @@ impl<'a> Search<'a> {
 
     /// What a directory of the namespace has of this name, if it can be loaded.
     fn found(&self, dir: &[u8], name: &[u8]) -> Result<Option<(Found, Object)>> {
-        let moved = is_moved(self.index, dir);
+        let moved = self.index.moves(dir);
         let (file, origin) = if moved {
             let Some((file, origin)) = self.view.library_in(dir, name)? else { return Ok(None) };
             (file, origin)
