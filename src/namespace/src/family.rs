@@ -288,7 +288,7 @@ impl Family {
     #[inline]
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.shared.u64(AT_GENERATION).map_or(0, |g| g.load(Ordering::Acquire))
+        self.shared.head::<AT_GENERATION>().load(Ordering::Acquire)
     }
 
     /// Whether there has ever been a 9P server in the table: known without
@@ -414,7 +414,7 @@ impl Family {
     #[inline]
     #[must_use]
     pub fn raises(&self) -> u64 {
-        self.shared.u64(AT_RAISES).map_or(0, |r| r.load(Ordering::Acquire))
+        self.shared.head::<AT_RAISES>().load(Ordering::Acquire)
     }
 
     /// A counter; one that counts for nobody where the table is read-only.
