@@ -20,7 +20,7 @@ _ns_serve() {
         esac
     done
     if [[ $cur == -* ]]; then
-        COMPREPLY=($(compgen -W '--ro --size --listen --stdio --auth --days --announce --help --version' -- "$cur")); return
+        COMPREPLY=($(compgen -W '--ro --size --listen --stdio --auth --days --psk --announce --help --version' -- "$cur")); return
     fi
     if [ $operand -lt 0 ] || [ $operand -ge $COMP_CWORD ]; then
         COMPREPLY=($(compgen -W 'dir mem registry keygen' -- "$cur")); return

@@ -106,10 +106,20 @@ fn m25() {
 /// A registry that is reached by TLS, and not without; its servers too. Nothing of the keys,
 /// and no credential of MUNGE, is where others look.
 #[test]
-fn tls_and_secrets() {
+fn d4_tls_and_secrets() {
+    behind_a_key("");
+}
+
+/// The same by a key that both ends have.
+#[test]
+fn d4_tls_and_secrets_by_a_shared_key() {
+    behind_a_key("--psk");
+}
+
+fn behind_a_key(how: &str) {
     let site = Site::new();
     site.write("d/f", "behind\n");
-    site.sh("ns-serve keygen lab >/dev/null").run().ok();
+    site.sh(&format!("ns-serve keygen lab {how} >/dev/null")).run().ok();
     let keys = site.sh("echo ${XDG_CONFIG_HOME:-$HOME/.config}/privns/tls").run().ok();
     let (_directory, directory) =
         serve(&site, "directory", "registry --listen tls!127.0.0.1!0 --auth tls");
@@ -137,21 +147,60 @@ fn tls_and_secrets() {
     command.run().prints(&format!("{address} tls\nbehind"));
     // Each line of the keys, and what a credential begins with.
     let script = format!(
-        "cat $T/carried $T/said.log >$T/all; test $(wc -c <$T/all) -gt 1000
-         grep -h '^[A-Za-z0-9+/=]*$' {keys}/*.client {keys}/*.server >$T/secrets; test $(wc -l <$T/secrets) -gt 4
+        "cat $T/carried $T/said.log $T/*.said >$T/all; test $(wc -c <$T/all) -gt 1000
+         grep -h '^[A-Za-z0-9+/=]*$' {keys}/*.client {keys}/*.server >$T/secrets 2>/dev/null
+         sed -n 's/^privns-psk-1 //p' {keys}/*.psk >>$T/secrets 2>/dev/null; test $(wc -c <$T/secrets) -gt 60 || echo none
          grep -a -c -F -f $T/secrets $T/all; grep -a -c 'MUNGE:A' $T/all; grep -a -c lab $T/all >/dev/null && echo some"
     );
     assert_eq!(site.sh(&script).run().out(), "0\n0\nsome");
     // Plainly, and with another's key: nothing weaker is tried.
     let plain = format!("@127.0.0.1!{port}/lab");
     assert_eq!(site.inside(&["--mount", &plain, "/r"], "echo ran").run().ending, Ending::Exit(125));
-    let other = format!(
-        "XDG_CONFIG_HOME=$T/other; export XDG_CONFIG_HOME; ns-serve keygen lab >/dev/null; exec ns-exec --mount {at} /r -- echo ran"
-    );
-    let refused = site.sh(&other).run();
-    assert_eq!((refused.ending, refused.out().as_str()), (Ending::Exit(125), ""), "{refused}");
+    for other in ["", "--psk"] {
+        let other = format!(
+            "XDG_CONFIG_HOME=$T/other{other}; export XDG_CONFIG_HOME; ns-serve keygen lab {other} >/dev/null; exec ns-exec --mount {at} /r -- echo ran"
+        );
+        site.sh(&other).limit(20).run().refuses(125, &["key lab"]);
+    }
     let none = format!("XDG_CONFIG_HOME=$T/none exec ns-exec --mount {at} /r -- echo ran");
     site.sh(&none).run().refuses(125, &["no key"]);
+}
+
+/// Two families, each of its own, with a tree between them that only a shared key opens. The server's
+/// user keeps the key under another name than the client does.
+#[test]
+fn two_namespaces_by_a_shared_key() {
+    needs!("two_namespaces_by_a_shared_key", "python3", "tar", "make");
+    let site = Site::new();
+    site.write("d/Makefile", "all:\n\tcat one two >both\n");
+    let made = "export XDG_CONFIG_HOME=$T/there; ns-serve keygen office --psk >/dev/null
+        ns-serve keygen unused --psk >/dev/null
+        mkdir -p -m 700 $HOME/.config/privns/tls; cp -p $T/there/privns/tls/office.psk $HOME/.config/privns/tls/127.0.0.1.psk";
+    site.sh(made).run().ok();
+    let words = "export XDG_CONFIG_HOME=$T/there; exec ns-serve dir $T/d --listen tls!127.0.0.1!0 --auth tls >$T/dir.said";
+    let (_dir, address) = serve_as(site.sh(words), &site, "dir");
+    let mount = ["--mount", &address, "/r"];
+    let writes = "cd /r; python3 -c 'open(\"one\",\"w\").write(\"1\\n\" * 100000)'; seq 5 >two; touch done
+        until test -e both; do sleep .05; done; wc -l <both; mkdir t; tar cf - one two | tar xf - -C t; cmp one t/one && echo same";
+    let other = Site::new();
+    let home = site.path("home");
+    let reads = "cd /r; until test -e done; do sleep .05; done; make -s && tail -1 both; cp both /m/copy; cmp both /m/copy && echo alike";
+    let reader = other.inside(&["--tmpfs", "/m", "--mount", &address, "/r"], reads);
+    let reader = reader.env("HOME", home).limit(30);
+    let writer = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| site.inside(&mount, writes).limit(30).run());
+        reader.run().prints("5\nalike");
+        writer.join().expect("the writer")
+    });
+    writer.prints("100005\nsame");
+    // Others can read it: not used. Too short: no key.
+    let bad = format!(
+        "cd $HOME/.config/privns/tls; chmod 644 *.psk; ns-exec --mount {address} /r -- echo ran
+         chmod 600 *.psk; sed -i s/..$// *.psk; ns-exec --mount {address} /r -- echo ran; true"
+    );
+    let said = site.sh(&bad).run();
+    assert!(said.out().is_empty() && said.err().contains("others can read it"), "{said}");
+    assert!(said.err().contains("no key of this version"), "{said}");
 }
 
 /// A server that answers and then stops: who uses it hears so in the time that was given it,
@@ -182,6 +231,82 @@ fn a_server_that_stops() {
     stop("CONT");
     assert_eq!((refused.ending, refused.out().as_str()), (Ending::Exit(125), ""), "{refused}");
     assert!(start.elapsed() < Duration::from_secs(8), "{refused}");
+}
+
+/// A host that takes a connection and says nothing: whoever asks hears so in bounded time, and
+/// nothing is run, whatever the way there.
+#[test]
+fn silence_is_not_waited_for() {
+    let site = Site::new();
+    site.sh("ns-serve keygen lab --psk >/dev/null; mkdir $T/fake").run().ok();
+    site.write("fake/ssh", "#!/bin/sh\nexec sleep 60\n");
+    site.sh("chmod 755 $T/fake/ssh").run().ok();
+    let tcp = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let port = tcp.local_addr().expect("an address").port();
+    let _unix = std::os::unix::net::UnixListener::bind(site.path("silent")).expect("bind");
+    let mount =
+        |address: &str| format!("ns-exec -e \"mount -o timeout=2 '{address}' /r\" -- echo ran");
+    let ssh = format!("ssh -p {port} -oStrictHostKeyChecking=no -oBatchMode=yes");
+    let on = format!(
+        "printf '#!/bin/sh\nexec /usr/bin/{ssh} \"$@\"\n' >$T/ssh; chmod 755 $T/ssh; PATH=$T:$PATH ns-exec --on ssh!nobody@127.0.0.1 -- echo ran"
+    );
+    let mut ways = vec![
+        (mount(&format!("tcp!127.0.0.1!{port}")), 8, 125),
+        (mount(&format!("unix!{}", site.at("silent"))), 8, 125),
+        (mount(&format!("tls!127.0.0.1!{port}")), 8, 125),
+        (mount("exec!exec sleep 60"), 8, 125),
+        (format!("PATH=$T/fake:$PATH {}", mount("ssh!there!/srv")), 8, 125),
+        (mount(&format!("@127.0.0.1!{port}/x")), 15, 125),
+        (mount(&format!("@tls!127.0.0.1!{port}/x")), 15, 125),
+        (format!("ns-serve mem --listen tcp!127.0.0.1!0 --announce @127.0.0.1!{port}/x"), 18, 1),
+    ];
+    match which("ssh") {
+        Some(_) => ways.push((on, 40, 255)),
+        None => say_skipped("silence of ssh", "ssh"),
+    }
+    std::thread::scope(|scope| {
+        for (script, limit, status) in &ways {
+            let site = &site;
+            scope.spawn(move || {
+                let start = Instant::now();
+                let said = site.sh(script).limit(60).run();
+                assert_eq!(
+                    (said.ending, said.out().as_str()),
+                    (Ending::Exit(*status), ""),
+                    "{script}: {said}"
+                );
+                assert!(said.err().to_lowercase().contains("timed out"), "{script}: {said}");
+                assert!(
+                    start.elapsed() < Duration::from_secs(*limit),
+                    "{script}: {:?}",
+                    start.elapsed()
+                );
+            });
+        }
+    });
+}
+
+/// A user's programs in a container have no number of a process here, and are the user's all the
+/// same; another's are not.
+#[test]
+fn m26_from_another_pid_namespace() {
+    needs!("m26_from_another_pid_namespace", "root", "unshare");
+    let site = Site::new();
+    let (_mem, unix) = serve(&site, "mem", "mem --listen unix!$T/socket");
+    let (_tcp, tcp) = serve(&site, "tcp", "mem --listen tcp!127.0.0.1!0");
+    for address in [&unix, &tcp] {
+        let inside = "unshare -p -f --mount-proc ns-exec --mount";
+        let script = format!("{inside} {address} /m -- sh -c 'echo x >/m/x; cat /m/x'; ns reap");
+        site.sh(&script).run().prints("x");
+        let other = site.as_user(65534, "unshare").args(["-U", "-p", "-f", "ns-exec", "--mount"]);
+        let other = other.args([address, "/m", "--", "echo", "ran"]).run();
+        assert_ne!(other.ending, Ending::Exit(0), "{other}");
+        assert_eq!(other.out(), "", "{other}");
+    }
+    // A server in a container, and its user's programs outside.
+    let words = "exec unshare -p -f --kill-child --mount-proc ns-serve mem --listen unix!$T/within >$T/within.said";
+    let (_within, within) = serve_as(site.sh(words), &site, "within");
+    site.inside(&["--mount", &within, "/m"], "echo y >/m/y; cat /m/y").run().prints("y");
 }
 
 /// Who may reach a server: the same machine and user, unless more is said.

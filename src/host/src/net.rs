@@ -66,6 +66,39 @@ pub fn now() -> Duration {
     Duration::new(ts.tv_sec as u64, ts.tv_nsec as u32)
 }
 
+/// Who is at the other end of a unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// The process; 0 for one of a pid namespace that is not below ours.
+    pub pid: i32,
+    /// Its effective user.
+    pub uid: u32,
+    /// Its effective group.
+    pub gid: u32,
+}
+
+/// Who is at the other end of the unix socket `fd`, as it was when it connected, or began to listen
+/// (`SO_PEERCRED` of unix(7)).
+///
+/// # Errors
+/// getsockopt(2)'s.
+pub fn credentials(fd: i32) -> Result<Credentials> {
+    let mut told = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the kernel writes one struct ucred and its size.
+    unsafe {
+        sys!(
+            libc::SYS_getsockopt,
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            &raw mut told,
+            &raw mut len
+        )?;
+    }
+    Ok(Credentials { pid: told.pid, uid: told.uid, gid: told.gid })
+}
+
 impl Socket {
     /// Connects, within `timeout`.
     ///
@@ -127,26 +160,12 @@ impl Socket {
         self.fd.load(Ordering::Relaxed)
     }
 
-    /// The process and the user at the other end of a unix socket, as they were
-    /// when it connected, or began to listen (`SO_PEERCRED` of unix(7)).
+    /// The process and the user at the other end of a unix socket.
     ///
     /// # Errors
-    /// getsockopt(2)'s.
+    /// As [`credentials`].
     pub fn peer(&self) -> Result<(i32, u32)> {
-        let mut told = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
-        let mut len = size_of::<libc::ucred>() as libc::socklen_t;
-        // SAFETY: the kernel writes one struct ucred and its size.
-        unsafe {
-            sys!(
-                libc::SYS_getsockopt,
-                self.fd(),
-                libc::SOL_SOCKET,
-                libc::SO_PEERCRED,
-                &raw mut told,
-                &raw mut len
-            )?;
-        }
-        Ok((told.pid, told.uid))
+        credentials(self.fd()).map(|told| (told.pid, told.uid))
     }
 
     /// Leaves the number to the program, which wants it for itself. The old

@@ -1,8 +1,9 @@
 //! Who is at the other end, by what the kernel knows.
 
 use crate::session::Peer;
-use rustix::net::sockopt::socket_peercred;
+use privns_host::net::credentials;
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
 /// How a server finds out who somebody is (`--auth`).
@@ -21,14 +22,16 @@ pub enum Auth {
 
 impl Auth {
     /// The peer of a unix socket, from its credentials (`SO_PEERCRED` of
-    /// unix(7): those at the time of connect).
+    /// unix(7): those at the time of connect). The process's number is of no
+    /// matter, and is 0 for one in another pid namespace, a container's say,
+    /// which rustix takes for a failure.
     #[must_use]
     pub fn unix(self, socket: &UnixStream) -> Peer {
         match self {
             Auth::None => Peer::Trusted,
             Auth::Munge => Peer::Unproven,
-            Auth::Uid | Auth::Tls => match socket_peercred(socket) {
-                Ok(cred) => judge(cred.uid.as_raw(), Some(cred.gid.as_raw())),
+            Auth::Uid | Auth::Tls => match credentials(socket.as_raw_fd()) {
+                Ok(told) => judge(told.uid, Some(told.gid)),
                 Err(_) => Peer::Refused,
             },
         }

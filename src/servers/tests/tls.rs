@@ -5,7 +5,7 @@ use privns_servers::mem::Mem;
 use privns_servers::relay::Route;
 use privns_servers::serve::Listener;
 use privns_servers::tls::keys::{ClientKey, ServerKeys};
-use privns_servers::tls::make::make;
+use privns_servers::tls::make::{make, make_shared};
 use privns_servers::{Limits, Server};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -105,6 +105,192 @@ fn keys_lapse() {
     std::thread::sleep(Duration::from_millis(1100));
     let server = Served::new(keys.path());
     refused(server.dial(keys.path(), "127.0.0.1"), "xpired");
+}
+
+/// A directory with these files of another.
+fn with(from: &Path, files: &[&str]) -> tempfile::TempDir {
+    let to = tempfile::tempdir().unwrap();
+    for file in files {
+        std::fs::copy(from.join(file), to.path().join(file)).unwrap();
+    }
+    to
+}
+
+#[test]
+fn a_key_that_both_have() {
+    let keys = tempfile::tempdir().unwrap();
+    let path = make_shared(keys.path(), "lab").unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(make_shared(keys.path(), "lab").unwrap_err().to_string().contains("already"));
+    make_shared(keys.path(), "other").unwrap();
+    let server = Served::new(keys.path());
+    for name in ["lab.psk", "other.psk"] {
+        server.dial(with(keys.path(), &[name]).path(), "127.0.0.1").unwrap();
+    }
+    refused(server.dial(keys.path(), "127.0.0.1"), "more than one key");
+    // Another key of the same name, and one that the server does not know at all.
+    for name in ["lab", "unknown"] {
+        let foreign = tempfile::tempdir().unwrap();
+        make_shared(foreign.path(), name).unwrap();
+        let began = Instant::now();
+        refused(server.dial(foreign.path(), "127.0.0.1"), "another key");
+        assert!(began.elapsed() < Duration::from_secs(2));
+    }
+    // What its file is called is each end's own matter; a host's name picks it among several.
+    let renamed = with(keys.path(), &["other.psk"]);
+    std::fs::copy(&path, renamed.path().join("localhost.psk")).unwrap();
+    server.dial(renamed.path(), "localhost").unwrap();
+    refused(server.dial(renamed.path(), "127.0.0.1"), "more than one key");
+    server.dial(with(keys.path(), &["lab.psk"]).path(), "127.0.0.1").unwrap();
+}
+
+/// Whoever has a certificate of a key does not get in by the name of a pre-shared one, nor the
+/// other way about.
+#[test]
+fn one_kind_of_key_does_not_stand_in_for_the_other() {
+    let (halves, shared) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    make(halves.path(), "lab", HOUR).unwrap();
+    make_shared(shared.path(), "lab").unwrap();
+    let (by_halves, by_shared) = (Served::new(halves.path()), Served::new(shared.path()));
+    let refuses = |served: &Served, keys: &Path, why| refused(served.dial(keys, "127.0.0.1"), why);
+    refuses(&by_halves, shared.path(), "pre-shared key lab");
+    refuses(&by_shared, with(halves.path(), &["lab.client"]).path(), "key lab");
+    // A server with both takes either, each by its own proof.
+    std::fs::copy(shared.path().join("lab.psk"), halves.path().join("lab.psk")).unwrap();
+    let both = Served::new(halves.path());
+    both.dial(with(halves.path(), &["lab.client"]).path(), "127.0.0.1").unwrap();
+    both.dial(shared.path(), "127.0.0.1").unwrap();
+    for file in ["localhost.client", "localhost.psk"] {
+        std::fs::copy(
+            halves.path().join(file.replace("localhost", "lab")),
+            halves.path().join(file),
+        )
+        .unwrap();
+    }
+    refused(both.dial(halves.path(), "localhost"), "both localhost.client and localhost.psk");
+}
+
+/// Takes whatever a server shows.
+#[derive(Debug)]
+struct Gullible;
+
+impl rustls::client::danger::ServerCertVerifier for Gullible {
+    fn verify_server_cert(
+        &self,
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &[rustls::pki_types::CertificateDer<'_>],
+        _: &rustls::pki_types::ServerName<'_>,
+        _: &[u8],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        vec![rustls::SignatureScheme::ED25519]
+    }
+
+    fn requires_raw_public_keys(&self) -> bool {
+        true
+    }
+}
+
+/// A client that takes what is shown, asks for the right kind of proof and has a pair of keys of its
+/// own, or the server's public key without the private one: the server takes neither.
+#[test]
+fn a_server_takes_the_other_half_and_no_other() {
+    use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+    let keys = tempfile::tempdir().unwrap();
+    make_shared(keys.path(), "lab").unwrap();
+    let server = Served::new(keys.path());
+    let head = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 32];
+    let der = [&head[..], &[9; 32]].concat();
+    let der = PrivatePkcs8KeyDer::from(&der[..]);
+    let key = rustls::crypto::ring::sign::any_eddsa_type(&der).unwrap();
+    let mut shown = CertificateDer::from(key.public_key().unwrap().as_ref().to_vec());
+    for _ in 0..2 {
+        let pair = rustls::sign::CertifiedKey::new(vec![shown.clone()], key.clone());
+        let pair = rustls::client::AlwaysResolvesClientRawPublicKeys::new(pair.into());
+        let provider = rustls::crypto::ring::default_provider();
+        let config = rustls::ClientConfig::builder_with_provider(provider.into())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(std::sync::Arc::new(Gullible))
+            .with_client_cert_resolver(std::sync::Arc::new(pair));
+        let name = "any.psk.privns".try_into().unwrap();
+        let mut tls = rustls::ClientConnection::new(config.into(), name).unwrap();
+        let mut socket = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut stream = rustls::Stream::new(&mut tls, &mut socket);
+        let _ = stream.write_all(&[19, 0, 0, 0, 100, 0xff, 0xff, 0, 32, 0, 0, 6, 0]);
+        let error = stream.read(&mut [0; 64]).unwrap_err();
+        assert!(error.to_string().contains("alert"), "{error}");
+        shown = tls.peer_certificates().unwrap()[0].clone().into_owned();
+    }
+}
+
+/// Files that are no such keys, and servers that are none.
+#[test]
+fn pre_shared_keys_that_are_no_good() {
+    let keys = tempfile::tempdir().unwrap();
+    let path = make_shared(keys.path(), "lab").unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let why = |e: std::io::Error| e.to_string();
+    for bad in [
+        "",
+        "secret word",
+        &text[..text.len() - 2],
+        &text.replace("psk-1", "psk-9"),
+        &[&text[..], &text].concat(),
+        &"x".repeat(1 << 20),
+    ] {
+        std::fs::write(&path, bad).unwrap();
+        let found = ClientKey::find(keys.path(), "x").map_err(why);
+        let said = found.unwrap_err();
+        assert!(said.contains("no key of this version"), "{said}");
+        let digits = text.trim_end().rsplit(' ').next().unwrap();
+        assert!(!said.contains(&digits[..8]), "{said}");
+        assert!(ServerKeys::read(keys.path()).is_err(), "{bad:?}");
+    }
+    std::fs::write(&path, &text).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
+    assert!(ServerKeys::read(keys.path()).map_err(why).unwrap_err().contains("others can read"));
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+    let server = Served::new(keys.path());
+    // No proof at all: the handshake is not gone on with.
+    let provider = rustls::crypto::ring::default_provider();
+    let config = rustls::ClientConfig::builder_with_provider(provider.into())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let name = "lab.psk.privns".try_into().unwrap();
+    let mut tls = rustls::ClientConnection::new(config.into(), name).unwrap();
+    let mut socket = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut stream = rustls::Stream::new(&mut tls, &mut socket);
+    let refused = stream.write_all(b"x").and_then(|()| stream.read(&mut [0; 8]).map(drop));
+    assert!(refused.unwrap_err().to_string().contains("alert"));
+    server.dial(keys.path(), "127.0.0.1").unwrap();
 }
 
 /// One end with a key that has lapsed, the other with one that has not: the

@@ -6,6 +6,7 @@
 //! expressed, and is refused here.
 
 use crate::failure::{Failure, shown};
+use crate::runtime;
 use crate::tree::{self, errno};
 use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
@@ -92,6 +93,10 @@ fn grants(table: &Table) -> Vec<Grant> {
         .collect();
     if !table.skeleton.is_empty() {
         grants.push(Grant { host: table.skeleton.clone(), writable: false });
+        // What is run of servers' trees is copied there, and run from there.
+        let served = !table.servers().is_empty();
+        let shelf = served.then(|| runtime::make_shelf(&table.skeleton)).flatten();
+        grants.extend(shelf.map(|host| Grant { host, writable: true }));
     }
     grants
 }

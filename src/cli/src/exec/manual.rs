@@ -149,7 +149,8 @@ inside a writable one) or does not have is an error, and nothing is run.",
         "ON ANOTHER MACHINE",
         "--on ssh!HOST becomes ssh(1), which runs ns-exec there, so ns-exec has to be on the \
 PATH that a command gets there. Its configuration, keys and exit status 255 for a connection \
-that fails are ssh's. Where standard input and output are a terminal the program has one; \
+that fails are ssh's; a host that does not answer is given up after 30 seconds, and one that stops \
+later, after 60. Where standard input and output are a terminal the program has one; \
 otherwise all three streams carry any bytes. The status is the program's, and 128+N when signal \
 N ended it. Whatever ends ns-exec here ends the connection, and then the program and its process \
 group there get SIGHUP and SIGCONT, with a terminal or without.

@@ -71,6 +71,7 @@ fn run(request: &Request) -> Result<(), Failure> {
         }
         Some(What::Mem) => serve(request, Mem::new(request.size.unwrap_or_else(half_of_memory))),
         Some(What::Registry) => serve(request, Mem::new(REGISTRY)),
+        Some(What::Key(name)) if request.shared => make_shared_key(name),
         Some(What::Key(name)) => make_key(name, request.days.unwrap_or(365)),
         None => Ok(()),
     }
@@ -88,6 +89,17 @@ fn make_key(name: &[u8], days: u64) -> Result<(), Failure> {
         "{}\n    stays here, for ns-serve --auth tls\n{}\n    goes to whoever is to reach the server, into the same directory there; then delete it here\n",
         server.display(),
         client.display()
+    );
+    crate::print(text.as_bytes())
+}
+
+fn make_shared_key(name: &[u8]) -> Result<(), Failure> {
+    let shown = String::from_utf8_lossy(name);
+    let made = keys::directory().and_then(|dir| make::make_shared(&dir, &shown));
+    let path = made.map_err(|e| Failure::new("keygen", e.to_string()))?;
+    let text = format!(
+        "{}\n    stays here, for ns-serve --auth tls, and goes, by a secret way, to whoever is to reach the server, into the same directory there\n",
+        path.display()
     );
     crate::print(text.as_bytes())
 }

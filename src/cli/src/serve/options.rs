@@ -29,6 +29,8 @@ pub struct Request {
     pub(super) stdio: bool,
     pub(super) announce: Vec<Address>,
     pub(super) days: Option<u64>,
+    /// A key that both ends share is made.
+    pub(super) shared: bool,
     auth: Option<Auth>,
 }
 
@@ -54,6 +56,7 @@ impl Request {
             _ if self.days.is_some() => {
                 return wrong("--days", "nothing lapses", "it is for keygen");
             }
+            _ if self.shared => return wrong("--psk", "no key is made", "it is for keygen"),
             Some(What::Mem | What::Registry) if self.read_only => {
                 return wrong("--ro", "an empty tree of its own", "it is for dir");
             }
@@ -81,9 +84,12 @@ impl Request {
         let serves = self.stdio || !self.listen.is_empty() || self.auth.is_some();
         let more = self.read_only || self.size.is_some() || !self.announce.is_empty();
         if serves || more {
-            return Err(
-                Failure::new("keygen", "it serves nothing").fix("say --days and no other option")
-            );
+            let fix = "say --days or --psk and no other option";
+            return Err(Failure::new("keygen", "it serves nothing").fix(fix));
+        }
+        if self.shared && self.days.is_some() {
+            let why = "a pre-shared key does not lapse";
+            return Err(Failure::new("--days", why).fix("leave one of --days and --psk out"));
         }
         Ok(())
     }
@@ -103,7 +109,7 @@ pub static PROGRAM: Program<Request> = Program {
         "dir PATH [--ro] (--listen ADDR... | --stdio)",
         "mem [--size LIMIT] (--listen ADDR... | --stdio)",
         "registry [--listen ADDR...]",
-        "keygen NAME [--days N]",
+        "keygen NAME [--days N | --psk]",
     ],
     description: DESCRIPTION,
     options: OPTIONS,
@@ -134,7 +140,8 @@ munge\". It is looked at with ls and cat where it is mounted. A server puts itse
 stays. @HOST/NAME in place of an address looks NAME up there, and @HOST1,HOST2/NAME in the \
 first of several that has it. A directory that listens on tls! is @tls!HOST[!PORT]/NAME.
 
-keygen makes a key for --auth tls and says what to do with its two files.
+keygen makes a key for --auth tls and says what to do with its files: two, of which one is given \
+away, or with --psk one that both ends have.
 
 Once it is ready, the address is printed on standard output, one line for each --listen.";
 
@@ -163,8 +170,14 @@ error, and nothing weaker is tried.",
 ~/.config/privns/tls): NAME.server, which stays with whoever serves, and NAME.client, which is \
 given, by some secret way, to whoever is to reach the server, and belongs in the same directory \
 there. They know each other and nobody else, since the key that signed them is thrown away: to \
-take a key back, make another. A server shows all its keys. A client that dials tls!HOST uses \
-HOST.client, or the only .client file that there is. Files that others can read are not used.",
+take a key back, make another. With --psk it makes one file, NAME.psk, that stays and is given away: a pre-shared key of 256 random \
+bits. Both ends make the same pairs of keys of it (HKDF, Ed25519), show their own, and take the \
+other's and nothing else, in a TLS handshake that is as fresh as any: a key that is stolen later \
+opens nothing that was recorded before. Whoever has the file can be either end, and it does not \
+lapse: remove it at both ends, and start the server anew. A server shows all its keys. A client that \
+dials tls!HOST uses HOST.client or HOST.psk, or the only one that there is: a .psk file may be called \
+after the server's host, the other two keep their NAME. One kind of key never stands in for the other. Files that others can read are not \
+used, and no key is ever in an argument, the environment, a dump or a log.",
     ),
     ("EXIT STATUS", "0 when a signal ended it; 1 when it failed; 2 for bad usage."),
 ];
@@ -180,6 +193,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "Is mounted as @head/scratch, whichever port it got.",
     ),
     ("ns-serve keygen lab", "Makes lab.server and lab.client."),
+    ("ns-serve keygen lab --psk", "Makes lab.psk, for both ends."),
     (
         "ns-serve dir /srv --listen tls!0.0.0.0!5640 --auth tls",
         "Serves whoever has one of this user's keys, from any host.",
@@ -226,7 +240,7 @@ static VERBS: &[Verb<Request>] = &[
         usage: "NAME",
         raw: false,
         args: &[Arg("NAME", Offer::Text)],
-        help: "Makes the two halves of a key for TLS.",
+        help: "Makes the two halves of a key for TLS, or with --psk one key for both ends.",
         apply: |r, v| match <[Vec<u8>; 1]>::try_from(v) {
             Ok([name]) => what(r, What::Key(name)),
             Err(_) => Err(Failure::new("arguments", "it takes one NAME")),
@@ -283,6 +297,10 @@ static OPTIONS: &[Opt<Request>] = &[
             Ok(())
         },
     ),
+    option("psk", &[], REACHING, "One key for both ends. For keygen.", |r, _| {
+        r.shared = true;
+        Ok(())
+    }),
     option(
         "announce",
         &[Arg("@HOST/NAME", Offer::Text)],

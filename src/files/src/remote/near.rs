@@ -141,10 +141,11 @@ fn boot() -> Option<[u8; BOOT]> {
 /// The attributes as a server of ours would tell them.
 fn attr_of(st: &libc::stat) -> Attr {
     let time = |sec: i64, nsec: i64| Time { sec: sec as u64, nsec: nsec as u64 };
+    let modified = (st.st_mtime as u64, st.st_mtime_nsec as u64);
     #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
     Attr {
         valid: valid::BASIC,
-        qid: Qid::of(st.st_mode, 0, st.st_ino),
+        qid: Qid::of(st.st_mode, Qid::version_of(modified, st.st_size as u64), st.st_ino),
         mode: st.st_mode,
         uid: st.st_uid,
         gid: st.st_gid,

@@ -5,11 +5,12 @@
 //! the server. Each holds a private key, a certificate for it, and the
 //! authority that signed both and whose own key was thrown away: so there is
 //! never a third certificate, and the two know each other and nobody else.
+//! A *pre-shared* key is one file, `NAME.psk`, that both have ([`super::psk`]).
 //! They lie in `$XDG_CONFIG_HOME/privns/tls`, and a file that others could
 //! read is not used.
 //!
-//! Pre-shared keys of TLS are not offered, since rustls has none that come
-//! from outside; two certificates that know each other say the same.
+//! A client asks for the server's key by a name (SNI) of that key and its kind,
+//! and shows its own half of that one or nothing: no other is tried.
 
 use rustix::fs::{Mode, OFlags};
 use rustls::pki_types::pem::PemObject;
@@ -44,7 +45,7 @@ pub(super) fn said(why: impl Into<String>) -> io::Error {
     io::Error::other(why.into())
 }
 
-fn at(path: &Path, why: impl std::fmt::Display) -> io::Error {
+pub(super) fn at(path: &Path, why: impl std::fmt::Display) -> io::Error {
     said(format!("{}: {why}", path.display()))
 }
 
@@ -86,7 +87,7 @@ impl Parts {
 }
 
 /// The contents of a file that is this user's and nobody else can read.
-fn read_secret(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read_secret(path: &Path) -> io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| at(path, e))?;
     let stat = rustix::fs::fstat(&fd).map_err(|e| at(path, e))?;
@@ -102,11 +103,21 @@ fn read_secret(path: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+pub(super) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-static VERSIONS: [&rustls::SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
+/// A suite whose HKDF is that of SHA-256.
+pub(super) static ALGORITHM: &rustls::Tls13CipherSuite = sha256();
+
+const fn sha256() -> &'static rustls::Tls13CipherSuite {
+    use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
+    match TLS13_AES_128_GCM_SHA256 {
+        rustls::SupportedCipherSuite::Tls13(suite) => suite,
+    }
+}
+
+pub(super) static VERSIONS: [&rustls::SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
 
 /// The names of the keys in `dir` whose files end so.
 fn names(dir: &Path, ending: &str) -> Vec<String> {
@@ -119,10 +130,41 @@ fn names(dir: &Path, ending: &str) -> Vec<String> {
     names
 }
 
+/// The two kinds of key, by what their files end with at a client's and at a server's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Two halves, each with a certificate.
+    Halves,
+    /// One file for both.
+    Shared,
+}
+
+const KINDS: [Kind; 2] = [Kind::Halves, Kind::Shared];
+
+impl Kind {
+    const fn of_client(self) -> &'static str {
+        match self {
+            Kind::Halves => ".client",
+            Kind::Shared => ".psk",
+        }
+    }
+
+    const fn of_server(self) -> &'static str {
+        match self {
+            Kind::Halves => ".server",
+            Kind::Shared => ".psk",
+        }
+    }
+}
+
 /// What a client shows and expects.
 #[derive(Clone, Debug)]
 pub struct ClientKey {
+    /// What it is called here.
     name: String,
+    kind: Kind,
+    /// What the server is asked for.
+    asked: ServerName<'static>,
     config: Arc<ClientConfig>,
 }
 
@@ -133,42 +175,60 @@ impl ClientKey {
     /// # Errors
     /// In words: when there is none, more than one, or one that is no good.
     pub fn find(dir: &Path, host: &str) -> io::Result<ClientKey> {
-        let names = names(dir, ".client");
-        let name = match (names.iter().find(|n| *n == host), &names[..]) {
-            (Some(name), _) => name,
-            (None, [only]) => only,
-            (None, []) => {
-                return Err(at(
-                    dir,
-                    "no key (NAME.client, made by ns-serve keygen where the server is)",
-                ));
+        let of_kind = |kind: Kind| names(dir, kind.of_client()).into_iter().map(move |n| (n, kind));
+        let all: Vec<(String, Kind)> = KINDS.into_iter().flat_map(of_kind).collect();
+        let named: Vec<_> = all.iter().filter(|(name, _)| name == host).collect();
+        let (name, kind) = match (&named[..], &all[..]) {
+            ([one], _) => *one,
+            ([], [one]) => one,
+            ([], []) => {
+                let how = "made by ns-serve keygen where the server is";
+                return Err(at(dir, format!("no key (NAME.client or NAME.psk, {how})")));
             }
-            (None, _) => {
-                return Err(at(dir, format!("more than one key, and none named {host}.client")));
+            ([], _) => {
+                let none = format!("more than one key, and none named {host}.client or {host}.psk");
+                return Err(at(dir, none));
             }
+            _ => return Err(at(dir, format!("both {host}.client and {host}.psk are there"))),
         };
-        ClientKey::read(&dir.join(format!("{name}.client")), name)
-    }
-
-    fn read(path: &Path, name: &str) -> io::Result<ClientKey> {
-        let parts = Parts::read(path)?;
-        let mut config = ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(&VERSIONS)
-            .map_err(|e| at(path, e))?
-            .with_root_certificates(parts.authority)
-            .with_client_auth_cert(vec![parts.own], parts.key)
-            .map_err(|e| at(path, e))?;
-        config.resumption = rustls::client::Resumption::disabled();
-        Ok(ClientKey { name: name.to_string(), config: Arc::new(config) })
+        let path = dir.join(format!("{name}{}", kind.of_client()));
+        let (asked, config) = match kind {
+            Kind::Halves => (server_name(name)?, client_config(&path)?),
+            Kind::Shared => super::psk::client(&path)?,
+        };
+        Ok(ClientKey { name: name.clone(), kind: *kind, asked, config: Arc::new(config) })
     }
 
     pub(super) fn config(&self) -> Arc<ClientConfig> {
         self.config.clone()
     }
 
-    pub(super) fn server_name(&self) -> io::Result<ServerName<'static>> {
-        server_name(&self.name)
+    pub(super) fn server_name(&self) -> ServerName<'static> {
+        self.asked.clone()
     }
+
+    /// The same failure, with the key's name.
+    pub(super) fn explain(&self, e: io::Error) -> io::Error {
+        match (e.raw_os_error(), self.kind) {
+            (Some(_), _) => e,
+            (None, Kind::Halves) => io::Error::new(e.kind(), format!("key {}: {e}", self.name)),
+            (None, Kind::Shared) => {
+                io::Error::new(e.kind(), format!("pre-shared key {}: {e}", self.name))
+            }
+        }
+    }
+}
+
+fn client_config(path: &Path) -> io::Result<ClientConfig> {
+    let parts = Parts::read(path)?;
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&VERSIONS)
+        .map_err(|e| at(path, e))?
+        .with_root_certificates(parts.authority)
+        .with_client_auth_cert(vec![parts.own], parts.key)
+        .map_err(|e| at(path, e))?;
+    config.resumption = rustls::client::Resumption::disabled();
+    Ok(config)
 }
 
 /// What a server shows, by the name that the client asks for.
@@ -186,9 +246,17 @@ impl ServerKeys {
     /// In words: when there is none, or one that is no good.
     pub fn read(dir: &Path) -> io::Result<ServerKeys> {
         let mut configs = BTreeMap::new();
-        for name in names(dir, ".server") {
-            let config = Arc::new(server_config(&dir.join(format!("{name}.server")))?);
-            configs.insert(format!("{name}{REALM}").to_ascii_lowercase(), config);
+        for kind in KINDS {
+            for name in names(dir, kind.of_server()) {
+                let path = dir.join(format!("{name}{}", kind.of_server()));
+                let (asked, mut config) = match kind {
+                    Kind::Halves => (format!("{name}{REALM}"), with_certificate(&path)?),
+                    Kind::Shared => super::psk::server(&path)?,
+                };
+                config.send_tls13_tickets = 0;
+                config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+                configs.insert(asked.to_ascii_lowercase(), Arc::new(config));
+            }
         }
         let any = configs.values().next().cloned();
         let any = any.ok_or_else(|| at(dir, "no key (ns-serve keygen NAME makes one)"))?;
@@ -201,19 +269,16 @@ impl ServerKeys {
     }
 }
 
-fn server_config(path: &Path) -> io::Result<ServerConfig> {
+fn with_certificate(path: &Path) -> io::Result<ServerConfig> {
     let parts = Parts::read(path)?;
     let authority = Arc::new(parts.authority);
     let verifier = WebPkiClientVerifier::builder_with_provider(authority, provider())
         .build()
         .map_err(|e| at(path, e))?;
-    let mut config = ServerConfig::builder_with_provider(provider())
+    ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&VERSIONS)
         .map_err(|e| at(path, e))?
         .with_client_cert_verifier(verifier)
         .with_single_cert(vec![parts.own], parts.key)
-        .map_err(|e| at(path, e))?;
-    config.send_tls13_tickets = 0;
-    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-    Ok(config)
+        .map_err(|e| at(path, e))
 }

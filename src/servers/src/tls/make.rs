@@ -1,4 +1,5 @@
-//! Making a key: the two files of which one stays and one is given away.
+//! Making a key: the two files of which one stays and one is given away, or the
+//! one that both ends have.
 
 use super::keys::{said, server_name};
 use rcgen::{
@@ -39,8 +40,25 @@ pub fn make(dir: &Path, name: &str, life: Duration) -> io::Result<[PathBuf; 2]> 
     };
     let texts =
         [part(ExtendedKeyUsagePurpose::ServerAuth)?, part(ExtendedKeyUsagePurpose::ClientAuth)?];
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let paths = ["server", "client"].map(|side| dir.join(format!("{name}.{side}")));
+    write(dir, &paths, &texts)?;
+    Ok(paths)
+}
+
+/// Makes `NAME.psk`, a key for both ends, in `dir`; its path.
+///
+/// # Errors
+/// As [`make`].
+pub fn make_shared(dir: &Path, name: &str) -> io::Result<PathBuf> {
+    server_name(name)?;
+    let path = dir.join(format!("{name}.psk"));
+    write(dir, std::slice::from_ref(&path), &[super::psk::text()?])?;
+    Ok(path)
+}
+
+/// New files that nobody else can read, in a directory that is made.
+fn write(dir: &Path, paths: &[PathBuf], texts: &[String]) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     if let Some(there) = paths.iter().find(|p| p.symlink_metadata().is_ok()) {
         return Err(said(format!("{} is there already", there.display())));
     }
@@ -49,7 +67,7 @@ pub fn make(dir: &Path, name: &str, life: Duration) -> io::Result<[PathBuf; 2]> 
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
     }
-    Ok(paths)
+    Ok(())
 }
 
 fn wrong(e: rcgen::Error) -> io::Error {

@@ -1,10 +1,12 @@
 //! TLS 1.3 over a socket, without blocking.
 //!
-//! Both ends show a certificate, and both are checked: see [`keys`]. There is
-//! no version before 1.3, no resumption, and no way to go on without.
+//! Both ends prove who they are, by certificates or by a key that they share,
+//! and both are checked: see [`keys`]. There is no version before 1.3, no
+//! resumption, and no way to go on without.
 
 pub mod keys;
 pub mod make;
+mod psk;
 
 use crate::wire::{Wire, io_error, wait};
 use keys::{ClientKey, ServerKeys};
@@ -47,6 +49,17 @@ fn refused(why: impl ToString) -> io::Error {
     io::Error::new(ErrorKind::PermissionDenied, why.to_string())
 }
 
+/// What is wrong, for people.
+fn words(e: &rustls::Error) -> String {
+    match e {
+        rustls::Error::InvalidCertificate(rustls::CertificateError::Other(why)) => {
+            why.0.to_string()
+        }
+        rustls::Error::AlertReceived(_) => format!("the other end does not take it ({e})"),
+        _ => e.to_string(),
+    }
+}
+
 impl Tls {
     /// The client's end: connects to whoever has the server's part of `key`.
     ///
@@ -54,9 +67,9 @@ impl Tls {
     /// With the reason in words when one end does not take the other's
     /// certificate; that of the socket; TimedOut.
     pub fn connect(socket: TcpStream, key: &ClientKey, timeout: Duration) -> io::Result<Tls> {
-        let name = key.server_name()?;
+        let name = key.server_name();
         let tls = ClientConnection::new(key.config(), name).map_err(refused)?;
-        Tls::finish(socket, tls.into(), Instant::now(), timeout)
+        Tls::finish(socket, tls.into(), Instant::now(), timeout).map_err(|e| key.explain(e))
     }
 
     /// The server's end.
@@ -171,7 +184,7 @@ impl State {
             Err(e) => return Err(number(&e)),
         }
         if let Err(e) = self.tls.process_new_packets() {
-            self.trouble = Some(e.to_string());
+            self.trouble = Some(words(&e));
             // The other end is told why.
             let _ = self.tls.write_tls(&mut socket);
             return Err(Errno::EACCES);

@@ -30,6 +30,12 @@ use std::process::Command;
 /// gets the whole command as one.
 const LONGEST: usize = 128 << 10;
 
+/// A host that accepts a connection and says nothing more would be waited for without end, by ssh(1)
+/// as it is by itself: at first for so many seconds, and later, for as long as nothing else comes, asked
+/// every so many seconds whether it is there, so many times.
+const PATIENCE: [&str; 3] =
+    ["-oConnectTimeout=30", "-oServerAliveInterval=15", "-oServerAliveCountMax=4"];
+
 /// Where a program is to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -69,7 +75,7 @@ pub(super) fn run(request: &Request, place: &Place) -> Result<i32, Stop> {
     // Through a terminal there, output is not what the program writes: only
     // where it goes to one here.
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    ssh.arg(if terminal { "-t" } else { "-T" });
+    ssh.arg(if terminal { "-t" } else { "-T" }).args(PATIENCE);
     for (here, there) in exports.sockets() {
         let pair = OsString::from_vec([there.as_bytes(), b":", here].concat());
         ssh.arg("-oExitOnForwardFailure=yes").arg("-R").arg(pair);
