@@ -174,10 +174,7 @@ impl Socket {
     /// # Errors
     /// EBADF when it is closed; EMFILE.
     pub fn move_away(&self) -> Result<()> {
-        let old = self.fd();
-        let new = Kernel.dup_from(old, old.saturating_add(1), true);
-        let new = new.or_else(|_| Kernel.dup_from(old, 3, true))?;
-        self.fd.store(new, Ordering::Relaxed);
+        self.fd.store(Kernel.dup_elsewhere(self.fd(), true)?, Ordering::Relaxed);
         Ok(())
     }
 

@@ -336,6 +336,55 @@ fn errors_of_writes_are_told_once_and_at_the_next_occasion() {
     });
 }
 
+/// On a full disk all that is under way fails: that is told once. Those that are still under
+/// way then are counted as such, each once, and what is written afterwards waits for them.
+#[test]
+fn writes_that_fail_together_are_told_once() {
+    let script = |mut server: Server| {
+        server.welcome(b"9P2000.L");
+        for round in 0..2 {
+            let writes: Vec<_> = (0..3).map(|_| write(&mut server)).collect();
+            server.reply(writes[0].0, &Rlerror { code: 28 });
+            server.assert_silent();
+            // One that is cut short is no news either.
+            server.reply(writes[1].0, &Rwrite { count: 1 });
+            server.assert_silent();
+            server.reply(writes[2].0, &Rlerror { code: if round == 0 { 28 } else { 5 } });
+            if round == 0 {
+                let (tag, _, count) = write(&mut server);
+                server.reply(tag, &Rwrite { count });
+            }
+        }
+        let (tag, _) = server.clunk();
+        server.reply(tag, &Rclunk {});
+    };
+    play(script, |stream| {
+        let options = Options { window: Window::new(3), ..options(L) };
+        let client = stream.client(&options).unwrap();
+        let (fid, _) = client.attach(b"me", NONUM, b"").unwrap();
+        let file = open_of(fid);
+        let three = || {
+            for at in [0, 4, 8] {
+                assert_eq!(client.write_behind(&file, at, b"abcd"), Ok(4));
+            }
+            // The window is full: it waits for an answer, and is told of that.
+            assert_eq!(client.write_behind(&file, 12, b"abcd"), Err(Errno::ENOSPC));
+            assert_eq!(client.counters().in_flight, 2);
+            assert!(client.is_behind(&file.fid));
+        };
+        three();
+        assert_eq!(client.write_behind(&file, 12, b"abcd"), Ok(4), "after the others");
+        assert_eq!(client.counters().in_flight, 1);
+        assert_eq!(client.settle(&file.fid), Ok(()));
+        assert!(!client.is_behind(&file.fid));
+        three();
+        assert_eq!(client.settle_all(), Ok(()));
+        assert_eq!(client.counters().in_flight, 0);
+        assert!(!client.is_behind(&file.fid));
+        assert_eq!(client.close(file.fid), Ok(()), "told already");
+    });
+}
+
 #[test]
 fn closing_waits_for_writes_in_the_same_round_trip_where_order_is_promised() {
     let script = |mut server: Server| {

@@ -410,7 +410,14 @@ fn locks_exclude_other_processes(rig: &dyn Rig, speech: Speech) {
     let (a, a_root) = rig.attached(speech);
     a.make(&a_root, b"f", b"");
     let one = a.at(&a_root, b"f", flags::RDWR).unwrap();
-    let lock = |kind, proc_id| Lock { kind, start: 10, length: 10, proc_id, client_id: b"host" };
+    let lock = |kind, proc_id| Lock {
+        kind,
+        start: 10,
+        length: 10,
+        proc_id,
+        client_id: b"host",
+        waits: false,
+    };
     if !speech.is_linux() {
         assert_eq!(a.lock(&one.fid, &lock(1, 1)).unwrap_err(), Errno::EOPNOTSUPP);
         return;

@@ -16,6 +16,7 @@ use privns_abi::path;
 use privns_host::Kernel;
 use privns_namespace::{Family, Source, Table, remote};
 use rustix::fs::{CWD, Mode, OFlags};
+use std::os::unix::ffi::OsStringExt;
 
 /// The first version that refuses to shorten a file as well.
 const NEEDED: ABI = ABI::V3;
@@ -68,6 +69,10 @@ fn rules(family: &Family, table: &Table, library: &[u8]) -> Result<RulesetCreate
             .fix("the kernel cannot express that: bind both read-only, or leave --enforce out"));
     }
     grants.push(Grant { host: library.to_vec(), writable: false });
+    // A program that a server has is run from within, by ourselves.
+    if let Ok(own) = std::env::current_exe() {
+        grants.push(Grant { host: own.into_os_string().into_vec(), writable: false });
+    }
     let mut rules = ruleset().map_err(|e| failure(&e))?;
     for grant in &grants {
         rules = add(rules, grant)?;

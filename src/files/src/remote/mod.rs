@@ -19,6 +19,7 @@
 //! - `shelf`: where copies of programs and libraries lie, and how they are found.
 //! - `near`: trees that this process can reach by itself.
 //! - [`kept`]: descriptors that are ours and not the program's.
+//! - `room`: their numbers, where the program wants them.
 //!
 //! A remote file has a host name that no host can have
 //! ([`privns_namespace::remote`]), so that all that stands above this (the
@@ -44,6 +45,7 @@ pub mod names;
 mod near;
 pub mod place;
 mod rename;
+mod room;
 pub mod router;
 mod shelf;
 

@@ -94,6 +94,15 @@ impl Near {
         root >= 0 && Kernel.fstat(root).is_ok_and(|st| (st.dev, st.ino) == (self.dev, self.ino))
     }
 
+    /// Leaves a number to the program that wants it; whether it stood there.
+    pub(super) fn make_room(&self, fd: i32) -> Result<bool> {
+        let stands = self.root.load(Ordering::Relaxed) == fd;
+        if stands {
+            self.root.store(super::room::elsewhere(fd)?, Ordering::Relaxed);
+        }
+        Ok(stands)
+    }
+
     pub(super) fn close(&self) {
         let root = self.root.swap(-1, Ordering::Relaxed);
         if root >= 0 {

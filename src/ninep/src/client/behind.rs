@@ -2,7 +2,10 @@
 //! only its answer is waited for later, so that a process that is killed loses
 //! nothing that a kernel would have kept. What a server says of a write, and a
 //! write that it cuts short (EIO), is told once: by the next write to the fid,
-//! by [`Client::settle`] or by [`Client::close`].
+//! by [`Client::settle`] or by [`Client::close`]. Of several that fail together,
+//! as on a full disk, the first speaks for all that were under way when it was
+//! told; the next write waits until those are answered, so that what becomes of
+//! it is told apart.
 
 use super::ops::WriteHead;
 use super::window::even;
@@ -16,9 +19,17 @@ impl State {
         if let Some(e) = self.take_error(fid) {
             return Some(Err(e));
         }
+        if self.is_told(fid) {
+            return None;
+        }
         let under_way = self.behind.iter().map(|b| b.bytes).sum::<usize>();
         let requests = self.behind.iter().map(|b| b.requests).sum::<u32>();
         (requests == 0 || requests < most && under_way < bytes).then_some(Ok(()))
+    }
+
+    /// Whether writes of a fid are under way for which an error was told.
+    fn is_told(&self, fid: u32) -> bool {
+        self.behind.iter().any(|b| b.fid == fid && b.told && b.requests > 0)
     }
 
     /// Answers that a fid waits for.

@@ -157,8 +157,36 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     }
 
     /// A directory read gives whole stat records; the cookie is the offset
-    /// behind the record, the only place where reading may go on (read(5)).
+    /// behind the record. A server reads on from where the last read has ended,
+    /// or from the beginning (read(5)): to any other place the way leads from
+    /// there.
     pub(super) fn old_readdir(
+        &self,
+        dir: &Opened,
+        cookie: u64,
+        mut each: impl FnMut(DirEntry<'_>),
+    ) -> Result<Option<u64>> {
+        let refused = match self.old_entries(dir, cookie, &mut each) {
+            Err(e) if cookie != 0 && !matches!(e, Errno::EINTR | Errno::ETIMEDOUT) => e,
+            done => return done,
+        };
+        let mut at = 0;
+        while at <= cookie {
+            let behind = |entry: DirEntry<'_>| {
+                if entry.cookie > cookie {
+                    each(entry);
+                }
+            };
+            // What there was no longer goes so far: that is the end of it.
+            let Some(next) = self.old_entries(dir, at, behind).map_err(|_| refused)? else {
+                return Ok(None);
+            };
+            at = next;
+        }
+        Ok(Some(at))
+    }
+
+    fn old_entries(
         &self,
         dir: &Opened,
         cookie: u64,
