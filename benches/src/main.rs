@@ -36,18 +36,22 @@ fn run(options: &options::Options) -> Result<()> {
     let site = fixture::Site::build(options)?;
     let tools = tool::all(options, &site);
     let tasks = task::all(options, &site);
-    let mut columns = measure::Columns::start(&tools, &site);
     let mut samples = vec![Vec::new(); tasks.len()];
     // The machine may be slow for seconds on end, all of a row's time: each row has its turn
-    // several times, and what was least of all is least in a quiet one.
+    // several times, and what was least of all is least in a quiet one. How a process lies in
+    // memory is luck as well, worth some hundredths of a short call: each pass has new processes.
     for pass in 1..=options.passes() {
+        let mut columns = measure::Columns::start(&tools, &site);
         for (task, samples) in tasks.iter().zip(&mut samples) {
             eprintln!("{pass}: {}", task.name);
             measure::add(samples, columns.sample(task, options, pass == 1));
         }
     }
-    let rows: Vec<_> =
-        tasks.iter().zip(samples).map(|(task, samples)| columns.row(task, samples)).collect();
+    let rows: Vec<_> = tasks
+        .iter()
+        .zip(samples)
+        .map(|(task, samples)| measure::row(&tools, task, samples))
+        .collect();
     let machine = machine::describe(&["fakechroot", "proot", "bubblewrap"]);
     let report = report::Report { version: 1, machine, rows };
     print!("{}", if options.json { report.json() } else { report.markdown() });

@@ -65,6 +65,19 @@ pub(crate) fn add(all: &mut Vec<Samples>, more: Vec<Samples>) {
     }
 }
 
+/// The row that all samples of a task make.
+pub(crate) fn row(tools: &[Tool], task: &Task, samples: Vec<Samples>) -> Row {
+    let added = matches!(task.what, What::Memory);
+    let cells = cells(tools, samples, added);
+    Row {
+        name: task.name.clone(),
+        unit: if added { "KiB" } else { "ns" },
+        target: task.target,
+        reached: task.target.and_then(|target| reached(tools, &cells, target)),
+        cells,
+    }
+}
+
 impl<'a> Columns<'a> {
     /// Starts a runner in every tool.
     pub(crate) fn start(tools: &'a [Tool], site: &'a Site) -> Self {
@@ -79,19 +92,6 @@ impl<'a> Columns<'a> {
             What::Command { before, command } => self.commands(before, command, task, first),
             What::Start => self.starts(task.rounds),
             What::Memory => self.memory(),
-        }
-    }
-
-    /// The row that all its samples make.
-    pub(crate) fn row(&self, task: &Task, samples: Vec<Samples>) -> Row {
-        let added = matches!(task.what, What::Memory);
-        let cells = cells(self.tools, samples, added);
-        Row {
-            name: task.name.clone(),
-            unit: if added { "KiB" } else { "ns" },
-            target: task.target,
-            reached: task.target.and_then(|target| reached(self.tools, &cells, target)),
-            cells,
         }
     }
 

@@ -17,7 +17,7 @@ privns-benches: the cost of a namespace, as ratios to native
   --json          print JSON instead of a Markdown table
 ";
 
-const PASSES: u32 = 5;
+const PASSES: u32 = 10;
 
 /// What to measure, and with what.
 pub(crate) struct Options {

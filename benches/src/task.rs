@@ -70,24 +70,24 @@ pub(crate) fn all(options: &Options, site: &Site) -> Vec<Task> {
         for (place, dir) in places {
             for depth in [3, 10] {
                 let name = format!("{label}, {place}, depth {depth}");
-                add(name, calls(call, &site.name(dir, depth)), target, 40, Cores::One);
+                add(name, calls(call, &site.name(dir, depth)), target, 20, Cores::One);
             }
         }
     }
     for call in ["read", "write"] {
         let what = calls(call, &site.name(&site.at, 3));
-        add(format!("{call} of 1 byte"), what, Some(BYTE), 40, Cores::One);
+        add(format!("{call} of 1 byte"), what, Some(BYTE), 20, Cores::One);
     }
     let what = calls("forkexec", Path::new("/bin/true"));
-    add("fork+exec of true".into(), what, Some(EXEC), 40, Cores::One);
+    add("fork+exec of true".into(), what, Some(EXEC), 20, Cores::One);
     let tree = site.at.join("tree");
     let what = command(&tree, &["git", "status"]);
-    add("git status, 5,000 files".into(), what, Some(TREE), 8, Cores::One);
+    add("git status, 5,000 files".into(), what, Some(TREE), 4, Cores::One);
     let what = command(&tree, &["find", ".", "-ls"]);
-    add("find -ls, 5,000 files".into(), what, Some(TREE), 8, Cores::One);
+    add("find -ls, 5,000 files".into(), what, Some(TREE), 4, Cores::One);
     let which = if options.program.is_some() { "a real program" } else { "a generated program" };
     add(format!("make -j4, {which}"), make(site), Some(MAKE), 1, Cores::All);
-    add("start of the tool".into(), What::Start, None, 8, Cores::One);
+    add("start of the tool".into(), What::Start, None, 4, Cores::One);
     add("private memory of a process".into(), What::Memory, Some(MEMORY_KIB), 1, Cores::All);
     tasks.retain(|task| task.name.contains(&options.only));
     tasks

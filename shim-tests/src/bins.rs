@@ -54,10 +54,14 @@ pub fn bins() -> &'static Bins {
     })
 }
 
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
+}
+
 /// Builds what is not fresh. Cargo holds its own lock on the directory, so that
 /// several test programs may come here at once.
 fn build() -> Bins {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let workspace = workspace();
     let target = match std::env::var_os("CARGO_TARGET_DIR") {
         Some(dir) => workspace.join(dir),
         None => workspace.join("target"),
@@ -73,6 +77,18 @@ fn build() -> Bins {
         assert!(status.is_ok_and(|s| s.success()), "cargo build --release -p {package} failed");
     }
     Bins { dir: absolute(&target.join("release")) }
+}
+
+/// An example of a package of this workspace: beside the test programs, where `cargo test` of
+/// the whole workspace puts it, or built now where there is a cargo that can.
+#[must_use]
+pub fn example(package: &str, name: &str) -> Option<PathBuf> {
+    let tests = std::env::current_exe().ok()?;
+    let program = tests.parent()?.parent()?.join("examples").join(name);
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let words = ["build", "--quiet", "-p", package, "--example", name];
+    let built = Command::new(&cargo).args(words).current_dir(workspace()).status();
+    (built.is_ok_and(|status| status.success()) || program.exists()).then_some(program)
 }
 
 fn absolute(path: &Path) -> PathBuf {

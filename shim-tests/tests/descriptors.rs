@@ -235,6 +235,69 @@ E"#,
     );
 }
 
+/// Numbers that privns has taken for itself are the program's all the same when it names them.
+#[test]
+fn numbers_of_the_programs_choice() {
+    alike(
+        r#"exec python3 - <<'E'
+import os, subprocess
+R = os.environ['R']; p = R + '/f'
+open(p, 'w').write('text\n')
+fd = os.open(p, os.O_RDONLY); numbers = [*range(230, 256), *range(990, 1024)]
+for n in numbers:
+    os.dup2(fd, n); os.stat(R); assert os.pread(n, 4, 0) == b'text'
+print(os.listdir(R), subprocess.run(['cat', p], stdout=subprocess.PIPE, close_fds=False).stdout)
+for n in numbers: os.close(n)
+print(open(p).read())
+script = 'exec 248<$R/f; cat <&248; exec 247>$R/g; echo x >&247; cat $R/g'
+print(subprocess.run(['bash', '-c', script], stdout=subprocess.PIPE).stdout)
+opens = [(os.POSIX_SPAWN_OPEN, 248, p, os.O_RDONLY, 0), (os.POSIX_SPAWN_OPEN, 1000, R + '/h', os.O_CREAT | os.O_WRONLY, 0o644)]
+os.posix_spawn('/bin/bash', ['bash', '-c', 'cat <&248; exec 1>&1000; echo y'], os.environ, file_actions=opens)
+os.wait(); print(open(R + '/h').read())
+E"#,
+    );
+}
+
+/// Record locks stay over exec, unless a descriptor of the file is closed by it; they are not a
+/// child's; and two that wait for each other do not wait for ever.
+#[test]
+fn locks_of_processes() {
+    alike(
+        r#"exec python3 - <<'E'
+import os, errno, fcntl, subprocess, sys, time
+R = os.environ['R']; p = R + '/f'; open(p, 'w').write('text\n')
+tries = '''import fcntl, sys
+g = open(sys.argv[1], "r+b")
+try: fcntl.lockf(g, fcntl.LOCK_EX | fcntl.LOCK_NB); print("free")
+except OSError as e: print(e.errno)'''
+def other(): return subprocess.run([sys.executable, '-c', tries, p], stdout=subprocess.PIPE, text=True).stdout
+def until(name):
+    while not os.path.exists(R + name): time.sleep(.01)
+for how in 'inherit', 'cloexec', 'fork':
+    pid = os.fork()
+    if pid == 0:
+        f = open(p, 'r+b'); fcntl.lockf(f, fcntl.LOCK_EX)
+        os.set_inheritable(f.fileno(), how != 'cloexec')
+        if how == 'fork':
+            if os.fork() == 0: time.sleep(1)
+            os._exit(0)
+        os.execvp('sh', ['sh', '-c', 'touch $R/up; while test -e $R/up; do sleep .02; done; cat $R/f >$R/read'])
+    if how == 'fork':
+        os.wait(); print(how, other()); continue
+    until('/up'); print(how, other()); os.unlink(R + '/up'); os.wait(); print('after', other())
+def child(n):
+    f = open(p, 'r+b'); fcntl.lockf(f, fcntl.LOCK_EX, 1, n)
+    open(R + f'/got{n}', 'w').close(); until(f'/got{1 - n}'); time.sleep(.2 * n)
+    try: fcntl.lockf(f, fcntl.LOCK_EX, 1, 1 - n); return 'got'
+    except OSError as e: return errno.errorcode[e.errno]
+r, w = os.pipe()
+for n in 0, 1:
+    if os.fork() == 0: os.write(w, (child(n) + '\n').encode()); os._exit(0)
+os.wait(); os.wait(); print(sorted(os.read(r, 100).split()))
+E"#,
+    );
+}
+
 #[test]
 fn programs_and_scripts_run() {
     alike(

@@ -1,59 +1,8 @@
 //! The rows of the acceptance list that mount 9P servers: m* are the features of
 //! Minnich's article, with this workspace's own servers.
 
-use privns_shim_tests::{Ending, Running, Site, is_root, needs, say_skipped};
+use privns_shim_tests::{Ending, Served, Site, example, is_root, needs, say_skipped, tools, until};
 use std::time::{Duration, Instant};
-
-/// A running `ns-serve` on a port of loopback, ended with the test.
-struct Served<'s> {
-    site: &'s Site,
-    name: &'static str,
-    running: Running,
-}
-
-impl<'s> Served<'s> {
-    /// `ns-serve` with these words; what it prints goes to a file of the site's.
-    fn start(site: &'s Site, name: &'static str, what: &str) -> Served<'s> {
-        let script = format!("exec ns-serve {what} --listen tcp!127.0.0.1!0 >$T/{name}.said");
-        let running = site.sh(&script).start();
-        let served = Served { site, name, running };
-        until("the server listens", || !served.said().is_empty());
-        served
-    }
-
-    /// The lines that it has printed.
-    fn said(&self) -> Vec<String> {
-        let text = std::fs::read_to_string(self.site.path(format!("{}.said", self.name)));
-        let text = text.unwrap_or_default();
-        // A line that is just being written is not said yet.
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole.lines().map(str::to_owned).collect()
-    }
-
-    fn address(&self) -> String {
-        self.said()[0].clone()
-    }
-
-    /// A counter of the line that SIGUSR1 prints.
-    fn counter(&self, name: &str) -> u64 {
-        let before = self.said().len();
-        let pid = i32::try_from(self.running.pid()).ok().and_then(rustix::process::Pid::from_raw);
-        rustix::process::kill_process(pid.unwrap(), rustix::process::Signal::USR1).unwrap();
-        until("the counters are printed", || self.said().len() > before);
-        let line = self.said().pop().unwrap();
-        let found = line.split(", ").find_map(|c| c.strip_prefix(&format!("{name} ")));
-        found.unwrap_or_else(|| panic!("{name} in {line}")).parse().unwrap()
-    }
-}
-
-#[track_caller]
-fn until(what: &str, is: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !is() {
-        assert!(start.elapsed() < Duration::from_secs(10), "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
 
 /// A mount is the family's, its children's too, and nobody else's.
 #[test]
@@ -336,4 +285,204 @@ fn programs_and_directories_of_a_server() {
     run(&["--setenv", "PATH", "/r:/bin", "--", "run", "y"]).prints("/r/run y");
     run(&["--", "/r/none"]).refuses(127, &["/r/none"]);
     run(&["--", "/r/sub/f"]).refuses(126, &["/r/sub/f"]);
+}
+
+/// The kernel holds what `--clear` hides from static programs too, which know nothing of the
+/// namespace: here one that was started past the library.
+#[test]
+fn m5_enforce() {
+    needs!("m5_enforce", "busybox");
+    let site = Site::new();
+    site.mkdir("d/bin");
+    site.write("d/f", "f\n");
+    site.sh("cp $(readlink -f /bin/sh) $T/d/bin/sh; cp /bin/cat $T/d/bin/cat").run().ok();
+    let served = Served::start(&site, "a", "dir $T/d");
+    let address = served.address();
+    let (tools, busybox) = (tools(), privns_shim_tests::which("busybox").unwrap());
+    let (tools, busybox) = (tools.to_string_lossy(), busybox.to_string_lossy());
+    let script = format!(
+        "PATH=/bdisk1/bin; cat /bdisk1/f; b='/tools/beside {busybox}'; $b echo ran
+         $b head -c 0 /etc/passwd; echo $?; cat /etc/passwd; echo $?; {busybox} echo outside; echo $?"
+    );
+    let run = |more: &[&str]| {
+        let libraries = ["/lib", "/lib64", "/usr/lib"].map(|dir| ["--ro-bind", dir, dir]);
+        let own = [["--ro-bind", &tools, "/tools"], ["--ro-bind", &busybox, &busybox]];
+        let only = ["--mount", &address, "/bdisk1", "--", "/bdisk1/bin/sh", "-c", &script];
+        let all = site.ns_exec().args(more).arg("--clear").args(libraries.concat());
+        all.args(own.concat()).args(only).run()
+    };
+    let outcome = run(&["--enforce"]);
+    if outcome.err().contains("of Landlock") {
+        say_skipped("m5_enforce", "Landlock");
+        return;
+    }
+    outcome.prints("f\nran\n1\n1\n126");
+    assert!(outcome.err().contains("head: /etc/passwd: Permission denied"), "{outcome}");
+    // Without it, whoever wants out gets out.
+    run(&[]).prints("f\nran\n0\n1\n126");
+}
+
+/// A server that hangs, dies and comes back is noticed where it is mounted, and nowhere else.
+#[test]
+fn m7() {
+    use rustix::process::Signal;
+    let site = Site::new();
+    for name in ["d/f", "e/g"] {
+        site.write(name, name);
+    }
+    let (a, b) = (Served::start(&site, "a", "dir $T/d"), Served::start(&site, "b", "dir $T/e"));
+    let address = a.address();
+    let stays = "touch $T/up; until test -e $T/stop; do sleep .05; done";
+    let options = ["--mount", &address, "/r", "--mount", &b.address(), "/other"];
+    let member = site.inside(&options, stays).start();
+    site.until("up");
+    let join = |script: &str| {
+        let words = ["--join", site.family(), "--", "/bin/sh", "-c", script];
+        site.cmd("ns-exec").args(words).run()
+    };
+    join("ls /r /other").prints("/other:\ng\n\n/r:\nf");
+    a.signal(Signal::STOP);
+    let began = Instant::now();
+    let script = "timeout -s INT 1 ns-exec --join $F -- ls /r; echo $?
+        for i in 1 2 3 4 5 6 7 8; do timeout .1 ns-exec --join $F -- ls / >/dev/null && break; done; echo $?
+        ns-exec --join $F -- ls /other";
+    site.sh(script).run().prints("124\n0\ng");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    a.signal(Signal::KILL);
+    let outcome = join("ls /r");
+    assert_eq!(outcome.ending, Ending::Exit(2), "{outcome}");
+    assert!(outcome.err().ends_with("Input/output error"), "{outcome}");
+    join("ls /other").prints("g");
+    drop(a);
+    let again = Served::at(&site, "a", "dir $T/d", &address);
+    assert_eq!(again.address(), address);
+    join("ls /r; cat /r/f").prints("f\nd/f");
+    site.write("stop", "");
+    assert_eq!(member.wait(10), Ending::Exit(0));
+}
+
+/// What changes a file's status does on a server what it does natively; in the old dialects, as
+/// far as they can say it.
+#[test]
+fn m15() {
+    let site = Site::new();
+    let common = "cd $R && umask 022 && echo text >f && mkdir d
+        show() { stat -c '%n %A %h' $1; }; times() { show $1; stat -c '%s %Y %X' $1; }
+        touch -d '2001-02-03 04:05:06' f; times f; chmod 640 f; times f; chmod u+x,o= f; show f; chmod 0 f; show f; chmod 700 f
+        mv f g; test -e f || echo gone; times g; mv g d/; times d/g; mv d/g f; mv d e; show e; touch -d @86400 e; stat -c %Y e; chmod 750 e; show e
+        truncate -s 100 f; stat -c %s f; truncate -s 2 f; cat f; echo; truncate -s 70000 f; cksum <f; : >f; stat -c %s f
+        touch -a -d '2002-02-02' f; touch -m -d '2003-03-03' f; times f; touch -r e f; stat -c %Y f
+        touch -d 2004-04-04 new; times new; chmod 600 none; mv none x; truncate -s 1 e; touch none/x; mv f e/f; mv e/f e/g; rm -r e new; ls -A";
+    let linux = "; touch s; chmod 4755 s; show s; mkdir t; chmod 1777 t; show t; ln s h; show h; touch -d '2001-02-03 04:05:06.5' s; stat -c %.1Y s; ln -s s l; touch -h -d @7 l; stat -c %Y l";
+    for (n, (dialect, more)) in
+        [("best", linux), ("9P2000.L", linux), ("9P2000.u", ""), ("9P2000", "")].iter().enumerate()
+    {
+        let script = format!("{{ {common}{more}; }} 2>&1");
+        let plain = site.mkdir(&format!("plain{n}"));
+        let native = site.sh(&script).env("R", &plain).run();
+        let dir = format!("served{n}");
+        site.mkdir(&dir);
+        let served = Served::start(&site, "a", &format!("dir $T/{dir}"));
+        let line = format!("mount -o dialect={dialect} {} /r", served.address());
+        let inside = site.inside(&["-e", &line], &script).env("R", "/r").run();
+        assert_eq!(inside.out(), native.out(), "{dialect}\n{inside}\n{native}");
+        assert_eq!(inside.ending, native.ending, "{dialect}\n{inside}\n{native}");
+        let tree = |dir: &str| {
+            let find = "find . -printf '%P %M %s %n %l\\n' | sort";
+            site.sh(&format!("cd $T/{dir} && {find}")).run().ok()
+        };
+        assert_eq!(tree(&dir), tree(&format!("plain{n}")), "{dialect}");
+    }
+}
+
+/// An open file is shared by children and the programs that they become, and forks leave no
+/// fid behind.
+#[test]
+fn m18() {
+    let site = Site::new();
+    site.write("d/lines", "1\n2\n3\n4\n");
+    let served = Served::start(&site, "a", "dir $T/d");
+    let options = ["--mount", &served.address(), "/r"];
+    let script = r#"(read a; sh -c "read b; echo \$b"; read c; echo $c) </r/lines"#;
+    site.inside(&options, script).run().prints("2\n3");
+    until("all is given up", || served.counter("fids") == 0);
+    let forks =
+        "exec 3</r/lines; read a <&3; touch $T/open; until test -e $T/seen; do sleep .02; done
+        i=0; while [ $i -lt 1000 ]; do (:); i=$((i+1)); done
+        touch $T/forked; until test -e $T/stop; do sleep .02; done; read b <&3; echo $a$b >$T/said";
+    let member = site.inside(&options, forks).limit(60).start();
+    site.until("open");
+    let before = served.counter("fids");
+    site.write("seen", "");
+    site.until("forked");
+    until("no fid is left of a fork", || served.counter("fids") <= before);
+    until("nor a token", || served.counter("tokens") == 0);
+    site.write("stop", "");
+    assert_eq!(member.wait(20), Ending::Exit(0));
+    assert_eq!(std::fs::read_to_string(site.path("said")).unwrap(), "12\n");
+    until("all is given up", || served.counter("fids") == 0);
+}
+
+/// The example of a server is mounted as any other. That it is short, and what else it does, is
+/// tested where it stands.
+#[test]
+fn m20() {
+    let Some(example) = example("privns-servers", "generated") else {
+        say_skipped("m20", "the example `generated` of privns-servers");
+        return;
+    };
+    let site = Site::new();
+    let address = format!("exec!{}", example.display());
+    let script = "ls /n | wc -l; cat /n/12 /n/100; cat /n/101; stat -c '%A %s' /n /n/7; echo x >/n/7; rm /n/7; mkdir /n/d
+        grep -l '^81$' /n/*; find /n -type f -size -4c | wc -l; cd /n; cksum <12; cp 12 $T/copy; cat $T/copy";
+    let outcome = site.inside(&["--mount", &address, "/n"], script).run();
+    let want = "100\n144\n10000\ndr-xr-xr-x 0\n-r--r--r-- 3\n/n/9\n9\n3076352578 4\n144";
+    let sum = site.sh("echo 144 | cksum").run().ok();
+    outcome.prints(&want.replace("3076352578 4", &sum));
+    let said = outcome.err();
+    assert_eq!(said.matches("Read-only file system").count(), 3, "{outcome}");
+    assert!(said.contains("/n/101: No such file"), "{outcome}");
+}
+
+/// Sixteen threads in one file beyond 4 GiB, most of which is a hole.
+#[test]
+fn m28() {
+    needs!("m28", "python3");
+    let site = Site::new();
+    site.mkdir("d");
+    let served = Served::start(&site, "a", "dir $T/d");
+    let script = r#"exec python3 - <<'P'
+import os, threading, sys
+G = 1 << 30; M = 1 << 20; p = '/r/big'
+fd = os.open(p, os.O_RDWR | os.O_CREAT)
+bad = []
+def work(n):
+    try:
+        at, data = 5 * G + n * M, bytes([n + 1]) * M
+        for i in range(0, M, 65536): assert os.pwrite(fd, data[i:i + 65536], at + i) == 65536
+        with open(p, 'r+b') as own:
+            own.seek(at); assert own.read(M) == data; own.seek(at + 7); own.write(b'own'); own.flush()
+            assert os.pread(fd, 5, at + 6) == data[:1] + b'own' + data[:1]
+        for i in range(50): os.stat(p); os.listdir('/r'); open(f'/r/t{n}', 'w').write('x' * n); assert os.path.getsize(f'/r/t{n}') == n
+    except BaseException as e: bad.append((n, repr(e)))
+threads = [threading.Thread(target=work, args=(n,)) for n in range(16)]
+[t.start() for t in threads]; [t.join() for t in threads]
+print(bad, os.fstat(fd).st_size == 5 * G + 16 * M, os.pread(fd, 4, 3 * G), os.lseek(fd, -5, 2) - 5 * G, os.read(fd, 9))
+os.lseek(fd, 4 * G - 2, 0); os.write(fd, b'edge'); print(os.pread(fd, 6, 4 * G - 3))
+os.ftruncate(fd, 6 * G); print(os.stat(p).st_size // G, os.pread(fd, 3, 6 * G - 2))
+P"#;
+    let want = r"[] True b'\x00\x00\x00\x00' 16777211 b'\x10\x10\x10\x10\x10'
+b'\x00edge\x00'
+6 b'\x00\x00'";
+    for dialect in ["best", "9P2000.L", "9P2000.u", "9P2000"] {
+        let line = format!("mount -o dialect={dialect} {} /r", served.address());
+        site.inside(&["-e", &line], script).limit(60).run().prints(want);
+        let big = "stat -c %s $T/d/big; tail -c +5368709121 $T/d/big | head -c 3 | od -An -tx1; du -k $T/d/big | cut -f 1";
+        let told = site.sh(big).run().ok();
+        let lines: Vec<&str> = told.lines().map(str::trim).collect();
+        assert_eq!(lines[..2], ["6442450944", "01 01 01"], "{told}");
+        assert!(lines[2].parse::<u64>().unwrap() < 100 << 10, "{told}");
+        site.sh("rm $T/d/*").run().ok();
+    }
+    site.inside(&["--tmpfs", "/r"], script).limit(60).run().prints(want);
 }

@@ -171,14 +171,14 @@ impl Site {
         let dir = PathBuf::from(format!("/var/tmp/privns-bench-{}", std::process::id()));
         let site = Site {
             bin: bin.to_owned(),
-            plain: dir.join("plain"),
+            // As deep as the instances: each component of a name costs the kernel some nanoseconds.
+            plain: dir.join("i/plain"),
             rules: dir.join("rules.conf"),
             dir,
         };
         let d = site.dir.display();
         let make = || -> std::io::Result<()> {
             fs::create_dir_all(&site.plain)?;
-            fs::create_dir(site.dir.join("i"))?;
             fs::set_permissions(site.dir.join("i"), fs::Permissions::from_mode(0o1777))?;
             let rules = format!("/tmp {d}/i/tmp- user\n/dev/shm {d}/i/shm- user\n");
             fs::write(&site.rules, rules)

@@ -622,6 +622,21 @@ fn open(path: &[u8], uid: u32, make: bool) -> Result<OwnedFd> {
     Ok(dir)
 }
 
+/// Makes the directory beside a skeleton in which members keep copies of what
+/// they run of servers' trees, each user in one of their own; gives its path.
+/// Members make it where we cannot.
+pub fn make_shelf(skeleton: &[u8]) -> Option<Vec<u8>> {
+    let shelf = [privns_abi::path::parent(skeleton), b"/shelf"].concat();
+    // Root's families may have members of other users.
+    let mode = if Kernel.geteuid() == 0 { 0o1777 } else { 0o700 };
+    match rustix::fs::mkdir(&shelf[..], Mode::from_raw_mode(mode)) {
+        Ok(()) => rustix::fs::chmod(&shelf[..], Mode::from_raw_mode(mode)).ok()?,
+        Err(rustix::io::Errno::EXIST) => {}
+        Err(_) => return None,
+    }
+    Some(shelf)
+}
+
 /// Root's skeletons are for all whom its families serve to pass through.
 fn mode() -> u32 {
     if Kernel.geteuid() == 0 { 0o711 } else { 0o700 }

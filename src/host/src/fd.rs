@@ -133,6 +133,15 @@ impl Kernel {
         unsafe { sys!(libc::SYS_fcntl, fd, cmd, min) }.map(|fd| fd as i32)
     }
 
+    /// A duplicate at another number, above it where there is room.
+    ///
+    /// # Errors
+    /// EBADF; EMFILE.
+    pub fn dup_elsewhere(self, fd: i32, cloexec: bool) -> Result<i32> {
+        let above = self.dup_from(fd, fd.saturating_add(1), cloexec);
+        above.or_else(|_| self.dup_from(fd, 3, cloexec))
+    }
+
     /// Sets or clears close-on-exec.
     ///
     /// # Errors

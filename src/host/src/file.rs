@@ -74,6 +74,52 @@ impl Kernel {
         unsafe { sys!(libc::SYS_renameat2, cwd, from.as_ptr(), cwd, to.as_ptr(), 0) }.map(drop)
     }
 
+    /// symlinkat(2): `path` leads to `target`.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn symlink(self, target: &CStr, path: &CStr) -> Result<()> {
+        // SAFETY: both are valid for the call.
+        unsafe { sys!(libc::SYS_symlinkat, target.as_ptr(), libc::AT_FDCWD, path.as_ptr()) }
+            .map(drop)
+    }
+
+    /// fchmodat(2), which follows links.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn chmod(self, path: &CStr, mode: u32) -> Result<()> {
+        // SAFETY: the path is valid for the call.
+        unsafe { sys!(libc::SYS_fchmodat, libc::AT_FDCWD, path.as_ptr(), mode) }.map(drop)
+    }
+
+    /// Sets the time of modification of an open file, in seconds and
+    /// nanoseconds (utimensat(2)).
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_modified(self, fd: i32, (tv_sec, tv_nsec): (i64, i64)) -> Result<()> {
+        let omit = libc::timespec { tv_sec: 0, tv_nsec: libc::UTIME_OMIT };
+        let times = [omit, libc::timespec { tv_sec, tv_nsec }];
+        // SAFETY: two structures that live through the call.
+        unsafe { sys!(libc::SYS_utimensat, fd, 0usize, times.as_ptr(), 0) }.map(drop)
+    }
+
+    /// Whether what lies in a directory can be run and mapped to be run
+    /// (`ST_NOEXEC` of fstatfs(2)).
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn may_run_in(self, dir: i32) -> Result<bool> {
+        // `struct statfs` (asm-generic/statfs.h) is words on all 64-bit systems,
+        // and the crate's has no name for this one.
+        const FLAGS: usize = 10;
+        let mut words = [0u64; 32];
+        // SAFETY: the kernel writes a struct statfs, 15 words, where there are more.
+        unsafe { sys!(libc::SYS_fstatfs, dir, words.as_mut_ptr()) }?;
+        Ok(words[FLAGS] & libc::ST_NOEXEC == 0)
+    }
+
     /// unlinkat(2) from the working directory.
     ///
     /// # Errors
@@ -130,5 +176,23 @@ mod tests {
         Kernel.unlink(whole).unwrap();
         std::fs::remove_dir(dir).unwrap();
         assert!(!Kernel.node().unwrap().as_bytes().is_empty());
+    }
+
+    #[test]
+    fn what_may_be_run_where_is_known() {
+        let runs = |dir: &CStr| {
+            let fd = Kernel.openat(libc::AT_FDCWD, dir, libc::O_RDONLY, 0).unwrap();
+            let runs = Kernel.may_run_in(fd);
+            Kernel.close(fd).unwrap();
+            runs
+        };
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        for (dir, name) in [("/proc", c"/proc"), ("/", c"/"), ("/dev/shm", c"/dev/shm")] {
+            // The last that is mounted there is the one that is seen.
+            let line = mounts.lines().rev().find(|line| line.split(' ').nth(1) == Some(dir));
+            let Some(line) = line else { continue };
+            let flags = line.split(' ').nth(3).unwrap();
+            assert_eq!(runs(name), Ok(!flags.split(',').any(|flag| flag == "noexec")), "{line}");
+        }
     }
 }

@@ -76,6 +76,13 @@ impl Kernel {
         };
         (ts.tv_sec, ts.tv_nsec as u32)
     }
+
+    /// Waits so many nanoseconds, less than a second; a signal ends the wait.
+    pub fn pause(self, nanoseconds: u32) {
+        let time = libc::timespec { tv_sec: 0, tv_nsec: nanoseconds.min(999_999_999).into() };
+        // SAFETY: no descriptors, a structure that lives through the call.
+        let _ = unsafe { sys!(libc::SYS_ppoll, 0, 0, &raw const time, 0, 0) };
+    }
 }
 
 #[cfg(test)]

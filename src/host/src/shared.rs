@@ -5,6 +5,9 @@ use crate::sys;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use privns_abi::{Errno, Result};
 
+/// How many bytes every mapping has at least.
+const HEAD: usize = 512;
+
 /// A shared mapping of a file that cannot shrink (its maker has sealed it, so
 /// that no access can raise SIGBUS).
 #[derive(Debug)]
@@ -23,9 +26,9 @@ impl Shared {
     /// Maps the first `len` bytes of `fd`.
     ///
     /// # Errors
-    /// mmap(2)'s; EINVAL for a length that is 0 or no multiple of 8.
+    /// mmap(2)'s; EINVAL for a length that is less than 512 or no multiple of 8.
     pub fn map(fd: i32, len: usize, writable: bool) -> Result<Shared> {
-        if len == 0 || !len.is_multiple_of(8) {
+        if len < HEAD || !len.is_multiple_of(8) {
             return Err(Errno::EINVAL);
         }
         let prot = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
@@ -45,6 +48,16 @@ impl Shared {
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.words * 8
+    }
+
+    /// The 64-bit word at byte offset `AT`, less than 512: found without a
+    /// check, for what each look at a name reads.
+    #[inline(always)]
+    #[must_use]
+    pub fn head<const AT: usize>(&self) -> &AtomicU64 {
+        const { assert!(AT.is_multiple_of(8) && AT < HEAD) };
+        // SAFETY: aligned, inside the mapping, and only ever used atomically.
+        unsafe { &*self.base.add(AT / 8) }
     }
 
     /// The 64-bit word at byte offset `at`.

@@ -12,7 +12,8 @@
 //!
 //! | what is due | what happens |
 //! |---|---|
-//! | the default action (end, stop, nothing), or the signal is ignored | it happens at once, inside the wait |
+//! | the default action is to stop or to do nothing, or the signal is ignored | it happens at once, inside the wait |
+//! | the default action ends the program | the wait ends with EINTR, so that a server can be told that nobody waits; then it ends |
 //! | a handler without SA_RESTART | the wait ends with EINTR; everything is given back, the handler runs, the call fails with EINTR |
 //! | a handler with SA_RESTART | it runs when the operation ends; after [`PATIENCE`] the wait ends with EINTR all the same, and the caller begins again ([`restarts`]) |
 //!
@@ -64,6 +65,16 @@ const QUIET: u64 = !(bit(libc::SIGKILL)
     | bit(libc::SIGTRAP)
     | bit(libc::SIGSYS)
     | bit(SETXID));
+
+/// Those that end no program by themselves (signal(7)).
+const HARMLESS: u64 = bit(libc::SIGCHLD)
+    | bit(libc::SIGCONT)
+    | bit(libc::SIGSTOP)
+    | bit(libc::SIGTSTP)
+    | bit(libc::SIGTTIN)
+    | bit(libc::SIGTTOU)
+    | bit(libc::SIGURG)
+    | bit(libc::SIGWINCH);
 
 /// The mask that a thread had when its operation began.
 struct Caller {
@@ -166,7 +177,11 @@ pub fn forked() {
 /// What a signal does when it is let in.
 enum Action {
     Default,
-    Handler { restarts: bool },
+    /// It ends the program.
+    End,
+    Handler {
+        restarts: bool,
+    },
 }
 
 /// Looks whether a signal wants to be let in, and lets in what runs no
@@ -179,7 +194,7 @@ pub fn check() -> Result<()> {
     for signal in due() {
         match action(signal) {
             Action::Default => admitted |= bit(signal),
-            Action::Handler { restarts: false } => return Err(Errno::EINTR),
+            Action::End | Action::Handler { restarts: false } => return Err(Errno::EINTR),
             Action::Handler { restarts: true } => patient = true,
         }
     }
@@ -212,7 +227,7 @@ pub fn restarts() -> bool {
         match action(signal) {
             Action::Default => {}
             Action::Handler { restarts: true } => handled = true,
-            Action::Handler { restarts: false } => return false,
+            Action::End | Action::Handler { restarts: false } => return false,
         }
     }
     handled
@@ -264,8 +279,11 @@ fn action(signal: i32) -> Action {
     let mut now = KernelAction::default();
     // SAFETY: the kernel writes one of its own struct sigaction.
     let asked = unsafe { sys!(libc::SYS_rt_sigaction, signal, 0, &raw mut now, size_of::<u64>()) };
-    if asked.is_err() || now.handler == libc::SIG_DFL || now.handler == libc::SIG_IGN {
+    if asked.is_err() || now.handler == libc::SIG_IGN {
         return Action::Default;
+    }
+    if now.handler == libc::SIG_DFL {
+        return if HARMLESS & bit(signal) != 0 { Action::Default } else { Action::End };
     }
     Action::Handler { restarts: now.flags & libc::SA_RESTART as u64 != 0 }
 }
@@ -347,6 +365,15 @@ mod tests {
             send(libc::SIGUSR1);
             assert_eq!(check(), Err(Errno::EINTR));
             assert!(!restarts());
+        }
+        {
+            // What would be the end of us, were it not ignored in time.
+            let _inner = calm();
+            send(libc::SIGTERM);
+            assert_eq!(check(), Err(Errno::EINTR));
+            assert!(!restarts());
+            // SAFETY: no handler.
+            unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
         }
         assert_eq!(ran(), 0);
         drop(outer);

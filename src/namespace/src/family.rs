@@ -20,10 +20,12 @@
 use crate::dump::sized;
 use crate::{image, index, table::Table, traffic};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
 use once_cell::race::OnceBox;
 use privns_abi::{Errno, Result};
-use privns_host::{Kernel, Shared, fd::Owner};
+use privns_host::{Kernel, Shared};
+
+mod lock;
 
 pub use crate::counter::{Counter, Flag};
 pub use crate::trail::EPOCHS;
@@ -87,7 +89,7 @@ static UNRAISED: AtomicU32 = AtomicU32::new(0);
 
 /// A family's table, mapped.
 pub struct Family {
-    fd: i32,
+    fd: AtomicI32,
     shared: Shared,
     /// Ours to change.
     own: bool,
@@ -127,7 +129,7 @@ impl Family {
             }
             let fd = moved?;
             Ok(Family {
-                fd,
+                fd: AtomicI32::new(fd),
                 shared,
                 own: true,
                 whole: OnceBox::new(),
@@ -183,7 +185,8 @@ impl Family {
         // Root hands it down for reading only.
         let shared = map(fd, HEAD, own && extent.uid != 0)?;
         let (whole, changing) = (OnceBox::new(), OnceBox::new());
-        let family = Family { fd, shared, own, whole, changing, busy: AtomicBool::new(false) };
+        let (fd, busy) = (AtomicI32::new(fd), AtomicBool::new(false));
+        let family = Family { fd, shared, own, whole, changing, busy };
         match family.check(extent.uid) {
             Ok(()) => Ok(family),
             Err(e) => Err(e),
@@ -207,7 +210,16 @@ impl Family {
     /// The descriptor that the table is inherited by.
     #[must_use]
     pub fn fd(&self) -> i32 {
-        self.fd
+        self.fd.load(Ordering::Relaxed)
+    }
+
+    /// Leaves its number to the program, which is about to close it (dup2(2)).
+    ///
+    /// # Errors
+    /// EMFILE.
+    pub fn move_away(&self) -> Result<()> {
+        self.fd.store(Kernel.dup_elsewhere(self.fd(), false)?, Ordering::Relaxed);
+        Ok(())
     }
 
     /// The family's number: random, never 0.
@@ -259,7 +271,7 @@ impl Family {
         if self.shared.is_writable() && self.shared.len() == SIZE {
             return Ok(&self.shared);
         }
-        let map = || remap(self.fd, SIZE).or_else(|_| Shared::map(self.fd, SIZE, true));
+        let map = || remap(self.fd(), SIZE).or_else(|_| Shared::map(self.fd(), SIZE, true));
         self.changing.get_or_try_init(|| map().map(alloc::boxed::Box::new))
     }
 
@@ -268,7 +280,7 @@ impl Family {
         if end <= self.shared.len() {
             return Ok(&self.shared);
         }
-        let map = || Shared::map(self.fd, SIZE, false).map(alloc::boxed::Box::new);
+        let map = || Shared::map(self.fd(), SIZE, false).map(alloc::boxed::Box::new);
         self.whole.get_or_try_init(map)
     }
 
@@ -276,7 +288,7 @@ impl Family {
     #[inline]
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.shared.u64(AT_GENERATION).map_or(0, |g| g.load(Ordering::Acquire))
+        self.shared.head::<AT_GENERATION>().load(Ordering::Acquire)
     }
 
     /// Whether there has ever been a 9P server in the table: known without
@@ -402,7 +414,7 @@ impl Family {
     #[inline]
     #[must_use]
     pub fn raises(&self) -> u64 {
-        self.shared.u64(AT_RAISES).map_or(0, |r| r.load(Ordering::Acquire))
+        self.shared.head::<AT_RAISES>().load(Ordering::Acquire)
     }
 
     /// A counter; one that counts for nobody where the table is read-only.
@@ -432,7 +444,9 @@ impl Family {
     /// the table may only be read.
     #[must_use]
     pub fn tally(&self, id: u32) -> Option<traffic::Tally> {
-        self.own.then(|| remap(self.fd, SIZE).ok())?.map(|m| traffic::Tally::new(m, AT_TRAFFIC, id))
+        self.own
+            .then(|| remap(self.fd(), SIZE).ok())?
+            .map(|m| traffic::Tally::new(m, AT_TRAFFIC, id))
     }
 
     /// What a counter of a 9P server says, where the table is read-only too.
@@ -513,7 +527,7 @@ impl Family {
     /// ESRCH for a family whose last member is gone.
     pub fn enter(&self) -> Result<()> {
         let mut tries = ENTRIES;
-        while let Err(e) = Kernel.flock(self.fd, libc::LOCK_SH | libc::LOCK_NB) {
+        while let Err(e) = Kernel.flock(self.fd(), libc::LOCK_SH | libc::LOCK_NB) {
             // Somebody may only be looking whether there are members.
             tries -= 1;
             if e != Errno::EAGAIN || tries == 0 || self.is_closed() {
@@ -523,7 +537,7 @@ impl Family {
         }
         // The keeper may have found the family empty and gone before we came.
         if self.is_closed() {
-            let _ = Kernel.flock(self.fd, libc::LOCK_UN);
+            let _ = Kernel.flock(self.fd(), libc::LOCK_UN);
             return Err(Errno::ESRCH);
         }
         Ok(())
@@ -610,52 +624,12 @@ impl Family {
     /// openat(2)'s.
     pub fn own_description(&self) -> Result<i32> {
         let flags = if self.is_writable() { libc::O_RDWR } else { libc::O_RDONLY };
-        Kernel.reopen(self.fd, flags)
+        Kernel.reopen(self.fd(), flags)
     }
 
     /// Gives the mapping and the descriptor back.
     pub fn close(self) {
-        let _ = Kernel.close(self.fd);
-    }
-
-    fn lock(&self) -> Result<Lock<'_>> {
-        match Kernel.reopen(self.fd, libc::O_RDWR) {
-            Ok(fd) => {
-                let lock = Lock { family: self, fd, owner: Owner::Description };
-                Kernel.record_lock(fd, libc::F_WRLCK, Owner::Description)?;
-                Ok(lock)
-            }
-            // No /proc: the process's own lock, and its threads take turns.
-            Err(Errno::ENOENT) => {
-                while self.busy.swap(true, Ordering::Acquire) {
-                    Kernel.yield_now();
-                }
-                let lock = Lock { family: self, fd: self.fd, owner: Owner::Process };
-                Kernel.record_lock(self.fd, libc::F_WRLCK, Owner::Process)?;
-                Ok(lock)
-            }
-            Err(Errno::EACCES) => Err(Errno::EROFS),
-            Err(e) => Err(e),
-        }
-    }
-}
-
-/// The writers' lock, held.
-struct Lock<'a> {
-    family: &'a Family,
-    fd: i32,
-    owner: Owner,
-}
-
-impl Drop for Lock<'_> {
-    fn drop(&mut self) {
-        // Closing is not enough: a thread that forked meanwhile has given its
-        // child a descriptor of the same description.
-        let _ = Kernel.record_lock(self.fd, libc::F_UNLCK, self.owner);
-        match self.owner {
-            Owner::Description => drop(Kernel.close(self.fd)),
-            Owner::Process => self.family.busy.store(false, Ordering::Release),
-        }
+        let _ = Kernel.close(self.fd());
     }
 }
 

@@ -230,6 +230,23 @@ impl<'a> Index<'a> {
         self.cleared
     }
 
+    /// Whether something else than the host is shown at a directory. By its name
+    /// alone: a link that leads into a moved place is found at the place.
+    #[must_use]
+    pub fn moves(self, dir: &[u8]) -> bool {
+        if dir.first() != Some(&b'/') {
+            return false;
+        }
+        let dir = dir.strip_suffix(b"/").unwrap_or(dir);
+        let Some(mount) = self.find(dir).mount else { return false };
+        let rest = dir.get(mount.path().len()..).unwrap_or_default();
+        mount.members().any(|member| {
+            let host = member.host();
+            let same = dir.starts_with(host) && dir.ends_with(rest);
+            !(same && host.len() + rest.len() == dir.len())
+        })
+    }
+
     /// Finds where a canonical name lies.
     #[must_use]
     pub fn find(self, name: &[u8]) -> Found<'a> {
@@ -490,6 +507,20 @@ mod tests {
             table.place(dst.as_bytes(), Kind::Dir, Order::Replace, member, None).unwrap();
         }
         table
+    }
+
+    #[test]
+    fn a_directory_is_moved_when_another_is_shown_there() {
+        let bytes =
+            encode(&table(&[("/opt/tree/usr", "/usr"), ("/srv", "/srv"), ("/a", "/new/a")]));
+        let index = Index::parse(&bytes).unwrap();
+        for dir in [&b"/usr/lib"[..], b"/usr/", b"/new/a/lib"] {
+            assert!(index.moves(dir), "{}", dir.escape_ascii());
+        }
+        // Shown at its own place, not covered, or not a whole name.
+        for dir in [&b"/srv/lib"[..], b"/lib", b"/usrlib", b"lib", b"", b"$ORIGIN/lib"] {
+            assert!(!index.moves(dir), "{}", dir.escape_ascii());
+        }
     }
 
     #[test]

@@ -58,9 +58,13 @@ const DT_NEEDED: u64 = 1;
 const DT_STRTAB: u64 = 5;
 const DT_RPATH: u64 = 15;
 const DT_RUNPATH: u64 = 29;
-/// Bytes of the dynamic section that are read: 64 entries, of which programs
-/// have about thirty.
+/// Bytes of the dynamic section that are read at a time: 64 entries, of which
+/// programs have about thirty.
 const DYNAMIC: usize = 1024;
+/// How often: large programs need hundreds of libraries.
+const DYNAMICS: u64 = 16;
+/// Longest list of directories that is read whole.
+const PATHS_MAX: usize = 2048;
 /// What the kernel reads of a `#!` line (BINPRM_BUF_SIZE).
 const LINE_MAX: usize = 256;
 /// Longest name of a sanitizer's library that we look for.
@@ -159,25 +163,45 @@ impl Elf {
     }
 }
 
-/// Calls `each` with the name of every library that the 64-bit ELF file behind
-/// `fd` needs itself.
+/// What a file has the loader look for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link<'a> {
+    /// A library that it needs itself (`DT_NEEDED`).
+    Needed(&'a [u8]),
+    /// Directories, separated by colons, for it and what it needs (`DT_RPATH`).
+    Rpath(&'a [u8]),
+    /// Directories for itself alone (`DT_RUNPATH`).
+    Runpath(&'a [u8]),
+}
+
+/// Calls `each` with what the 64-bit ELF file behind `fd` has the loader look
+/// for. False: it is none of this machine's.
 ///
 /// # Errors
 /// pread(2)'s.
-pub fn needed(fd: i32, each: &mut dyn FnMut(&[u8])) -> Result<()> {
+pub fn links(fd: i32, each: &mut dyn FnMut(Link<'_>)) -> Result<bool> {
     let read = |at, out: &mut [u8]| Kernel.pread(fd, out, at);
     let mut start = [0; START];
     let len = read(0, &mut start)?;
     let start = start.get(..len).unwrap_or_default();
-    if start.starts_with(b"\x7fELF") && start.get(4) == Some(&CLASS_64) {
-        let file = File { start, read: &read, wide: true, little: start.get(5) == Some(&LITTLE) };
-        let _ = file.strings(&mut |tag, at| {
-            if tag == DT_NEEDED {
-                each(file.text::<LINE_MAX>(at).as_bytes());
-            }
-        });
+    if !start.starts_with(b"\x7fELF") || start.get(4) != Some(&CLASS_64) {
+        return Ok(false);
     }
-    Ok(())
+    let file = File { start, read: &read, wide: true, little: start.get(5) == Some(&LITTLE) };
+    if file.number(18, 2) != Some(MACHINE.into()) {
+        return Ok(false);
+    }
+    let _ = file.strings(&mut |tag, at| match tag {
+        DT_NEEDED => each(Link::Needed(file.text::<LINE_MAX>(at).as_bytes())),
+        DT_RPATH => each(Link::Rpath(file.text::<PATHS_MAX>(at).as_bytes())),
+        _ => each(Link::Runpath(file.text::<PATHS_MAX>(at).as_bytes())),
+    });
+    Ok(true)
+}
+
+/// The names in a value of LD_PRELOAD (ld.so(8)).
+pub fn preloaded(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|b| matches!(b, b':' | b' ')).filter(|name| !name.is_empty())
 }
 
 /// Whether a path ends in the name of a loader of our C library: `ld-2.31.so`
@@ -305,24 +329,60 @@ impl File<'_> {
     /// where in the file the string is.
     fn strings(&self, each: &mut dyn FnMut(u64, u64)) -> Option<()> {
         let dynamic = self.segments()?.find(|s| s.kind == PT_DYNAMIC)?;
-        let mut bytes = [0; DYNAMIC];
-        let len = (self.read)(dynamic.offset, &mut bytes).ok()?;
-        let entries = bytes.get(..len)?.chunks_exact(16).map(|entry| {
-            let (tag, value) = entry.split_at(8);
-            (self.fold(tag), self.fold(value))
-        });
-        let entries = entries.take_while(|(tag, _)| *tag != 0);
-        let strings = entries.clone().find(|(tag, _)| *tag == DT_STRTAB)?.1;
+        let mut first = [0; DYNAMIC];
+        let len = (self.read)(dynamic.offset, &mut first).ok()?;
+        let first = first.get(..len)?;
+        let mut strings = None;
+        self.entries(&dynamic, first, &mut |tag, value| {
+            if tag == DT_STRTAB {
+                strings = Some(value);
+            }
+        })?;
+        let strings = strings?;
         let load = self.segments()?.find(|s| {
             s.kind == PT_LOAD && (s.address..s.address.saturating_add(s.size)).contains(&strings)
         })?;
-        let strings = strings - load.address + load.offset;
-        for (tag, at) in entries {
-            if matches!(tag, DT_NEEDED | DT_RPATH | DT_RUNPATH) {
-                each(tag, strings.checked_add(at)?);
+        let strings = (strings - load.address).checked_add(load.offset)?;
+        self.entries(&dynamic, first, &mut |tag, value| {
+            let at = strings.checked_add(value);
+            if let (DT_NEEDED | DT_RPATH | DT_RUNPATH, Some(at)) = (tag, at) {
+                each(tag, at);
+            }
+        })
+    }
+
+    /// Calls `each` with tag and value of every entry of the dynamic section,
+    /// which begins with `first`.
+    fn entries(
+        &self,
+        dynamic: &Segment,
+        first: &[u8],
+        each: &mut dyn FnMut(u64, u64),
+    ) -> Option<()> {
+        if self.entries_in(first, each) {
+            return Some(());
+        }
+        let mut bytes = [0; DYNAMIC];
+        for n in 1..DYNAMICS {
+            let at = dynamic.offset.checked_add(n * DYNAMIC as u64)?;
+            let len = (self.read)(at, &mut bytes).ok()?;
+            if self.entries_in(bytes.get(..len)?, each) {
+                break;
             }
         }
         Some(())
+    }
+
+    /// The same for a part of it; whether it ends there.
+    fn entries_in(&self, bytes: &[u8], each: &mut dyn FnMut(u64, u64)) -> bool {
+        for entry in bytes.chunks_exact(16) {
+            let (tag, value) = entry.split_at(8);
+            match self.fold(tag) {
+                0 => return true,
+                tag => each(tag, self.fold(value)),
+            }
+        }
+        bytes.len() < DYNAMIC
     }
 
     /// The text at an offset, up to its NUL.
@@ -394,7 +454,12 @@ mod tests {
     fn the_libraries_that_are_needed_are_listed() {
         let own = Kernel.openat(libc::AT_FDCWD, c"/proc/self/exe", libc::O_RDONLY, 0).unwrap();
         let mut names = Vec::new();
-        needed(own, &mut |name| names.push(name.to_vec())).unwrap();
+        let elf = links(own, &mut |link| {
+            if let Link::Needed(name) = link {
+                names.push(name.to_vec());
+            }
+        });
+        assert_eq!(elf, Ok(true));
         Kernel.close(own).unwrap();
         assert!(names.iter().any(|name| name.starts_with(b"libc.so")), "{names:?}");
     }

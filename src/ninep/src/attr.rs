@@ -313,6 +313,13 @@ impl Qid {
         Qid { kind, version, path }
     }
 
+    /// The version of a file that is told from its other versions by the time
+    /// of modification, seconds and nanoseconds, and the size.
+    #[must_use]
+    pub const fn version_of(modified: (u64, u64), size: u64) -> u32 {
+        modified.1 as u32 ^ (modified.0 as u32).rotate_left(16) ^ size as u32
+    }
+
     /// True for a directory.
     #[must_use]
     pub const fn is_dir(self) -> bool {

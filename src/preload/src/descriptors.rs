@@ -181,13 +181,31 @@ pub(crate) unsafe fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int {
 
 /// dup3(2).
 pub(crate) fn onto(from: c_int, to: c_int, flags: c_int) -> Result<usize> {
-    if is_kept(to) || is_kept(from) {
-        // Another number would have to be told to every process that has this
-        // one: refused as a number beyond the limit would be.
+    if is_kept(from) {
         return Err(Errno::EBADF);
+    }
+    if is_kept(to) {
+        return onto_ours(from, to, flags);
     }
     // SAFETY: no memory is involved.
     copied(from, unsafe { sys!(libc::SYS_dup3, from, to, flags) })
+}
+
+/// The same for a number that is ours: that goes elsewhere.
+#[cold]
+fn onto_ours(from: c_int, to: c_int, flags: c_int) -> Result<usize> {
+    // SAFETY: no memory is involved; EBADF for a number not open.
+    unsafe { sys!(libc::SYS_fcntl, from, libc::F_GETFD) }?;
+    PROCESS.make_room(to)?;
+    // SAFETY: as above. What is left at the number when it fails is closed: to
+    // the program it is not open.
+    unsafe {
+        let done = sys!(libc::SYS_dup3, from, to, flags);
+        if done.is_err() {
+            let _ = sys!(libc::SYS_close, to);
+        }
+        copied(from, done)
+    }
 }
 
 pub(crate) unsafe fn fcntl(fd: c_int, command: c_int, arg: usize) -> c_int {

@@ -15,14 +15,15 @@ use crate::PROCESS;
 use core::ffi::{c_char, c_int, CStr};
 use core::sync::atomic::Ordering;
 use privns_abi::{path, Errno, Result};
-use privns_files::libraries::{Libraries, Missing};
+use privns_files::libraries::{Asked, Libraries, Missing};
 use privns_files::process::View;
-use privns_files::remote::copies::Copy;
+use privns_files::remote::copies::Program;
 use privns_files::Target;
 use privns_host::kernel::{OpenHow, RESOLVE_NO_SYMLINKS};
 use privns_host::{sys, HotName, Kernel, Name, Spelled};
 use privns_namespace::family::{Counter, Flag};
 use privns_namespace::program::{Elf, Header};
+use privns_namespace::resolve::{self, Last};
 
 /// An array of C strings that ends with null.
 pub(crate) type Strings = *const *const c_char;
@@ -67,7 +68,7 @@ pub(crate) unsafe fn exec_at(
     match PROCESS.view() {
         // SAFETY: not null, and the program says that it is a string.
         Some(view) if !path.is_null() => unsafe {
-            Exec { view, named, argv, env, flags, to: Target::new(), copy: None }.run()
+            Exec { view, named, argv, env, flags, to: Target::new(), remote: None }.run()
         },
         // SAFETY: the program's own arguments.
         _ => unsafe { enter(dirfd, path, argv, env, flags) },
@@ -102,8 +103,8 @@ struct Exec<'a> {
     flags: c_int,
     /// Where what is being looked at lies.
     to: Target,
-    /// A copy of it, where a server has it.
-    copy: Option<Copy>,
+    /// What a server has of it.
+    remote: Option<Program>,
 }
 
 /// A file that is to be run.
@@ -113,6 +114,12 @@ struct Found {
     file: Option<(u64, u64)>,
     /// It takes other rights than its caller's.
     secure: bool,
+}
+
+impl Found {
+    fn of(program: &Program) -> Found {
+        Found { header: program.header.clone(), file: Some(program.file), secure: false }
+    }
 }
 
 impl Exec<'_> {
@@ -164,7 +171,7 @@ impl Exec<'_> {
         // A program with more rights than we, or one that we cannot come along
         // with, is told nothing.
         let files = if found.secure { None } else { self.view.hand_on() };
-        let hidden = chain.differs || libraries.loader.is_some() || self.copy.is_some();
+        let hidden = chain.differs || libraries.loader.is_some() || self.remote.is_some();
         let wanted = Wanted {
             exe: self.to.seq,
             first: match &found.header {
@@ -174,20 +181,27 @@ impl Exec<'_> {
             // SAFETY: the program's own name.
             command: hidden.then(|| path::file_name(unsafe { name_of(&self.named) })),
             libraries: libraries.path.as_deref(),
+            preload: libraries.preload.as_deref(),
             files: files.as_deref(),
             program: libraries
                 .loader
                 .as_ref()
+                .filter(|_| self.remote.is_none())
                 .map(|_| self.to.name.as_bytes())
                 .filter(|n| !n.is_empty())
-                .or(self.copy.as_ref().map(|copy| &copy.name[..])),
+                .or(self.remote.as_ref().map(|program| &program.name[..])),
         };
         let env = match found.secure {
             true => None,
             // SAFETY: the program's own array.
             false => Some(unsafe { handover::environment(self.view, self.env, wanted) }?),
         };
-        let mut go = Go { view: self.view, secure: found.secure, blocks: Default::default() };
+        let mut go = Go {
+            view: self.view,
+            secure: found.secure,
+            kept: self.remote.is_some(),
+            blocks: Default::default(),
+        };
         let env = env.map_or(self.env, |env| go.keep(env));
         let mut argv = self.argv;
         if chain.differs {
@@ -195,7 +209,7 @@ impl Exec<'_> {
             argv = go.keep(unsafe { chain.arguments(&self.named, argv) }?);
         }
         let Named { dirfd, path, .. } = self.named;
-        let (dirfd, at, flags) = if chain.differs || self.copy.is_some() {
+        let (dirfd, at, flags) = if chain.differs || self.remote.is_some() {
             // SAFETY: an array of at least one string.
             let given = || unsafe { *argv };
             let at = if self.to.as_given { given() } else { self.to.name.as_ptr() };
@@ -207,7 +221,7 @@ impl Exec<'_> {
             (dirfd, path, self.flags)
         };
         let Some(mut loader) = libraries.loader.filter(|_| !is_empty(at)) else {
-            drop(libraries.path);
+            drop((libraries.path, libraries.preload));
             // SAFETY: strings and arrays of the program's or ours.
             return unsafe { go.enter(dirfd, at, argv, env, flags) };
         };
@@ -222,29 +236,55 @@ impl Exec<'_> {
     unsafe fn libraries(&self, found: &Found) -> Result<Libraries> {
         match &found.header {
             Header::Elf(elf) if !found.secure && !self.escapes(elf) => {
-                // SAFETY: the program's own array.
-                let given = unsafe { handover::variable(self.env, b"LD_LIBRARY_PATH=") };
-                let mut file = Name::from(match self.to.as_given {
-                    // SAFETY: the program's own name.
-                    true => unsafe { name_of(&self.named) },
-                    false => self.to.name.as_bytes(),
-                })?;
-                self.view.libraries(elf, given.unwrap_or_default(), &mut file)
+                // SAFETY: the program's own array and name.
+                let (given, preload, file) = unsafe {
+                    let given = handover::variable(self.env, b"LD_LIBRARY_PATH=");
+                    let preload = handover::variable(self.env, b"LD_PRELOAD=");
+                    let own = self.to.as_given.then(|| name_of(&self.named));
+                    (given, preload, own.unwrap_or(self.to.name.as_bytes()))
+                };
+                let at = self.origin(elf, file);
+                let (host, origin) = match &at {
+                    Some((host, name)) => (host.as_bytes(), path::parent(name.as_bytes())),
+                    None => (file, &b""[..]),
+                };
+                self.view.libraries(&Asked {
+                    elf,
+                    file: host,
+                    origin,
+                    given: given.unwrap_or_default(),
+                    preload: preload.unwrap_or_default(),
+                })
             }
             _ => Ok(Libraries::default()),
         }
     }
 
+    /// What host and namespace call the program, if its loader will ask where it
+    /// lies.
+    fn origin(&self, elf: &Elf, file: &[u8]) -> Option<(Name, Name)> {
+        if self.remote.is_none() && !elf.paths().contains(&b'$') {
+            return None;
+        }
+        if self.to.as_given {
+            let at = self.view.walk(self.named.dirfd, file, Last::FOLLOW).ok()?;
+            return Some((at.host, at.ns));
+        }
+        let host = self.remote.as_ref().map_or(file, |program| &program.name);
+        let own = resolve::name_of(self.view.table().ok()?.index(), host, self.to.seq).ok()?;
+        Some((Name::from(file).ok()?, own))
+    }
+
     /// Finds a name and reads the header of what it leads to. A file that may
     /// not be read, or is none, is left to the kernel.
     unsafe fn find(&mut self, named: Named) -> Result<Found> {
-        self.copy = None;
+        self.remote = None;
         // SAFETY: the caller's name.
         let Some(fd) = (unsafe { self.open(named) })? else {
-            return match &self.copy {
-                Some(copy) => look(copy.fd),
-                None => Ok(Found { header: Header::Other, file: None, secure: false }),
-            };
+            return Ok(match &self.remote {
+                Some(program) => Found::of(program),
+                None => Found { header: Header::Other, file: None, secure: false },
+            });
         };
         let found = look(fd);
         let _ = Kernel.close(fd);
@@ -254,7 +294,9 @@ impl Exec<'_> {
     /// The file behind the descriptor that we were called with.
     fn open_at_fd(&mut self) -> Result<Found> {
         if let Some(file) = self.view.process.file(self.named.dirfd) {
-            return self.copied(self.view.program(&file)?).and_then(look);
+            let program = self.view.program(&file)?;
+            let found = Found::of(&program);
+            return self.is_remote(program).map(|()| found);
         }
         self.to.as_given = true;
         self.to.seq = self.view.process.fds.seq(self.named.dirfd);
@@ -285,8 +327,8 @@ impl Exec<'_> {
             let how = OpenHow::new(flags, 0, RESOLVE_NO_SYMLINKS);
             let (dirfd, at) = named.args(&mut self.to);
             // SAFETY: a C string.
-            let copied = unsafe { self.copy_from(dirfd, at) };
-            let opened = match copied {
+            let asked = unsafe { self.remote_from(dirfd, at) };
+            let opened = match asked {
                 Some(Ok(())) => return Ok(None),
                 Some(Err(error)) => Err(error),
                 // SAFETY: a C string and an open_how of our own.
@@ -299,7 +341,7 @@ impl Exec<'_> {
                 Err(error @ (Errno::ENOENT | Errno::ENOTDIR)) => return Err(error),
                 // A link on the way, or a file that may be run and not read.
                 Err(Errno::ELOOP) => {}
-                Err(error) if copied.is_some() => return Err(error),
+                Err(error) if asked.is_some() => return Err(error),
                 Err(_) => {}
             }
         }
@@ -314,7 +356,7 @@ impl Exec<'_> {
         }
         let (dirfd, at) = named.args(&mut self.to);
         // SAFETY: a C string.
-        if let Some(done) = unsafe { self.copy_from(dirfd, at) } {
+        if let Some(done) = unsafe { self.remote_from(dirfd, at) } {
             return done.map(|()| None);
         }
         let flags = if named.last.follow { flags } else { flags | libc::O_NOFOLLOW };
@@ -322,28 +364,30 @@ impl Exec<'_> {
         Ok(unsafe { sys!(libc::SYS_openat, dirfd, at, flags) }.ok().map(|fd| fd as c_int))
     }
 
-    /// Copies what a server has: then that is what is run.
-    unsafe fn copy_from(&mut self, dirfd: c_int, at: *const c_char) -> Option<Result<()>> {
+    /// Finds what a server has: then a copy is what is run.
+    unsafe fn remote_from(&mut self, dirfd: c_int, at: *const c_char) -> Option<Result<()>> {
         if !self.view.process.met() {
             return None;
         }
         let view = self.view;
         // SAFETY: the caller's name.
-        let copy = unsafe { with_place(view, dirfd, at, true, |place| view.program_at(&place)) }?;
-        Some(copy.and_then(|copy| self.copied(copy)).map(drop))
+        let found = unsafe { with_place(view, dirfd, at, true, |place| view.program_at(&place)) }?;
+        Some(found.and_then(|program| self.is_remote(program)))
     }
 
-    fn copied(&mut self, copy: Copy) -> Result<c_int> {
+    fn is_remote(&mut self, program: Program) -> Result<()> {
         self.to.as_given = false;
         self.to.name = HotName::new();
-        self.to.name.push(privns_host::fd::link(copy.fd)?.as_bytes())?;
-        let fd = copy.fd;
-        self.copy = Some(copy);
-        Ok(fd)
+        self.to.name.push(program.path()?.as_bytes())?;
+        self.remote = Some(program);
+        Ok(())
     }
 
     /// The kernel wants the right to run a script before it reads it.
     fn may_run(&mut self, named: &Named, by_fd: bool) -> Result<()> {
+        if self.remote.is_some() {
+            return Ok(());
+        }
         let (dirfd, at) = if by_fd { (named.dirfd, named.path) } else { named.args(&mut self.to) };
         let flags = libc::AT_EACCESS | if by_fd { libc::AT_EMPTY_PATH } else { 0 };
         // SAFETY: a C string.
@@ -451,9 +495,16 @@ fn is_secure(fd: c_int, st: &privns_abi::Stat) -> bool {
 struct Go<'a> {
     view: View<'a>,
     secure: bool,
+    /// It is a copy of ours that is run.
+    kept: bool,
     /// What exec reads of ours.
     blocks: [Option<Next>; 3],
 }
+
+/// How often, and how many nanoseconds apart, a copy that somebody has open for
+/// writing is tried again.
+const BUSY_TRIES: usize = 100;
+const BUSY_PAUSE: u32 = 2_000_000;
 
 impl Go<'_> {
     fn keep(&mut self, next: Next) -> Strings {
@@ -485,7 +536,17 @@ impl Go<'_> {
             self.view.process.remotes.drain();
         }
         // SAFETY: the caller's.
-        let failed = unsafe { enter(dirfd, path, argv, env, flags) };
+        let mut failed = unsafe { enter(dirfd, path, argv, env, flags) };
+        // The child of another thread's fork may still have a copy open that was
+        // just made: until it runs its program.
+        for _ in 0..BUSY_TRIES {
+            if !self.kept || failed != Err(Errno::ETXTBSY) {
+                break;
+            }
+            Kernel.pause(BUSY_PAUSE);
+            // SAFETY: as above.
+            failed = unsafe { enter(dirfd, path, argv, env, flags) };
+        }
         if self.secure {
             let _ = Kernel.set_cloexec(self.view.family.fd(), false);
         }

@@ -13,6 +13,7 @@ use privns_files::process::View;
 use privns_host::{sys, Kernel, Name};
 use privns_namespace::carried::{self, Carried};
 use privns_namespace::family::Inherited;
+use privns_namespace::program::preloaded;
 
 /// What does not change while the process lives.
 pub(crate) struct Settings {
@@ -34,9 +35,9 @@ const IMAGE: &[u8] = b"PRIVNS_IMAGE=";
 /// The open remote files that the next program inherits.
 const FILES: &[u8] = b"PRIVNS_FILES=";
 const LIBRARIES: &[u8] = b"LD_LIBRARY_PATH=";
-/// What the program itself is to see in its place: the variable whole, or
-/// nothing. [`show_own`] puts it back.
-const OWN: &[u8] = b"PRIVNS_LIBRARIES=";
+/// What the loader is told in place of the program, and where the program's own
+/// is kept meanwhile: the variable whole, or nothing. [`show_own`] puts it back.
+const OWN: [(&[u8], &[u8]); 2] = [(LIBRARIES, b"PRIVNS_LIBRARIES="), (PRELOAD, b"PRIVNS_PRELOAD=")];
 
 /// Descriptors told of; more than these are looked up by their host names.
 const TOLD: usize = 24;
@@ -310,6 +311,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) command: Option<&'a [u8]>,
     /// Where its libraries are searched for first.
     pub(crate) libraries: Option<&'a [u8]>,
+    /// What is to be loaded before them in place of what LD_PRELOAD names.
+    pub(crate) preload: Option<&'a [u8]>,
     /// The open remote files that it inherits.
     pub(crate) files: Option<&'a [u8]>,
 }
@@ -342,7 +345,8 @@ pub(crate) unsafe fn environment(
             seen.look(text, settings, &ours, wanted.first);
         }
     }
-    if seen.is_right(settings) && wanted.libraries.is_none() && wanted.files.is_none() {
+    let told = wanted.libraries.is_some() || wanted.preload.is_some();
+    if seen.is_right(settings) && !told && wanted.files.is_none() {
         return Ok(untouched);
     }
     let image = if seen.has_image() { None } else { Some(image(view, settings)?) };
@@ -352,7 +356,7 @@ pub(crate) unsafe fn environment(
     // SAFETY: the caller's.
     let given = || unsafe { strings(env) };
     let Seen { all, preload, found, .. } = seen;
-    let words = all + 7 + settings.kept.len();
+    let words = all + 8 + settings.kept.len();
     let kept_len: usize = settings.kept.iter().map(|k| k.as_bytes().len() + 1).sum();
     let first = wanted.first.map_or(0, <[u8]>::len);
     let bytes = PRELOAD.len()
@@ -367,12 +371,14 @@ pub(crate) unsafe fn environment(
         + wanted.files.map_or(0, |files| FILES.len() + files.len() + 1);
     // SAFETY: the caller's.
     let own = unsafe { variable(env, LIBRARIES) }.map_or(0, |own| LIBRARIES.len() + own.len());
-    let told = wanted.libraries.map_or(0, |l| l.len() + LIBRARIES.len() + OWN.len() + own + 2);
-    let mut block = Block::new(words, bytes + told)?;
+    let told = wanted.libraries.map_or(0, |l| l.len() + LIBRARIES.len() + OWN[0].1.len() + own + 2);
+    // The program's own twice: as it is, and with what the loader is told.
+    let preloads = wanted.preload.map_or(0, |p| p.len() + OWN[1].1.len() + bytes);
+    let mut block = Block::new(words, bytes + told + preloads)?;
     if let Some(libraries) = wanted.libraries {
         block.text(&[LIBRARIES, libraries]);
         let own = given().find(|text| text.starts_with(LIBRARIES));
-        block.text(&[OWN, own.unwrap_or_default()]);
+        block.text(&[OWN[0].1, own.unwrap_or_default()]);
     }
     for text in given() {
         let replaced = wanted.libraries.is_some() && text.starts_with(LIBRARIES);
@@ -394,7 +400,13 @@ pub(crate) unsafe fn environment(
             block.text(&[kept.as_bytes()]);
         }
     }
-    add_preload(&mut block, preload, settings.library.as_bytes(), wanted.first);
+    let library = settings.library.as_bytes();
+    if wanted.preload.is_some() {
+        block.begin(OWN[1].1);
+        add_preload(&mut block, preload, library, wanted.first);
+    }
+    block.begin(b"");
+    add_preload(&mut block, wanted.preload.unwrap_or(preload), library, wanted.first);
     Ok(block.finish())
 }
 
@@ -516,22 +528,36 @@ pub(crate) unsafe fn take_files(view: View<'_>, env: *const *const c_char) {
     }
 }
 
-/// Gives the program the LD_LIBRARY_PATH that it was started with: the loader
-/// has read ours by now.
+/// Gives the program the LD_LIBRARY_PATH and LD_PRELOAD that it was started
+/// with: the loader has read ours by now.
 ///
 /// # Safety
 /// `env` is the process's own environment, which nobody has seen yet.
 pub(crate) unsafe fn show_own(env: *const *const c_char) {
-    // SAFETY: the caller's.
-    let Some(own) = (unsafe { variable(env, OWN) }) else { return };
+    for (name, kept) in OWN {
+        // SAFETY: the caller's.
+        if let Some(own) = unsafe { variable(env, kept) } {
+            // SAFETY: as above.
+            unsafe { show(env, name, kept, own) };
+        }
+    }
+}
+
+/// Puts `own` in the place of a variable, and takes the one away in which it was
+/// kept.
+///
+/// # Safety
+/// As [`show_own`].
+#[cold]
+unsafe fn show(env: *const *const c_char, name: &[u8], kept: &[u8], own: &[u8]) {
     let mut to = env.cast_mut();
     // SAFETY: what is written never overtakes what is read.
     unsafe {
         for text in strings(env) {
-            if text.starts_with(OWN) || own.is_empty() && text.starts_with(LIBRARIES) {
+            if text.starts_with(kept) || own.is_empty() && text.starts_with(name) {
                 continue;
             }
-            let text = if text.starts_with(LIBRARIES) { own } else { text };
+            let text = if text.starts_with(name) { own } else { text };
             *to = text.as_ptr().cast();
             to = to.add(1);
         }
@@ -561,13 +587,9 @@ pub(crate) unsafe fn decline(env: *const *const c_char) {
     }
 }
 
-fn libraries(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|b| matches!(b, b':' | b' ')).filter(|name| !name.is_empty())
-}
-
 /// Whether the library is there once and last, and a sanitizer before all.
 fn is_right(value: &[u8], library: &[u8], first: Option<&[u8]>) -> bool {
-    let names = || libraries(value);
+    let names = || preloaded(value);
     names().next().filter(|name| is_sanitizer(name)) == first
         && names().filter(|name| *name == library).count() == 1
         && names().last() == Some(library)
@@ -575,8 +597,8 @@ fn is_right(value: &[u8], library: &[u8], first: Option<&[u8]>) -> bool {
 
 /// Adds LD_PRELOAD with the library last.
 fn add_preload(block: &mut Block, old: &[u8], library: &[u8], first: Option<&[u8]>) {
-    block.begin(PRELOAD);
-    let others = libraries(old).filter(|name| *name != library && !is_sanitizer(name));
+    block.bytes(PRELOAD);
+    let others = preloaded(old).filter(|name| *name != library && !is_sanitizer(name));
     for name in first.into_iter().chain(others) {
         block.bytes(name);
         block.bytes(b":");
@@ -606,7 +628,7 @@ pub(crate) unsafe fn without(env: *const *const c_char, library: &[u8]) -> Resul
         match text.strip_prefix(PRELOAD) {
             None => block.word(text.as_ptr().cast()),
             Some(value) => {
-                let others = || libraries(value).filter(|name| *name != library);
+                let others = || preloaded(value).filter(|name| *name != library);
                 if others().next().is_some() {
                     block.begin(PRELOAD);
                     others().for_each(|name| {

@@ -1,15 +1,21 @@
 //! dlopen: the loader opens what it is told by calls of its own, so that a
-//! name in a mount is replaced by the host's. The loader looks at who called,
-//! for that program's library path: we jump to libc's own, and do not call it.
+//! name in a mount is replaced by the host's, or by that of a copy, and what it
+//! needs from elsewhere is loaded before. The loader looks at who called, for
+//! that program's library path: we jump to libc's own, and do not call it.
+//!
+//! What tells the names of libraries tells those of the namespace.
 
+use crate::log::{self, Level};
 use crate::real::{real, Real};
 use crate::PROCESS;
 use core::arch::naked_asm;
 use core::ffi::{c_char, c_int, c_void, CStr};
 use core::sync::atomic::{AtomicPtr, Ordering};
+use privns_abi::path::is_within;
+use privns_abi::Result;
+use privns_files::libraries::{is_whole, Asks, Library};
 use privns_files::process::View;
-use privns_host::{Kernel, Name};
-use privns_namespace::program::{self, Header};
+use privns_host::{Host, Kernel, Name};
 
 /// A name for the loader, and the function to jump to: returned in two
 /// registers.
@@ -31,6 +37,7 @@ pub(crate) unsafe extern "C" fn dlopen() {
         "push rdi",
         "push rsi",
         "sub rsp, 8",
+        "mov rsi, [rsp + 24]",
         "call {find}",
         "add rsp, 8",
         "pop rsi",
@@ -43,6 +50,7 @@ pub(crate) unsafe extern "C" fn dlopen() {
     naked_asm!(
         "stp x29, x30, [sp, #-32]!",
         "str x1, [sp, #16]",
+        "mov x1, x30",
         "bl {find}",
         "mov x16, x1",
         "ldr x1, [sp, #16]",
@@ -65,6 +73,7 @@ pub(crate) unsafe extern "C" fn dlmopen() {
         "push rsi",
         "push rdx",
         "mov rdi, rsi",
+        "mov rsi, [rsp + 24]",
         "call {find}",
         "mov rcx, rdx",
         "pop rdx",
@@ -79,6 +88,7 @@ pub(crate) unsafe extern "C" fn dlmopen() {
         "stp x29, x30, [sp, #-32]!",
         "stp x0, x2, [sp, #16]",
         "mov x0, x1",
+        "mov x1, x30",
         "bl {find}",
         "mov x16, x1",
         "mov x1, x0",
@@ -92,60 +102,127 @@ pub(crate) unsafe extern "C" fn dlmopen() {
 static DLOPEN: Real = Real::new(c"dlopen");
 static DLMOPEN: Real = Real::new(c"dlmopen");
 
-unsafe extern "C" fn open(name: *const c_char) -> Jump {
+unsafe extern "C" fn open(name: *const c_char, caller: *const c_void) -> Jump {
     // SAFETY: the program's own argument.
-    Jump { name: unsafe { located(name) }, to: DLOPEN.get() as usize }
+    Jump { name: unsafe { located(name, caller) }, to: DLOPEN.get() as usize }
 }
 
-unsafe extern "C" fn open_in(name: *const c_char) -> Jump {
+unsafe extern "C" fn open_in(name: *const c_char, caller: *const c_void) -> Jump {
     // SAFETY: as above.
-    Jump { name: unsafe { located(name) }, to: DLMOPEN.get() as usize }
+    Jump { name: unsafe { located(name, caller) }, to: DLMOPEN.get() as usize }
 }
 
 /// The name to give the loader.
-unsafe fn located(given: *const c_char) -> *const c_char {
+unsafe fn located(given: *const c_char, caller: *const c_void) -> *const c_char {
     let (Some(view), false) = (PROCESS.view(), given.is_null()) else { return given };
     // SAFETY: not null, and the program says that it is a string.
     let name = unsafe { CStr::from_ptr(given) }.to_bytes();
-    match view.library(name) {
-        Ok(Some(mut host)) => {
-            load_needed(view, &mut host, 0);
-            known(host, name).unwrap_or(given)
+    match library(view, name, caller) {
+        Ok(Some(library)) => {
+            library.before.into_iter().rev().for_each(load);
+            known(library.file, library.own.as_bytes()).unwrap_or(given)
         }
         // What cannot be found the loader says in its own words.
-        _ => given,
+        Ok(None) => given,
+        Err(error) => {
+            log::say(Level::Info, &[name, b": no library: ", error.message().as_bytes()]);
+            given
+        }
     }
 }
 
-/// Libraries that need libraries, as deep as is looked.
-const DEEP: usize = 8;
+fn library(view: View<'_>, name: &[u8], caller: *const c_void) -> Result<Option<Library>> {
+    if name.is_empty() || view.table()?.index().is_global() {
+        return Ok(None);
+    }
+    let (file, origin) =
+        if is_whole(name) { (Name::new(), Name::new()) } else { asker(view, caller)? };
+    view.library(
+        name,
+        &Asks {
+            file: file.as_bytes(),
+            origin: origin.as_bytes(),
+            given: started_with(),
+            loaded: &is_loaded,
+        },
+    )
+}
 
-/// Loads what a library needs from directories that only the namespace has:
-/// the loader then finds by name that it has them.
-fn load_needed(view: View<'_>, file: &mut Name, depth: usize) {
-    let Some(load) = real!(dlopen(*const c_char, c_int) -> *mut c_void) else { return };
-    let flags = libc::O_RDONLY | libc::O_CLOEXEC;
-    let opened = file.as_cstr().and_then(|file| Kernel.openat(libc::AT_FDCWD, file, flags, 0));
-    let Ok(fd) = opened else { return };
-    let mut found = Vec::new();
-    if let Ok(Header::Elf(elf)) = Header::of(fd) {
-        let _ = program::needed(fd, &mut |name| {
-            if let (Some(host), Ok(())) = (view.moved_library(&elf, name), found.try_reserve(1)) {
-                found.push(host);
-            }
-        });
+/// The file that an address is in, and its directory in the namespace.
+fn asker(view: View<'_>, address: *const c_void) -> Result<(Name, Name)> {
+    let mut file = Name::new();
+    let real = real!(dladdr(*const c_void, *mut libc::Dl_info) -> c_int);
+    let mut info = core::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: libc fills the structure, or says that it has not.
+    let found = real.is_some_and(|real| unsafe { real(address, info.as_mut_ptr()) } != 0);
+    // SAFETY: plain numbers and pointers, of which every value is one.
+    let info = unsafe { info.assume_init() };
+    let main = info.dli_fbase.cast_const() == main_program();
+    if found && !main && !info.dli_fname.is_null() {
+        // SAFETY: the loader's own string.
+        file.set(unsafe { CStr::from_ptr(info.dli_fname) }.to_bytes())?;
+        let origin = view.origin_of(file.as_bytes(), 0);
+        return Ok((file, origin));
     }
-    let _ = Kernel.close(fd);
-    for mut host in found {
-        if depth < DEEP {
-            load_needed(view, &mut host, depth + 1);
-        }
-        if let Ok(host) = host.as_cstr() {
-            // SAFETY: a C string. It stays loaded: nobody can tell when the
-            // last that needs it is gone.
-            unsafe { load(host.as_ptr(), libc::RTLD_LAZY) };
-        }
+    Kernel.readlink(c"/proc/self/exe", &mut file)?;
+    let host = crate::handover::program().unwrap_or(file.as_bytes());
+    let origin = view.origin_of(host, view.process.exe_seq());
+    file.set(b"/proc/self/exe")?;
+    Ok((file, origin))
+}
+
+/// Where the program itself begins in memory.
+fn main_program() -> *const c_void {
+    // SAFETY: asks for one number, which the kernel gives every program.
+    let headers = unsafe { libc::getauxval(libc::AT_PHDR) } as *const c_void;
+    let real = real!(dladdr(*const c_void, *mut libc::Dl_info) -> c_int);
+    let mut info = core::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: as in `asker`.
+    unsafe {
+        real.map(|real| real(headers, info.as_mut_ptr()));
+        info.assume_init().dli_fbase
     }
+}
+
+/// Whether the loader has a library by this name.
+fn is_loaded(name: &[u8]) -> bool {
+    let load = real!(dlopen(*const c_char, c_int) -> *mut c_void);
+    let close = real!(dlclose(*mut c_void) -> c_int);
+    let (Some(load), Some(close)) = (load, close) else { return false };
+    let Ok(mut name) = Name::from(name) else { return false };
+    let Ok(name) = name.as_cstr() else { return false };
+    // SAFETY: a C string; what is closed is what was opened just now.
+    unsafe {
+        let there = load(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
+        !there.is_null() && close(there) == 0
+    }
+}
+
+/// Loads a library that another needs, whose name the loader then finds that it
+/// has. It stays loaded: nobody can tell when the last that needs it is gone.
+fn load(mut host: Name) {
+    let load = real!(dlopen(*const c_char, c_int) -> *mut c_void);
+    if let (Some(load), Ok(host)) = (load, host.as_cstr()) {
+        // SAFETY: a C string.
+        unsafe { load(host.as_ptr(), libc::RTLD_LAZY) };
+    }
+}
+
+/// The LD_LIBRARY_PATH that the program was started with, which is what counts
+/// while it lives.
+static STARTED_WITH: AtomicPtr<Name> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Notes it, when the program begins.
+pub(crate) fn starts_with(path: &CStr) {
+    if let Some(name) = Name::from(path.to_bytes()).ok().filter(|name| !name.as_bytes().is_empty())
+    {
+        STARTED_WITH.store(Box::into_raw(Box::new(name)), Ordering::Release);
+    }
+}
+
+fn started_with() -> &'static [u8] {
+    // SAFETY: null, or a box that was leaked into it.
+    unsafe { STARTED_WITH.load(Ordering::Acquire).as_ref() }.map_or(b"", Name::as_bytes)
 }
 
 /// A host name that was given to the loader. It is needed after the jump, so
@@ -226,12 +303,70 @@ pub(crate) unsafe fn dladdr1(
 }
 
 fn rename(info: &mut Info) {
-    if info.name.is_null() {
-        return;
+    if let Some(own) = shown(info.name) {
+        info.name = own;
+    }
+}
+
+/// What the program is told for a name that the loader has; `None` for what it
+/// is to be told as it is.
+fn shown(name: *const c_char) -> Option<*const c_char> {
+    if name.is_null() {
+        return None;
     }
     // SAFETY: the loader's own string.
-    let name = unsafe { CStr::from_ptr(info.name) }.to_bytes();
+    let name = unsafe { CStr::from_ptr(name) }.to_bytes();
     if let Some(entry) = all().find(|entry| entry.name.as_bytes() == name) {
-        info.name = entry.own.as_bytes().as_ptr().cast();
+        return Some(entry.own.as_bytes().as_ptr().cast());
+    }
+    let view = PROCESS.view().filter(|_| may_differ())?;
+    // Found by the loader itself: on the shelf, or beside the program.
+    let seq = view.process.exe_seq();
+    let table = view.table().ok()?;
+    let beside = table.index().member(seq).is_some_and(|member| is_within(name, member.host()));
+    if !beside {
+        view.unshelved(name)?;
+    }
+    let own = view.from_root(view.shown_library(name, seq)?).ok()?;
+    known(Name::from(name).ok()?, own.as_bytes())?;
+    let entry = all().find(|entry| entry.name.as_bytes() == name)?;
+    Some(entry.own.as_bytes().as_ptr().cast())
+}
+
+/// Whether the loader may have anything by another name than the namespace's.
+fn may_differ() -> bool {
+    let given = !GIVEN.load(Ordering::Relaxed).is_null();
+    given || PROCESS.met() || PROCESS.exe_seq() != 0
+}
+
+pub(crate) type Each = unsafe extern "C" fn(*mut libc::dl_phdr_info, usize, *mut c_void) -> c_int;
+
+/// dl_iterate_phdr(3): the same names.
+pub(crate) unsafe fn dl_iterate_phdr(each: Option<Each>, data: *mut c_void) -> c_int {
+    let Some(real) = real!(dl_iterate_phdr(Option<Each>, *mut c_void) -> c_int) else { return 0 };
+    // SAFETY: the program's own arguments, or a callback of ours with its own.
+    unsafe {
+        match each {
+            Some(each) if may_differ() => {
+                let mut asked = (each, data);
+                real(Some(show_each), (&raw mut asked).cast())
+            }
+            _ => real(each, data),
+        }
+    }
+}
+
+unsafe extern "C" fn show_each(
+    info: *mut libc::dl_phdr_info,
+    size: usize,
+    asked: *mut c_void,
+) -> c_int {
+    // SAFETY: what libc made for this call, and the pair of the caller's frame.
+    unsafe {
+        let (each, data) = *asked.cast::<(Each, *mut c_void)>();
+        if let Some(own) = shown((*info).dlpi_name) {
+            (*info).dlpi_name = own;
+        }
+        each(info, size, data)
     }
 }

@@ -42,10 +42,11 @@ macro_rules! export {
             use super::types::*;
             redhook::hook! {
                 unsafe fn $name($($arg: $ty),*) -> $ret => hooked {
-                    let outer = crate::trace::begin();
-                    let result = crate::$module::$func($($arg),*);
-                    crate::trace::end(outer, stringify!($name), result);
-                    result
+                    if crate::trace::is_on() {
+                        let call = || crate::$module::$func($($arg),*);
+                        return crate::trace::around(stringify!($name), call);
+                    }
+                    crate::$module::$func($($arg),*)
                 }
             }
         }

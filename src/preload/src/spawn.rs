@@ -62,6 +62,7 @@ unsafe fn either(
 ) -> c_int {
     // SAFETY: as posix_spawn(3) has them.
     let ours = unsafe { Actions::of(actions) };
+    ours.make_room();
     // Libc's closefrom asks the kernel itself, and would close the table.
     let alone = alone() || ours.all().iter().any(|action| action.tag == CLOSEFROM);
     if let (Some(real), false) = (real, alone && PROCESS.view().is_some()) {
@@ -211,6 +212,25 @@ impl Actions {
     /// Actions of ours, for as long as they are borrowed.
     pub(crate) fn these(actions: &[Action]) -> Actions {
         Actions { at: actions.as_ptr(), len: actions.len() }
+    }
+
+    /// Takes what is ours away from the numbers that the child is to have: it
+    /// cannot do so itself, in our memory.
+    fn make_room(&self) {
+        for action in self.all() {
+            // SAFETY: the tag says which member is there.
+            let number = unsafe {
+                match action.tag {
+                    DUP2 => action.args.fds[1],
+                    OPEN => action.args.open.fd,
+                    _ => continue,
+                }
+            };
+            if descriptors::is_kept(number) && PROCESS.make_room(number).is_ok() {
+                // SAFETY: to the program the number is not open.
+                let _ = unsafe { sys!(libc::SYS_close, number) };
+            }
+        }
     }
 
     fn all(&self) -> &[Action] {

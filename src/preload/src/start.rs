@@ -82,6 +82,9 @@ unsafe extern "C" fn start(argc: c_int, argv: *const *const c_char, env: *const 
     }
     // SAFETY: our environment, before any other library's constructor.
     unsafe { handover::show_own(env.0) };
+    if let Some(path) = env.get(b"LD_LIBRARY_PATH") {
+        crate::loader::starts_with(path);
+    }
     // Without our own name exec hands on what it was given.
     let _ = Settings::learn(&env);
     if let Some(value) = env.get(b"PRIVNS_LOG") {

@@ -15,7 +15,7 @@ pub(crate) mod types {
     pub(crate) use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 
     pub(crate) use crate::exec::Strings;
-    pub(crate) use crate::loader::Info;
+    pub(crate) use crate::loader::{Each, Info};
     pub(crate) use libc::iovec;
     pub(crate) use libc::{
         dev_t, gid_t, mode_t, off_t, size_t, ssize_t, timespec, timeval, uid_t, utimbuf,
@@ -235,6 +235,7 @@ crate::row::rows! {
     Symbol _Fork: fork::fork() -> c_int;
     Symbol clone __clone:
         fork::clone(run: usize, stack: *mut c_void, flags: c_int, arg: *mut c_void, parent: usize, tls: usize, child: usize) -> c_int;
+    Symbol dl_iterate_phdr: loader::dl_iterate_phdr(each: Option<Each>, data: *mut c_void) -> c_int;
     Symbol dladdr: loader::dladdr(address: *const c_void, info: *mut Info) -> c_int;
     Symbol dladdr1:
         loader::dladdr1(address: *const c_void, info: *mut Info, extra: *mut *mut c_void, flags: c_int) -> c_int;

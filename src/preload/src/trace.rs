@@ -39,33 +39,19 @@ std::thread_local! {
     static NOTES: Cell<*mut Note> = const { Cell::new(null_mut()) };
 }
 
-/// A call begins: within another one's, or in a signal handler that came in
-/// between. Gives what [`end`] is to be given.
-#[inline(always)]
-pub(crate) fn begin() -> *mut c_char {
-    if is_on() {
-        begin_note()
-    } else {
-        null_mut()
-    }
-}
-
+/// A call that is traced: within another one's, or in a signal handler that
+/// came in between. At its end its names are written down.
 #[cold]
-fn begin_note() -> *mut c_char {
-    NOTES.replace(null_mut()).cast()
+#[inline(never)]
+pub(crate) fn around<T: Copy>(call: &str, made: impl FnOnce() -> T) -> T {
+    let outer = NOTES.replace(null_mut());
+    let result = made();
+    end(outer, call, result);
+    result
 }
 
-/// The call has ended with this result: its names are written down.
-#[inline(always)]
-pub(crate) fn end<T: Copy>(outer: *mut c_char, call: &str, result: T) {
-    if is_on() {
-        end_note(outer, call, result);
-    }
-}
-
-#[cold]
-fn end_note<T: Copy>(outer: *mut c_char, call: &str, result: T) {
-    let notes = NOTES.replace(outer.cast());
+fn end<T: Copy>(outer: *mut Note, call: &str, result: T) {
+    let notes = NOTES.replace(outer);
     if notes.is_null() {
         return;
     }

@@ -2,14 +2,16 @@
 //!
 //! An owner is a process on a host, as Tlock names it. What an owner holds
 //! through an open file goes with that file. Nobody waits here: a client asks
-//! again.
+//! again. That it does so is remembered until it should have done so, in order
+//! to find those that wait for each other.
 
 use parking_lot::Mutex;
 use privns_abi::{Errno, Result};
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 /// Whose lock it is.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Owner {
     /// Process number.
     pub process: u32,
@@ -44,6 +46,10 @@ impl Held {
 /// Ranges that one file may have locked at most, and all of a server's.
 const RANGES_MAX: usize = 4096;
 const ALL_MAX: usize = 65_536;
+/// How long somebody is taken to wait who does not ask again, and how many are
+/// remembered.
+const PATIENCE: Duration = Duration::from_secs(1);
+const WAITING_MAX: usize = 4096;
 
 /// The locks of a server, by qid path.
 #[derive(Debug, Default)]
@@ -56,6 +62,16 @@ struct Table {
     files: HashMap<u64, Vec<Held>>,
     /// Ranges of all files together.
     all: usize,
+    /// What each owner waits for.
+    waiting: HashMap<Owner, Wait>,
+}
+
+/// A lock that somebody asks for again and again.
+#[derive(Debug)]
+struct Wait {
+    file: u64,
+    want: Held,
+    until: Instant,
 }
 
 impl Table {
@@ -82,8 +98,31 @@ impl Table {
         if room { Ok(()) } else { Err(Errno::ENOLCK) }
     }
 
-    fn conflict(&self, file: u64, want: &Held) -> Option<&Held> {
-        self.files.get(&file)?.iter().find(|h| h.conflicts(want))
+    fn conflicts<'t>(&'t self, file: u64, want: &'t Held) -> impl Iterator<Item = &'t Held> {
+        let held = self.files.get(&file).into_iter().flatten();
+        held.filter(move |h| h.conflicts(want))
+    }
+
+    /// Whether somebody for whom this lock has to wait waits, by way of others
+    /// or not, for its owner.
+    fn is_deadlock(&self, file: u64, want: &Held, now: Instant) -> bool {
+        let mut known: Vec<&Owner> = self.conflicts(file, want).map(|h| &h.owner).collect();
+        let mut at = 0;
+        while let Some(&owner) = known.get(at) {
+            at += 1;
+            let Some(wait) = self.waiting.get(owner).filter(|wait| now < wait.until) else {
+                continue;
+            };
+            for held in self.conflicts(wait.file, &wait.want) {
+                if held.owner == want.owner {
+                    return true;
+                }
+                if !known.contains(&&held.owner) {
+                    known.push(&held.owner);
+                }
+            }
+        }
+        false
     }
 }
 
@@ -95,14 +134,41 @@ impl Locks {
     /// ENOLCK when the file has too many.
     pub fn take(&self, file: u64, want: Held) -> Result<bool> {
         let mut table = self.table.lock();
-        if table.conflict(file, &want).is_some() {
+        if table.conflicts(file, &want).next().is_some() {
             return Ok(false);
         }
+        table.waiting.remove(&want.owner);
         table.change(file, 2, |held| {
             carve(held, &want.owner, want.start, want.end);
             held.push(want);
         })?;
         Ok(true)
+    }
+
+    /// The owner of a lock that was not granted will ask again.
+    ///
+    /// # Errors
+    /// EDEADLK when that is in vain: those in the way wait for the owner.
+    pub fn wait(&self, file: u64, want: Held) -> Result<()> {
+        let mut table = self.table.lock();
+        let now = Instant::now();
+        if table.is_deadlock(file, &want, now) {
+            table.waiting.remove(&want.owner);
+            return Err(Errno::EDEADLOCK);
+        }
+        if table.waiting.len() >= WAITING_MAX {
+            table.waiting.retain(|_, wait| now < wait.until);
+        }
+        if table.waiting.len() < WAITING_MAX {
+            let wait = Wait { file, until: now + PATIENCE, want };
+            table.waiting.insert(wait.want.owner.clone(), wait);
+        }
+        Ok(())
+    }
+
+    /// An owner does not wait any more.
+    pub fn forgo(&self, owner: &Owner) {
+        self.table.lock().waiting.remove(owner);
     }
 
     /// Gives up what the owner holds in a range.
@@ -119,7 +185,7 @@ impl Locks {
 
     /// The first lock that is in the way of this one.
     pub fn in_the_way(&self, file: u64, want: &Held) -> Option<Held> {
-        self.table.lock().conflict(file, want).cloned()
+        self.table.lock().conflicts(file, want).next().cloned()
     }
 
     /// Gives up all that was taken through an open file.
@@ -188,6 +254,35 @@ mod tests {
         assert_eq!(locks.take(1, lock(1, false, 0, 50)), Ok(true));
         assert_eq!(locks.take(1, lock(2, false, 0, 50)), Ok(true));
         assert_eq!(locks.in_the_way(1, &lock(2, false, 0, 60)).map(|h| h.start), Some(50));
+    }
+
+    #[test]
+    fn those_who_wait_for_each_other_are_told() {
+        let locks = Locks::default();
+        for n in 1..=3 {
+            assert_eq!(locks.take(n.into(), lock(n, true, 0, 10)), Ok(true));
+        }
+        let wants = |n: u32, file: u64| {
+            assert_eq!(locks.take(file, lock(n, true, 5, 6)), Ok(false));
+            locks.wait(file, lock(n, true, 5, 6))
+        };
+        assert_eq!((wants(1, 2), wants(2, 3), wants(1, 2)), (Ok(()), Ok(()), Ok(())));
+        assert_eq!(wants(3, 1), Err(Errno::EDEADLOCK));
+        assert_eq!(wants(4, 1), Ok(()), "nobody waits for that one");
+        // Two only, and one of them gives up.
+        assert_eq!(wants(2, 1), Err(Errno::EDEADLOCK));
+        locks.forgo(&lock(1, true, 0, 0).owner);
+        assert_eq!(wants(2, 1), Ok(()));
+        assert_eq!(wants(3, 1), Ok(()));
+        // What is granted is not waited for.
+        locks.closed(1, 1);
+        assert_eq!(locks.take(1, lock(2, true, 5, 6)), Ok(true));
+        assert_eq!(wants(1, 2), Ok(()));
+        // Nor does anybody wait who has not asked for long.
+        for wait in locks.table.lock().waiting.values_mut() {
+            wait.until = Instant::now();
+        }
+        assert_eq!(wants(2, 3), Ok(()));
     }
 
     #[test]

@@ -117,10 +117,18 @@ fn the_limit_holds_and_room_comes_back() {
     let how = flags::RDWR | flags::CREATE;
     let file = c.create(&root, b"f", how, 0o600, NONUM).unwrap();
     let data = vec![1; 1 << 20];
-    let written = c.write(&file, 0, &data).unwrap() as u64;
+    // Somebody who writes behind is told why there is room for no more.
+    assert_eq!(c.write(&file, 0, &data).unwrap_err(), Errno::ENOSPC);
+    let written = c.getattr(&file.fid).unwrap().size;
     assert!((LIMIT / 2..LIMIT).contains(&written), "{written}");
     assert_eq!(c.write(&file, written, &data).unwrap_err(), Errno::ENOSPC);
     assert_eq!(c.write(&file, 0, b"over what is there"), Ok(18));
+    // Others are told how much there was room for.
+    let other = rig.client(Speech::Linux);
+    let (other_root, _) = other.attach(b"root", 0, b"").unwrap();
+    let theirs = other.at(&other_root, b"f", flags::RDWR).unwrap();
+    assert_eq!(other.write(&theirs, written - 10, &data), Ok(10));
+    other.close(theirs.fid).unwrap();
     let link = (0..1000).find_map(|i| c.link(&file.fid, &root, format!("l{i}").as_bytes()).err());
     assert_eq!(link, Some(Errno::ENOSPC), "names take room too");
     for name in c.names(&root) {

@@ -6,6 +6,7 @@
 //! expressed, and is refused here.
 
 use crate::failure::{Failure, shown};
+use crate::runtime;
 use crate::tree::{self, errno};
 use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
@@ -15,6 +16,7 @@ use privns_abi::path;
 use privns_host::Kernel;
 use privns_namespace::{Family, Source, Table, remote};
 use rustix::fs::{CWD, Mode, OFlags};
+use std::os::unix::ffi::OsStringExt;
 
 /// The first version that refuses to shorten a file as well.
 const NEEDED: ABI = ABI::V3;
@@ -67,6 +69,10 @@ fn rules(family: &Family, table: &Table, library: &[u8]) -> Result<RulesetCreate
             .fix("the kernel cannot express that: bind both read-only, or leave --enforce out"));
     }
     grants.push(Grant { host: library.to_vec(), writable: false });
+    // A program that a server has is run from within, by ourselves.
+    if let Ok(own) = std::env::current_exe() {
+        grants.push(Grant { host: own.into_os_string().into_vec(), writable: false });
+    }
     let mut rules = ruleset().map_err(|e| failure(&e))?;
     for grant in &grants {
         rules = add(rules, grant)?;
@@ -92,6 +98,10 @@ fn grants(table: &Table) -> Vec<Grant> {
         .collect();
     if !table.skeleton.is_empty() {
         grants.push(Grant { host: table.skeleton.clone(), writable: false });
+        // What is run of servers' trees is copied there, and run from there.
+        let served = !table.servers().is_empty();
+        let shelf = served.then(|| runtime::make_shelf(&table.skeleton)).flatten();
+        grants.extend(shelf.map(|host| Grant { host, writable: true }));
     }
     grants
 }

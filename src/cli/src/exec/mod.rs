@@ -32,7 +32,7 @@ use privns_abi::Errno;
 use privns_host::{Host, Kernel, startup};
 use privns_namespace::family::{Counter, Flag, Inherited};
 use privns_namespace::{Built, Family, Index, Located, carried, index, remote};
-use program::{Command, View};
+use program::{Command, Loads, View};
 use request::{Naming, Request};
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -351,7 +351,9 @@ fn command(
         // The library was running it already, and knows its file.
         return Command::as_it_is(&argv, argv0);
     }
-    view.command(&argv, argv0, variables.get(b"PATH"), family.has(Flag::Strict))
+    let value = |name| variables.get(name).unwrap_or_default();
+    let loads = Loads { path: value(b"LD_LIBRARY_PATH"), first: value(b"LD_PRELOAD") };
+    view.command(&argv, argv0, variables.get(b"PATH"), Some(&loads), family.has(Flag::Strict))
 }
 
 impl Ready {

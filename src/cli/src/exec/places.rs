@@ -3,6 +3,7 @@
 use super::init::Init;
 use crate::failure::{Failure, shown};
 use crate::instance::{self, Given, Made};
+use crate::runtime;
 use crate::servers::Reach;
 use crate::tree::{self, errno};
 use privns_namespace::build::{Instance, Places};
@@ -80,6 +81,9 @@ impl Host {
             }
             .map_err(errno)?;
         }
+        if !table.servers().is_empty() {
+            runtime::make_shelf(&self.skeleton);
+        }
         Ok(())
     }
 
@@ -148,6 +152,10 @@ impl Places for Host {
         Ok(self.path(number))
     }
 
+    fn skeleton(&self) -> Vec<u8> {
+        self.skeleton.clone()
+    }
+
     fn symlink(&mut self, at: &[u8], number: u32, target: &[u8]) -> Result<Vec<u8>, Failure> {
         let dir = self.skeleton()?;
         let made = replace(&dir, number, |name| rustix::fs::symlinkat(target, &dir, name));
@@ -185,7 +193,11 @@ impl Places for Host {
     }
 
     fn server(&mut self, _at: &[u8], server: &mut Server) -> Result<(), Failure> {
-        self.reach.server(server)
+        self.reach.server(server)?;
+        if !self.dry {
+            runtime::make_shelf(&self.skeleton);
+        }
+        Ok(())
     }
 }
 

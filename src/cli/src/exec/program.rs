@@ -6,7 +6,7 @@ use crate::failure::{Failure, shown};
 use crate::tree::{self, errno};
 use privns_abi::{Errno, path};
 use privns_host::Host;
-use privns_namespace::program::Header;
+use privns_namespace::program::{Elf, Header, preloaded};
 use privns_namespace::resolve::ByText;
 use privns_namespace::{Index, Last, Located, Start, remote, walk};
 use rustix::fs::{Access, AtFlags, CWD};
@@ -26,6 +26,15 @@ pub struct View<'a> {
     pub cwd: &'a [u8],
     /// Whoever has the files.
     pub files: &'a dyn Host,
+}
+
+/// What the loader is told in the environment.
+#[derive(Debug, Default)]
+pub struct Loads<'a> {
+    /// LD_LIBRARY_PATH.
+    pub path: &'a [u8],
+    /// LD_PRELOAD.
+    pub first: &'a [u8],
 }
 
 /// A program to become.
@@ -82,6 +91,7 @@ impl View<'_> {
     }
 
     /// Finds PROGRAM as execvp(3) does and follows it to what the kernel runs.
+    /// Whoever only asks about it does not say what the loader is told.
     ///
     /// # Errors
     /// Status 127 when it was not found, 126 when it cannot be executed.
@@ -90,6 +100,7 @@ impl View<'_> {
         argv: &[Vec<u8>],
         argv0: Option<&[u8]>,
         search: Option<&[u8]>,
+        loads: Option<&Loads<'_>>,
         strict: bool,
     ) -> Result<Command, Stop> {
         let program = &argv[0];
@@ -104,7 +115,11 @@ impl View<'_> {
         let shell = self.shell(&found.name, &argv[1..])?;
         let script = path::file_name(&found.name).to_vec();
         let followed = self.follow(program, found, arguments.clone())?;
-        if remote::is_remote(&followed.file.host) {
+        let elf = followed.elf.as_ref().filter(|_| followed.unserved.is_none());
+        let elsewhere = elf
+            .zip(loads)
+            .is_some_and(|(elf, loads)| self.loads_elsewhere(elf, &followed.file, loads));
+        if elsewhere || remote::is_remote(&followed.file.host) {
             return self.run_inside(own, arguments, b"");
         }
         if let (true, Some(why)) = (strict, followed.unserved) {
@@ -124,8 +139,20 @@ impl View<'_> {
         })
     }
 
-    /// A program, or a working directory, that the kernel does not have: it is
-    /// run from inside, where the library has it.
+    /// Whether the namespace shows something else than the host where the loader
+    /// will look for libraries: the library knows what to tell it.
+    fn loads_elsewhere(&self, elf: &Elf, file: &File, loads: &Loads<'_>) -> bool {
+        let is_moved = |dir: &[u8]| self.index.moves(dir);
+        let mut dirs = loads.path.split(|b| matches!(b, b':' | b';'));
+        let mut own = elf.paths().split(|&b| b == b':');
+        dirs.any(is_moved)
+            || own.any(|dir| is_moved(dir) || dir.starts_with(b"$") && file.seq != 0)
+            || preloaded(loads.first).any(|name| is_moved(path::parent(name)))
+    }
+
+    /// A program, or a working directory, that the kernel does not have, or a
+    /// program whose libraries lie elsewhere: it is run from inside, where the
+    /// library knows.
     fn run_inside(&self, file: File, arguments: Vec<Vec<u8>>, cwd: &[u8]) -> Result<Command, Stop> {
         let words = [&b"ns-exec"[..], b"--inside", cwd, &file.name];
         let argv = words.into_iter().map(<[u8]>::to_vec).chain(arguments).collect();
@@ -200,7 +227,8 @@ impl View<'_> {
         let mut plain = file.is_plain();
         for round in 0..SCRIPTS_MAX {
             if remote::is_remote(&file.host) {
-                return Ok(Followed { file, argv, unserved: None, interpreted: round > 0 });
+                let interpreted = round > 0;
+                return Ok(Followed { file, argv, unserved: None, elf: None, interpreted });
             }
             // A program that may be run and not read is the kernel's to judge.
             let script = match tree::header(&file.host) {
@@ -214,8 +242,12 @@ impl View<'_> {
                     let interpreted = round > 0 && !plain;
                     // Where every name on the way is the host's own, the
                     // kernel does it: it names the process after the script.
+                    let elf = match header {
+                        Header::Elf(elf) => Some(Box::new(elf)),
+                        _ => None,
+                    };
                     let (file, argv) = if interpreted { (file, argv) } else { first };
-                    return Ok(Followed { file, argv, unserved, interpreted });
+                    return Ok(Followed { file, argv, unserved, elf, interpreted });
                 }
             };
             let found = self.executable(script.interpreter()).map_err(|e| {
@@ -275,6 +307,8 @@ struct Followed {
     file: File,
     argv: Vec<Vec<u8>>,
     unserved: Option<&'static str>,
+    /// What its header says.
+    elf: Option<Box<Elf>>,
     /// The interpreter, in a script's place.
     interpreted: bool,
 }

@@ -1,6 +1,7 @@
 //! The instances on this host: what they are, who uses them, how big they are.
 
 use super::holder::Opened;
+use super::served::Served;
 use super::{holders, open_parent, recorded, remove};
 use crate::failure::Why;
 use crate::runtime::{self, Living, Runtime};
@@ -16,7 +17,7 @@ const USUAL: [&[u8]; 3] = [b"/tmp", b"/var/tmp", b"/dev/shm"];
 
 /// An instance on this host.
 pub struct Known {
-    /// Its host path.
+    /// Its host path; of one that is served, the server's address.
     pub path: Vec<u8>,
     /// The directory that it stands for; empty for the root.
     pub stands_for: Vec<u8>,
@@ -27,8 +28,17 @@ pub struct Known {
     /// The numbers of the families that use it, or have been killed doing so.
     pub families: Vec<u64>,
     living: Rc<Living>,
-    /// One by a rule.
-    opened: Option<Opened>,
+    kind: Kind,
+}
+
+/// How an instance is had.
+enum Kind {
+    /// `private`: a directory.
+    Private,
+    /// By a rule: a directory beside its holder.
+    Ruled(Opened),
+    /// Served to one family, with which it ends.
+    Served(Served),
 }
 
 /// What an instance takes up.
@@ -44,13 +54,17 @@ impl Known {
     /// The rule's method; `private` for one without a rule.
     #[must_use]
     pub fn method(&self) -> &'static str {
-        self.opened.as_ref().map_or("private", |opened| opened.about.method.name())
+        match &self.kind {
+            Kind::Private => "private",
+            Kind::Ruled(opened) => opened.about.method.name(),
+            Kind::Served(served) => served.method,
+        }
     }
 
     /// Whether it stays when nobody uses it.
     #[must_use]
     pub fn stays(&self) -> bool {
-        self.opened.as_ref().is_some_and(|opened| opened.about.stays())
+        matches!(&self.kind, Kind::Ruled(opened) if opened.about.stays())
     }
 
     /// Whether a member of a family that uses it is alive, or the family is
@@ -78,27 +92,29 @@ impl Known {
         self.families.iter().flat_map(|&id| self.living.members(id)).collect()
     }
 
-    /// What it takes up.
+    /// What it takes up; `None` when that is not for us to see.
     #[must_use]
-    pub fn size(&self) -> Size {
-        let mut size = Size::default();
-        let dir = match &self.opened {
-            Some(opened) => opened.dir(),
-            None => tree::open_path(&self.path),
+    pub fn size(&self) -> Option<Size> {
+        let dir = match &self.kind {
+            Kind::Private => tree::open_path(&self.path),
+            Kind::Ruled(opened) => opened.dir(),
+            Kind::Served(served) => return served.size(),
         };
-        if let Ok(dir) = dir {
-            add(&dir, &mut size, 0);
-        }
-        size
+        let mut size = Size::default();
+        add(&dir.ok()?, &mut size, 0);
+        Some(size)
     }
 
     /// Seconds since its status last changed, as far as that tells.
     #[must_use]
     pub fn age(&self) -> u64 {
-        let made = match &self.opened {
+        let made = match &self.kind {
+            Kind::Private => {
+                rustix::fs::lstat(&self.path[..]).map(|s| s.st_ctime).unwrap_or_default()
+            }
             // The link is made with it and never changed.
-            Some(opened) => opened.made(),
-            None => rustix::fs::lstat(&self.path[..]).map(|s| s.st_ctime).unwrap_or_default(),
+            Kind::Ruled(opened) => opened.made(),
+            Kind::Served(served) => served.made,
         };
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec;
         now.saturating_sub(made).max(0) as u64
@@ -114,9 +130,11 @@ impl Known {
         }
         // What a keeper still waits for is no member.
         self.families.iter().for_each(|&id| keeper::dismiss(id));
-        match self.opened {
-            Some(opened) => opened.remove(),
-            None => remove(&self.path).map(|()| true).map_err(|failure| failure.why),
+        match self.kind {
+            Kind::Private => remove(&self.path).map(|()| true).map_err(|failure| failure.why),
+            Kind::Ruled(opened) => opened.remove(),
+            // Its server ends by itself.
+            Kind::Served(_) => Ok(false),
         }
     }
 }
@@ -144,8 +162,10 @@ fn add(dir: &std::os::fd::OwnedFd, size: &mut Size, depth: usize) {
 pub fn known() -> Vec<Known> {
     let living = Rc::new(Living::look());
     let mut originals: BTreeSet<Vec<u8>> = USUAL.iter().map(|usual| usual.to_vec()).collect();
+    let mut served = Vec::new();
     for runtime in Runtime::all() {
         for id in runtime.ids().unwrap_or_default() {
+            served.extend(served_to(&runtime, id, &living));
             let recorded = runtime.entry(id).map(recorded).unwrap_or_default();
             let of = |path: &Vec<u8>| Some(instance::original(path)?.to_vec());
             originals.extend(recorded.iter().filter_map(of));
@@ -160,10 +180,27 @@ pub fn known() -> Vec<Known> {
         job: opened.about.job.clone(),
         families: opened.families(),
         living: living.clone(),
-        opened: Some(opened),
+        kind: Kind::Ruled(opened),
     }));
+    known.extend(served);
     known.sort_by(|a, b| a.path.cmp(&b.path));
     known
+}
+
+/// Those that are served to a family.
+fn served_to(runtime: &Runtime, id: u64, living: &Rc<Living>) -> Vec<Known> {
+    let entry = runtime.entry(id).ok().and_then(|entry| super::stat(entry).ok());
+    let Some(uid) = entry.map(|found| found.uid) else { return Vec::new() };
+    let known = |served: Served| Known {
+        path: served.address.clone(),
+        stands_for: served.place.clone(),
+        uid,
+        job: runtime::job_of(id),
+        families: vec![id],
+        living: living.clone(),
+        kind: Kind::Served(served),
+    };
+    Served::of(runtime, id).unwrap_or_default().into_iter().map(known).collect()
 }
 
 /// Those of `private` beneath an original.
@@ -187,7 +224,7 @@ fn beneath(original: &[u8], living: &Rc<Living>) -> Vec<Known> {
                     job: runtime::job_of(family),
                     families: vec![family],
                     living: living.clone(),
-                    opened: None,
+                    kind: Kind::Private,
                 });
             }
         }

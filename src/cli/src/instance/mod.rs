@@ -21,6 +21,7 @@ mod index;
 mod known;
 mod remove;
 mod ruled;
+mod served;
 #[cfg(test)]
 mod tests;
 

@@ -183,7 +183,7 @@ pub(crate) fn program(program: &[u8], as_json: bool) -> std::result::Result<(), 
     let reach = Reach::of(&table);
     let view = View { index, cwd: &cwd, files: &*reach };
     let search = std::env::var_os("PATH").map(OsStringExt::into_vec);
-    let found = view.command(&[program.to_vec()], None, search.as_deref(), false);
+    let found = view.command(&[program.to_vec()], None, search.as_deref(), None, false);
     let command = found.map_err(|Stop { failure, .. }| failure)?;
     let path = if command.inside { program } else { command.path.as_bytes() };
     let verdict = match command.inside {

@@ -89,6 +89,34 @@ impl Reach {
         })
     }
 
+    /// Bytes in use and the number of files below a directory on a server.
+    ///
+    /// # Errors
+    /// Why the server is not reached; its own.
+    pub fn usage(&self, dir: &[u8]) -> std::result::Result<(u64, u64), Failure> {
+        let (mut bytes, mut files, mut below) = (0, 0, vec![dir.to_vec()]);
+        while let Some(dir) = below.pop() {
+            let names = match self.names(&dir) {
+                // Removed meanwhile, or not for us to see.
+                Err(e) if files > 0 && matches!(e.errno(), Some(Errno::ENOENT | Errno::EACCES)) => {
+                    continue;
+                }
+                names => names?,
+            };
+            for name in names.iter().filter(|name| !matches!(&name[..], b"." | b"..")) {
+                let path = [&dir[..], b"/", name].concat();
+                let (id, rest) = remote::split(&path).unwrap_or_default();
+                let Ok(attr) = self.on(id, rest, |c, fid| c.client.getattr(fid)) else { continue };
+                files += 1;
+                bytes += attr.blocks * 512;
+                if attr.qid.is_dir() {
+                    below.push(path);
+                }
+            }
+        }
+        Ok((bytes, files))
+    }
+
     fn open<R>(
         &self,
         name: &[u8],

@@ -78,6 +78,14 @@ impl Meta {
         self.attr.size
     }
 
+    /// What changes when the contents do: number, version, length, and the time
+    /// of modification in seconds and nanoseconds.
+    #[must_use]
+    pub fn state(&self) -> [u64; 5] {
+        let Attr { qid, size, mtime, .. } = self.attr;
+        [qid.path, qid.version.into(), size, mtime.sec, mtime.nsec]
+    }
+
     /// The part that resolving names needs.
     #[must_use]
     pub fn stat(&self) -> Stat {

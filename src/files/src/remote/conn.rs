@@ -240,6 +240,11 @@ impl Servers {
         }
     }
 
+    /// The connection to each, whatever has become of it.
+    pub(super) fn conns(&self) -> impl Iterator<Item = Conn> {
+        self.all().filter_map(|server| server.conn.read().map(|conn| conn.clone()))
+    }
+
     /// The living connection to a server, if there is one.
     pub(super) fn living(&self, id: u32) -> Option<Conn> {
         let server = self.all().find(|server| server.id == id)?;
@@ -304,8 +309,7 @@ impl Servers {
     /// killed by SIGPIPE when it answers on one that has. Servers of ours are
     /// not waited for.
     pub(super) fn drain(&self) {
-        let conns = self.all().filter_map(|server| server.conn.read().map(|conn| conn.clone()));
-        for conn in conns.filter(|conn| !conn.is_dead() && !conn.is_ordered()) {
+        for conn in self.conns().filter(|conn| !conn.is_dead() && !conn.is_ordered()) {
             // Answers may come in any order: each request reads for all.
             for _ in 0..ANSWERS {
                 if conn.client.counters().in_flight == 0 || conn.client.getattr(&conn.root).is_err()

@@ -39,7 +39,7 @@ type Chunk = [Slot; CHUNK];
 pub struct Files {
     chunks: [OnceBox<Chunk>; CHUNKS],
     /// What placeholders are opened anew from, plus one; 0: not made yet.
-    master: AtomicI32,
+    pub(super) master: AtomicI32,
 }
 
 impl Files {

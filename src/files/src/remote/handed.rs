@@ -8,6 +8,7 @@
 
 use super::conn::Settings;
 use super::file::{File, Kind, Open};
+use super::locks::HandedLock;
 use crate::process::{Process, View};
 use alloc::format;
 use alloc::sync::Arc;
@@ -111,6 +112,7 @@ impl View<'_> {
             let fds = slots.iter().filter(|(_, s)| s == slot).map(|(fd, _)| *fd);
             write(&mut text, fds, handed);
         }
+        self.locks_to_hand_on().iter().for_each(|lock| write_lock(&mut text, lock));
         Some(text)
     }
 
@@ -122,6 +124,13 @@ impl View<'_> {
         let mut rest = text;
         while let Some((item, behind)) = Item::parse(rest) {
             rest = behind;
+            if let Some(lock) = item.lock() {
+                let there = Kernel.is_placeholder(lock.fd);
+                if there || super::near::is_inherited(lock.fd, lock.identity) {
+                    self.take_locks_over(&lock);
+                }
+                continue;
+            }
             let fds = item.fds.iter().filter(|&&fd| match item.near {
                 true => super::near::is_inherited(fd, item.identity),
                 false => Kernel.is_placeholder(fd),
@@ -204,11 +213,23 @@ fn write(text: &mut Vec<u8>, fds: impl Iterator<Item = i32>, handed: &Handed) {
     text.push(b';');
 }
 
+/// The same for the locks of a file; whether they may be exclusive is in place
+/// of the flags.
+fn write_lock(text: &mut Vec<u8>, lock: &HandedLock) {
+    let HandedLock { fd, server, identity, writes, token } = lock;
+    let head = format!("{fd}:{server}:l:{}:{identity:x}:0:", i32::from(*writes));
+    text.extend_from_slice(head.as_bytes());
+    text.extend_from_slice(token);
+    text.extend_from_slice(b":0=;");
+}
+
 /// One file as it is handed on.
 struct Item<'a> {
     fds: Vec<i32>,
     server: u32,
     kind: Kind,
+    /// It is not the file but what it is locked by.
+    locks: bool,
     /// The descriptors are the file itself.
     near: bool,
     removed: bool,
@@ -231,9 +252,9 @@ impl<'a> Item<'a> {
             [kind, b'!'] => (*kind, true),
             _ => return None,
         };
-        let near = kind == b'n';
+        let (near, locks) = (kind == b'n', kind == b'l');
         let kind = match kind {
-            b'r' | b'n' => Kind::Regular,
+            b'r' | b'n' | b'l' => Kind::Regular,
             b'd' => Kind::Directory,
             b'p' => Kind::Path,
             _ => return None,
@@ -247,8 +268,15 @@ impl<'a> Item<'a> {
         let end = digits.checked_add(1)?.checked_add(length)?;
         let path = rest.get(digits + 1..end)?;
         let behind = rest.get(end..)?.strip_prefix(b";")?;
-        let item = Item { fds, server, kind, near, removed, flags, identity, owner, token, path };
+        let item =
+            Item { fds, server, kind, locks, near, removed, flags, identity, owner, token, path };
         Some((item, behind))
+    }
+
+    fn lock(&self) -> Option<HandedLock> {
+        let &Item { server, identity, flags, ref fds, .. } = self;
+        let (&fd, token) = (fds.first()?, self.token.filter(|_| self.locks)?.to_vec());
+        Some(HandedLock { fd, server, identity, writes: flags != 0, token })
     }
 
     fn file(&self) -> File {
@@ -286,6 +314,13 @@ mod tests {
         assert_eq!((item.token, item.path), (Some(&b"00ff"[..]), &b"a:;=b"[..]));
         let (item, rest) = Item::parse(rest).unwrap();
         assert_eq!((item.token, rest), (None, &b""[..]));
+        assert!(item.lock().is_none());
+        let token = b"ff00".to_vec();
+        write_lock(&mut text, &HandedLock { fd: 5, server: 2, identity: 9, writes: true, token });
+        let last = text.len() - b"5:2:l:1:9:0:ff00:0=;".len();
+        let lock = Item::parse(&text[last..]).unwrap().0.lock().unwrap();
+        assert_eq!((lock.fd, lock.server, lock.identity, lock.writes), (5, 2, 9, true));
+        assert_eq!(lock.token, b"ff00");
         for end in 0..text.len() {
             let mut rest = &text[..end];
             while let Some((_, behind)) = Item::parse(rest) {

@@ -4,6 +4,7 @@ use super::file::{File, Kind, Open};
 use super::place::Place;
 use crate::process::View;
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 use privns_abi::{Errno, Result};
@@ -214,13 +215,39 @@ impl View<'_> {
             self.show_mapped(file, data, at);
         }
         let mut done = 0;
-        self.writing(file, data, |rest| {
+        let written = self.writing(file, data, |rest| {
             let from = at + done as u64;
             let n =
                 self.with(file, |open| open.conn.client.write_behind(&open.opened, from, rest))?;
             done += n;
             Ok(n)
-        })
+        });
+        let waited = |open: Arc<Open>| !open.conn.is_ordered() && !open.conn.is_dead();
+        match written {
+            Err(Errno::EIO | Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG)
+                if file.known().is_some_and(waited) =>
+            {
+                self.put_in_turn(file, data, at)
+            }
+            written => written,
+        }
+    }
+
+    /// The same once more, where nothing is written behind: a server that is
+    /// asked for one part after the other says how much there is room for.
+    #[cold]
+    fn put_in_turn(self, file: &File, data: &[u8], at: u64) -> Result<usize> {
+        let mut done = 0;
+        while done < data.len() {
+            let (rest, from) = (&data[done..], at + done as u64);
+            match self.with(file, |open| open.conn.client.write(&open.opened, from, rest)) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
     }
 
     /// Writes at the end. What has been sent may not be sent again.

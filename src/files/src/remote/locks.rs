@@ -3,13 +3,15 @@
 //!
 //! A record lock belongs to the process: it is taken through a fid of its own,
 //! one for each file, which is given up when the process closes any descriptor
-//! of the file, and which ends with the process however that ends. What
+//! of the file, is handed on over exec, and ends with the process however that
+//! ends. What
 //! flock(2) and the locks of an open file description take belongs to all who
 //! have that description: it is taken through the file's own fid, in the name
 //! of the description, and ends when the server sees the last of it.
 //!
 //! Nobody waits at the server: whoever is to wait asks again.
 
+use super::conn::{Conn, Settings};
 use super::file::{File, Open};
 use crate::process::View;
 use alloc::boxed::Box;
@@ -82,6 +84,16 @@ struct Held {
     open: Arc<Open>,
 }
 
+/// The same on its way into the next program, which is the same process.
+pub(super) struct HandedLock {
+    /// A descriptor of the file, which the program inherits.
+    pub(super) fd: i32,
+    pub(super) server: u32,
+    pub(super) identity: u64,
+    pub(super) writes: bool,
+    pub(super) token: Vec<u8>,
+}
+
 /// The files that a process has locked.
 pub(super) struct Locks {
     used: AtomicU32,
@@ -120,6 +132,22 @@ impl Locks {
         }
     }
 
+    /// Each, as it is now.
+    fn for_each(&self, mut look: impl FnMut(&Held)) {
+        for place in self.places.iter().filter(|_| self.used.load(Ordering::Relaxed) != 0) {
+            let Some(held) = place.take() else { continue };
+            look(&held);
+            let _ = place.put(held).map(|other| self.put(other));
+        }
+    }
+
+    /// The connections that they are taken on.
+    pub(super) fn conns(&self) -> impl Iterator<Item = Conn> {
+        let mut conns = Vec::new();
+        self.for_each(|held| conns.push(held.open.conn.clone()));
+        conns.into_iter()
+    }
+
     /// In the child of a fork, which has none of its parent's.
     pub(super) fn forked(&self) {
         if self.used.swap(0, Ordering::Relaxed) != 0 {
@@ -132,7 +160,8 @@ impl View<'_> {
     /// Takes or gives up a lock.
     ///
     /// # Errors
-    /// EAGAIN when another has it and `waits` is not set; EINTR, EBADF, ENOLCK.
+    /// EAGAIN when another has it and `waits` is not set; EDEADLK, as far as the
+    /// server says so; EINTR, EBADF, ENOLCK.
     pub fn lock(
         self,
         file: &File,
@@ -153,12 +182,16 @@ impl View<'_> {
         }
         let mut pause = PAUSES.0;
         loop {
-            match calmly(|| self.try_lock(&open, file, holder, want, range))? {
+            match calmly(|| self.try_lock(&open, file, holder, want, range, waits))? {
                 LockStatus::Granted => break,
                 _ if !waits => return Err(Errno::EAGAIN),
                 _ => {}
             }
-            calmly(|| net::sleep(pause))?;
+            if let Err(error) = calmly(|| net::sleep(pause)) {
+                // The server is told that nobody waits any more.
+                let _ = self.getlock(file, holder, want == Want::Exclusive, range);
+                return Err(error);
+            }
             pause = (pause * 2).min(PAUSES.1);
         }
         if holder == Holder::Description && want != Want::Nothing {
@@ -176,10 +209,13 @@ impl View<'_> {
         holder: Holder,
         want: Want,
         Range { start, len }: Range,
+        waits: bool,
     ) -> Result<LockStatus> {
         let (proc_id, client_id) = self.owner(file, holder)?;
         let (kind, length) = (want as u8, len);
-        let lock = Lock { kind, start, length, proc_id, client_id: &client_id };
+        // Only processes wait for each other: who has a description may be many.
+        let waits = waits && holder == Holder::Process;
+        let lock = Lock { kind, start, length, proc_id, client_id: &client_id, waits };
         match open.conn.client.lock(&open.opened.fid, &lock) {
             Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Err(Errno::ENOLCK),
             done => done,
@@ -217,6 +253,7 @@ impl View<'_> {
                 length: range.len,
                 proc_id,
                 client_id: &client_id,
+                waits: false,
             };
             open.conn.client.getlock(&open.opened.fid, &lock)
         });
@@ -244,11 +281,61 @@ impl View<'_> {
                 Err(_) => file.open(self).map(|open| (open, file.may(true).is_ok())),
             }
         })?;
+        let (server, identity) = (file.server(), file.identity());
+        self.keep_locks(Held { server, identity, writes, open: open.clone() })?;
+        Ok(open)
+    }
+
+    fn keep_locks(self, held: Held) -> Result<()> {
         let locks = &self.process.remotes.locks;
         locks.used.fetch_add(1, Ordering::Relaxed);
-        let (server, identity) = (file.server(), file.identity());
-        locks.put(Box::new(Held { server, identity, writes, open: open.clone() }))?;
-        Ok(open)
+        locks.put(Box::new(held)).inspect_err(|_| {
+            locks.used.fetch_sub(1, Ordering::Relaxed);
+        })
+    }
+
+    /// What the next program goes on to hold: the locks of files of which no
+    /// descriptor is closed on the way, for that would end them. Only servers
+    /// of ours can say so.
+    pub(super) fn locks_to_hand_on(self) -> Vec<HandedLock> {
+        let mut handed = Vec::new();
+        // A child that shares our memory is not the process that holds them.
+        if self.process.guest().is_some() {
+            return handed;
+        }
+        self.process.remotes.locks.for_each(|held| {
+            let Held { server, identity, writes, ref open } = *held;
+            let file = |slot| self.process.remotes.files.get(slot);
+            let of_it =
+                |slot| file(slot).is_some_and(|f| f.server() == server && f.identity() == identity);
+            let fds: Vec<i32> = self
+                .process
+                .fds
+                .slots()
+                .filter(|(_, slot)| of_it(*slot))
+                .map(|(fd, _)| fd)
+                .collect();
+            let stay = fds.iter().all(|&fd| Kernel.is_inherited(fd).unwrap_or(false));
+            let Some(&fd) = fds.first().filter(|_| stay && !open.conn.is_dead()) else { return };
+            if let Ok(token) = calmly(|| open.conn.client.handoff(&open.opened.fid)) {
+                handed.push(HandedLock { fd, server, identity, writes, token });
+            }
+        });
+        handed
+    }
+
+    /// Goes on to hold what the last program has handed on.
+    pub(super) fn take_locks_over(self, handed: &HandedLock) {
+        let &HandedLock { server, identity, writes, ref token, .. } = handed;
+        let held = calmly(|| {
+            let conn = self.conn(server)?;
+            let table = self.table()?;
+            let settings = Settings::of(table.index(), server).ok_or(Errno::ENODEV)?;
+            let claimed = conn.client.claims(settings.uname, Kernel.geteuid(), &[token]);
+            let opened = claimed.into_iter().next().ok_or(Errno::ESTALE)??;
+            Ok(Held { server, identity, writes, open: Arc::new(Open::new(conn, opened)) })
+        });
+        let _ = held.and_then(|held| self.keep_locks(held));
     }
 
     /// The fid that there is, on a connection that lives.
@@ -271,7 +358,8 @@ impl View<'_> {
             if !held.open.conn.is_dead() {
                 let range = Range::WHOLE;
                 let _ = calmly(|| {
-                    self.try_lock(&held.open, file, Holder::Process, Want::Nothing, range)
+                    let (holder, want) = (Holder::Process, Want::Nothing);
+                    self.try_lock(&held.open, file, holder, want, range, false)
                 });
             }
             false

@@ -97,6 +97,18 @@ impl Maps {
         Err(Errno::ENOMEM)
     }
 
+    /// Leaves a number to the program that wants it; whether one stood there.
+    pub(super) fn make_room(&self, fd: i32) -> Result<bool> {
+        let mut moved = Ok(false);
+        self.each(|mapping| {
+            if mapping.memory == fd {
+                moved = super::room::elsewhere(fd).map(|new| mapping.memory = new).map(|()| true);
+            }
+            true
+        });
+        moved
+    }
+
     /// Takes each out in turn, and puts back those that `keep` says to.
     fn each(&self, mut keep: impl FnMut(&mut Mapping) -> bool) {
         if !self.any() {

@@ -16,8 +16,10 @@
 //! - [`locks`]: locking them.
 //! - [`maps`]: mapping them.
 //! - [`copies`]: running them.
+//! - `shelf`: where copies of programs and libraries lie, and how they are found.
 //! - `near`: trees that this process can reach by itself.
 //! - [`kept`]: descriptors that are ours and not the program's.
+//! - `room`: their numbers, where the program wants them.
 //!
 //! A remote file has a host name that no host can have
 //! ([`privns_namespace::remote`]), so that all that stands above this (the
@@ -43,13 +45,16 @@ pub mod names;
 mod near;
 pub mod place;
 mod rename;
+mod room;
 pub mod router;
+mod shelf;
 
 use crate::process::View;
 use alloc::vec::Vec;
 use conn::{Conn, Servers, Settings};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use files::Files;
+use once_cell::race::OnceBox;
 use place::{Place, Way};
 use privns_abi::{Errno, Result};
 use privns_host::{Kernel, Slot, signals};
@@ -75,6 +80,8 @@ pub struct Remotes {
     children: AtomicU64,
     /// Changes of names and attributes.
     names: AtomicU64,
+    /// Where copies lie, once that has been asked for.
+    shelf: OnceBox<shelf::Shelf>,
 }
 
 /// Counts of writes.
@@ -96,6 +103,7 @@ impl Remotes {
             changes: [const { AtomicU64::new(0) }; COUNTS],
             children: AtomicU64::new(0),
             names: AtomicU64::new(0),
+            shelf: OnceBox::new(),
         }
     }
 

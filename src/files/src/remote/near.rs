@@ -94,6 +94,15 @@ impl Near {
         root >= 0 && Kernel.fstat(root).is_ok_and(|st| (st.dev, st.ino) == (self.dev, self.ino))
     }
 
+    /// Leaves a number to the program that wants it; whether it stood there.
+    pub(super) fn make_room(&self, fd: i32) -> Result<bool> {
+        let stands = self.root.load(Ordering::Relaxed) == fd;
+        if stands {
+            self.root.store(super::room::elsewhere(fd)?, Ordering::Relaxed);
+        }
+        Ok(stands)
+    }
+
     pub(super) fn close(&self) {
         let root = self.root.swap(-1, Ordering::Relaxed);
         if root >= 0 {
@@ -141,10 +150,11 @@ fn boot() -> Option<[u8; BOOT]> {
 /// The attributes as a server of ours would tell them.
 fn attr_of(st: &libc::stat) -> Attr {
     let time = |sec: i64, nsec: i64| Time { sec: sec as u64, nsec: nsec as u64 };
+    let modified = (st.st_mtime as u64, st.st_mtime_nsec as u64);
     #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
     Attr {
         valid: valid::BASIC,
-        qid: Qid::of(st.st_mode, 0, st.st_ino),
+        qid: Qid::of(st.st_mode, Qid::version_of(modified, st.st_size as u64), st.st_ino),
         mode: st.st_mode,
         uid: st.st_uid,
         gid: st.st_gid,

@@ -276,6 +276,9 @@ impl<'a> Builder<'a> {
         let options = options.clone();
         let mut server = Server { id, address, dial, options, ..Server::default() };
         self.places.server(at, &mut server)?;
+        if self.table.skeleton.is_empty() {
+            self.table.skeleton = self.places.skeleton();
+        }
         let id = server.id;
         self.table.add_server(server);
         Ok(id)

@@ -17,7 +17,12 @@ pub trait Places {
     /// # Errors
     /// What kept it from being made.
     fn dir(&mut self, at: &[u8], number: u32) -> Result<Vec<u8>>;
-    /// The same, a symbolic link to `target`.
+    /// Where that directory is or would be: beside it members have what they
+    /// need of servers' files on the host. Empty for nowhere.
+    fn skeleton(&self) -> Vec<u8> {
+        Vec::new()
+    }
+    /// An empty place like [`dir`](Self::dir)'s, a symbolic link to `target`.
     ///
     /// # Errors
     /// What kept it from being made.

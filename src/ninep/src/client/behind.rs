@@ -2,9 +2,13 @@
 //! only its answer is waited for later, so that a process that is killed loses
 //! nothing that a kernel would have kept. What a server says of a write, and a
 //! write that it cuts short (EIO), is told once: by the next write to the fid,
-//! by [`Client::settle`] or by [`Client::close`].
+//! by [`Client::settle`] or by [`Client::close`]. Of several that fail together,
+//! as on a full disk, the first speaks for all that were under way when it was
+//! told; the next write waits until those are answered, so that what becomes of
+//! it is told apart.
 
 use super::ops::WriteHead;
+use super::window::even;
 use super::{Client, Fid, Late, Monitor, Opened, State, Transport, about};
 use crate::message::Tclunk;
 use crate::{Errno, Result};
@@ -15,9 +19,17 @@ impl State {
         if let Some(e) = self.take_error(fid) {
             return Some(Err(e));
         }
+        if self.is_told(fid) {
+            return None;
+        }
         let under_way = self.behind.iter().map(|b| b.bytes).sum::<usize>();
         let requests = self.behind.iter().map(|b| b.requests).sum::<u32>();
         (requests == 0 || requests < most && under_way < bytes).then_some(Ok(()))
+    }
+
+    /// Whether writes of a fid are under way for which an error was told.
+    fn is_told(&self, fid: u32) -> bool {
+        self.behind.iter().any(|b| b.fid == fid && b.told && b.requests > 0)
     }
 
     /// Answers that a fid waits for.
@@ -27,7 +39,8 @@ impl State {
 }
 
 impl<T: Transport, M: Monitor<State>> Client<T, M> {
-    /// Sends a write of as much of `data` as one message takes. Bytes sent.
+    /// Sends a write of as much of `data` as one message takes, or of a piece
+    /// as long as the next ones will be. Bytes sent.
     ///
     /// Writes to one file at overlapping places, and reads of what was just
     /// written, are only in order where the server promises it
@@ -37,7 +50,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     /// That of an earlier write to this fid, and then nothing was sent; EINTR,
     /// ETIMEDOUT.
     pub fn write_behind(&self, file: &Opened, offset: u64, data: &[u8]) -> Result<usize> {
-        let n = data.len().min(file.iounit as usize);
+        let n = even(data.len(), file.iounit as usize).min(data.len());
         let (fid, count) = (file.fid.0, n as u32);
         if n == 0 {
             return self.with(|s| s.take_error(fid)).map_or(Ok(0), Err);

@@ -17,6 +17,9 @@ pub struct Lock<'a> {
     pub proc_id: u32,
     /// The host that the process runs on.
     pub client_id: &'a [u8],
+    /// Its owner asks until it is granted: a server that sees two wait for each
+    /// other may say so, with EDEADLK (`P9_LOCK_FLAGS_BLOCK`).
+    pub waits: bool,
 }
 
 /// What became of a lock request (`P9_LOCK_*`).
@@ -34,11 +37,14 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     /// Takes or gives up a lock; does not wait for it.
     ///
     /// # Errors
-    /// ENOLCK when the server failed at it; EOPNOTSUPP in 9P2000 and .u.
+    /// ENOLCK when the server failed at it; EDEADLK; EOPNOTSUPP in 9P2000 and
+    /// .u.
     pub fn lock(&self, fid: &Fid, lock: &Lock<'_>) -> Result<LockStatus> {
         self.only_linux()?;
-        let &Lock { kind, start, length, proc_id, client_id } = lock;
-        let body = Tlock { fid: fid.0, kind, flags: 0, start, length, proc_id, client_id };
+        let &Lock { kind, start, length, proc_id, client_id, waits } = lock;
+        // Who knows what others make of it: ours does not wait in our place.
+        let flags = u32::from(waits && self.agreed.ours);
+        let body = Tlock { fid: fid.0, kind, flags, start, length, proc_id, client_id };
         let frame = self.call(&body, Late::Nothing)?;
         match self.reply::<Rlock>(&frame)?.status {
             0 => Ok(LockStatus::Granted),
@@ -55,7 +61,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     /// As [`Client::lock`].
     pub fn getlock(&self, fid: &Fid, lock: &Lock<'_>) -> Result<(u8, u64, u64, u32)> {
         self.only_linux()?;
-        let &Lock { kind, start, length, proc_id, client_id } = lock;
+        let &Lock { kind, start, length, proc_id, client_id, .. } = lock;
         let body = Tgetlock { fid: fid.0, kind, start, length, proc_id, client_id };
         let frame = self.call(&body, Late::Nothing)?;
         let r: Rgetlock<'_> = self.reply(&frame)?;

@@ -48,6 +48,9 @@ pub(super) struct Behind {
     pub(super) error: Option<Errno>,
     /// One was cut short, which is EIO unless a later one says why.
     short: bool,
+    /// An error was told that stands for all of these: what else becomes of
+    /// them is not told again.
+    pub(super) told: bool,
 }
 
 impl State {
@@ -217,7 +220,7 @@ impl State {
             let behind = &mut self.behind[at];
             behind.requests -= 1;
             behind.bytes -= count as usize;
-            behind.error = behind.error.or(error);
+            behind.error = behind.error.or(error.filter(|_| !behind.told));
             if behind.requests == 0 && behind.error.is_none() && !behind.short {
                 self.behind.swap_remove(at);
             }
@@ -226,14 +229,16 @@ impl State {
 
     fn cut_short(&mut self, fid: u32, short: bool) {
         if let Some(behind) = self.behind.iter_mut().find(|b| b.fid == fid) {
-            behind.short |= short;
+            behind.short |= short && !behind.told;
         }
     }
 
     /// Counts a write that nobody waits for.
     fn writes(&mut self, fid: u32, count: u32) {
         let at = self.behind.iter().position(|b| b.fid == fid).unwrap_or_else(|| {
-            self.behind.push(Behind { fid, requests: 0, bytes: 0, error: None, short: false });
+            let none =
+                Behind { fid, requests: 0, bytes: 0, error: None, short: false, told: false };
+            self.behind.push(none);
             self.behind.len() - 1
         });
         self.behind[at].requests += 1;
@@ -241,7 +246,7 @@ impl State {
     }
 
     /// The error of an earlier write to a fid that nobody was told; it is told
-    /// once.
+    /// once, for that write and for all that are under way with it.
     pub(super) fn take_error(&mut self, fid: u32) -> Option<Errno> {
         let at = self.behind.iter().position(|b| b.fid == fid)?;
         let behind = &mut self.behind[at];
@@ -249,6 +254,7 @@ impl State {
         let error = behind.error.take().or(short.then_some(Errno::EIO));
         if error.is_some() {
             behind.short = false;
+            behind.told = true;
         }
         if behind.requests == 0 {
             self.behind.swap_remove(at);

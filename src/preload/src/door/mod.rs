@@ -25,7 +25,9 @@ macro_rules! door {
     ($nr:expr $(, $arg:expr)* $(,)?) => {{
         let args = privns_host::raw::pad([$($arg as usize),*]);
         if $crate::PROCESS.met() {
-            $crate::door::enter($nr, args)
+            // Of its own, so that they need no place in memory elsewhere.
+            let [a, b, c, d, e, f] = args;
+            $crate::door::enter($nr, [a, b, c, d, e, f])
         } else {
             privns_host::raw::syscall($nr, args)
         }

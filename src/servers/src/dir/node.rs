@@ -214,8 +214,8 @@ impl Dir {
     /// The version changes with every change of contents that the host's
     /// clock can tell from the last.
     pub(super) fn qid(&self, s: &Stat) -> Qid {
-        let version =
-            (s.st_mtime_nsec as u32) ^ (s.st_mtime as u32).rotate_left(16) ^ s.st_size as u32;
+        let modified = (s.st_mtime as u64, s.st_mtime_nsec);
+        let version = Qid::version_of(modified, s.st_size as u64);
         Qid::of(s.st_mode, version, self.path_of(s.st_dev, s.st_ino))
     }
 

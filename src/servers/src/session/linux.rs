@@ -22,6 +22,7 @@ const EXCLUSIVE: u8 = 1;
 const UNLOCK: u8 = 2;
 const GRANTED: u8 = 0;
 const BLOCKED: u8 = 1;
+const WAITS: u32 = 1;
 
 impl<T: Tree> Session<T> {
     pub(super) fn handle_linux(&mut self, request: &Request<'_>, a: &mut Answer<'_>) -> Result<()> {
@@ -153,7 +154,13 @@ impl<T: Tree> Session<T> {
             }
             EXCLUSIVE if !open.how.writes() => return Err(Errno::EBADF),
             SHARED if !open.how.reads() => return Err(Errno::EBADF),
-            _ => locks.take(open.qid.path, want)?,
+            _ => {
+                let granted = locks.take(open.qid.path, want.clone())?;
+                if !granted && m.flags & WAITS != 0 {
+                    locks.wait(open.qid.path, want)?;
+                }
+                granted
+            }
         };
         a.send(&Rlock { status: if granted { GRANTED } else { BLOCKED } })
     }
@@ -161,6 +168,8 @@ impl<T: Tree> Session<T> {
     fn getlock(&self, m: &Tgetlock<'_>, a: &mut Answer<'_>) -> Result<()> {
         let open = self.open_file(m.fid)?;
         let want = held(m.kind, m.start, m.length, m.proc_id, m.client_id, open.number)?;
+        // Whoever asks this waits no more.
+        self.common.locks.forgo(&want.owner);
         match self.common.locks.in_the_way(open.qid.path, &want) {
             None => {
                 let Tgetlock { start, length, proc_id, client_id, .. } = *m;

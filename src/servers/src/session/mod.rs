@@ -388,10 +388,21 @@ impl<T: Tree> Session<T> {
     fn write(&mut self, m: &Twrite<'_>, a: &mut Answer<'_>) -> Result<()> {
         let common = self.common.clone();
         let data = m.data.0;
+        let ours = self.agreed.is_some_and(|agreed| agreed.ours);
         let count = match &mut self.fid_mut(m.fid)?.use_ {
             Use::Open(open) if open.how.writes() => {
                 m.offset.checked_add(data.len() as u64).ok_or(Errno::EFBIG)?;
-                common.tree.write(&open.file, m.offset, data)?
+                let mut count = common.tree.write(&open.file, m.offset, data)?;
+                // A client of ours has gone on by now, and cannot write the rest:
+                // it is told why there is room for no more.
+                while ours && count > 0 && count < data.len() {
+                    let rest = (m.offset + count as u64, &data[count..]);
+                    match common.tree.write(&open.file, rest.0, rest.1)? {
+                        0 => break,
+                        more => count += more,
+                    }
+                }
+                count
             }
             // In order and no more than was announced, so that nothing can be
             // set that was not written.

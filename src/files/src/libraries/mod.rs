@@ -1,0 +1,551 @@
+//! Where a program's libraries are. The dynamic loader opens them itself, by
+//! system calls of its own, and knows only the host.
+//!
+//! - Before a program is run ([`View::libraries`]), where the namespace shows
+//!   something else than the host at one of the places that the loader is going
+//!   to search, it is searched as the loader will (`search`): what a server has
+//!   is copied (`remote::shelf`), and the loader is given the host directories,
+//!   those of copies among them, in LD_LIBRARY_PATH. What it finds by itself,
+//!   beside the copy of what needs it, it is not told of.
+//! - When a program asks for a library ([`View::library`]), the loader is given
+//!   the file's host name, and what it would not find of its needs is loaded
+//!   before.
+//!
+//! `$ORIGIN` is the directory in the namespace, of a copy as of any other file.
+//! What is not done: what a file needs by a name with a slash is the host's, and
+//! so is what an `RPATH` names where the host has such a directory too.
+
+mod search;
+
+use crate::process::View;
+use alloc::vec::Vec;
+use privns_abi::{Errno, Result, path};
+use privns_host::{Host, Kernel, Name};
+use privns_namespace::index::Index;
+use privns_namespace::program::{Elf, preloaded};
+use privns_namespace::remote;
+use privns_namespace::resolve::{self, Last};
+use search::{Object, Search};
+
+/// Where loaders look without being told (ld.so(8), and what distributions
+/// write into ld.so.conf).
+const PLACES: &[&[u8]] = &[
+    #[cfg(target_arch = "x86_64")]
+    b"/lib/x86_64-linux-gnu",
+    #[cfg(target_arch = "x86_64")]
+    b"/usr/lib/x86_64-linux-gnu",
+    #[cfg(target_arch = "aarch64")]
+    b"/lib/aarch64-linux-gnu",
+    #[cfg(target_arch = "aarch64")]
+    b"/usr/lib/aarch64-linux-gnu",
+    b"/lib64",
+    b"/usr/lib64",
+    b"/lib",
+    b"/usr/lib",
+    b"/usr/local/lib",
+];
+
+/// A program that is about to be run.
+pub struct Asked<'a> {
+    /// What its header says.
+    pub elf: &'a Elf,
+    /// A name by which the host has it.
+    pub file: &'a [u8],
+    /// The directory that it lies in, as the namespace calls it; empty where
+    /// that is not known.
+    pub origin: &'a [u8],
+    /// Its LD_LIBRARY_PATH.
+    pub given: &'a [u8],
+    /// Its LD_PRELOAD.
+    pub preload: &'a [u8],
+}
+
+/// What the loader is to be told about one program.
+#[derive(Debug, Default)]
+pub struct Libraries {
+    /// Host directories for LD_LIBRARY_PATH in place of what the program was
+    /// given, separated by colons; `None` when the loader finds all by itself.
+    pub path: Option<Vec<u8>>,
+    /// The same for LD_PRELOAD.
+    pub preload: Option<Vec<u8>>,
+    /// The host name of the loader, when the host has another file at its
+    /// name: the kernel would run that.
+    pub loader: Option<Name>,
+    /// A library that it cannot do without and that the namespace hides.
+    pub missing: Option<Missing>,
+}
+
+/// A library that only the host has, where the namespace was cleared: the
+/// loader would take the host's.
+#[derive(Debug)]
+pub struct Missing {
+    /// What it is called.
+    pub name: Name,
+    /// The directory in which the host has it.
+    pub dir: &'static [u8],
+}
+
+/// Libraries looked at for one program that may lack one.
+const LOOKED_AT: usize = 128;
+
+impl View<'_> {
+    /// What to tell the loader of a program.
+    ///
+    /// # Errors
+    /// ENOENT for a loader that the namespace does not have, as the kernel;
+    /// ENOSPC and its like for a copy that cannot be made; ENOMEM.
+    pub fn libraries(self, asked: &Asked<'_>) -> Result<Libraries> {
+        let table = self.table()?;
+        let index = table.index();
+        let mut told = Libraries::default();
+        let Some(loader) = asked.elf.loader() else { return Ok(told) };
+        let moved = PLACES.iter().any(|place| index.moves(place));
+        if moved || index.is_cleared() || index.moves(path::parent(loader)) {
+            told.loader = self.other_loader(loader)?;
+        }
+        if index.is_cleared() && !self.shows_places() {
+            told.missing = self.missing(asked)?;
+        }
+        told.preload = self.preload(index, asked.preload)?;
+        let other = told.loader.is_some();
+        let shown = |dirs: &[u8], origin: &[u8]| -> Result<bool> {
+            let mut dirs = dirs.split(|b| matches!(b, b':' | b';'));
+            dirs.try_fold(false, |any, dir| {
+                Ok(any || self.place(dir, origin)?.is_some_and(|dir| index.moves(dir.as_bytes())))
+            })
+        };
+        let own = shown(asked.elf.paths(), asked.origin)?;
+        if moved || other || own || shown(asked.given, asked.origin)? {
+            told.path = self.told_path(index, asked, other)?;
+        }
+        Ok(told)
+    }
+
+    fn told_path(
+        self,
+        index: Index<'_>,
+        asked: &Asked<'_>,
+        other: bool,
+    ) -> Result<Option<Vec<u8>>> {
+        let Asked { elf, file, origin, given, preload } = *asked;
+        let mut dirs = Dirs { view: self, index, found: Vec::new() };
+        for dir in given.split(|b| *b == b':' || *b == b';').filter(|dir| !dir.is_empty()) {
+            dirs.add(dir, origin, true)?;
+        }
+        for dir in elf.paths().split(|b| *b == b':').chain(PLACES.iter().copied()) {
+            // What the loader finds beside the program it is told of below, if
+            // it has to be.
+            if !dir.starts_with(b"$") {
+                dirs.add(dir, origin, other && PLACES.contains(&dir))?;
+            }
+        }
+        let mut search = Search::new(self, index, given, &|_| false);
+        if let Some(object) = Object::read(file, origin)? {
+            search.add(object, None)?;
+            let mut each = |found: &search::Found| match found.moved && !found.beside {
+                true => dirs.push(path::parent(found.file.as_bytes())),
+                false => Ok(()),
+            };
+            for name in preloaded(preload) {
+                search.need(name, 0, &mut each)?;
+            }
+            search.run(None, &mut each)?;
+        }
+        let other = !dirs.found.is_empty() && dirs.found != given;
+        Ok(other.then_some(dirs.found))
+    }
+
+    /// LD_PRELOAD with host names for what the namespace has elsewhere.
+    fn preload(self, index: Index<'_>, preload: &[u8]) -> Result<Option<Vec<u8>>> {
+        let moved = |name: &[u8]| index.moves(path::parent(name)) && !name.contains(&b'$');
+        if !preloaded(preload).any(moved) {
+            return Ok(None);
+        }
+        let mut all = Vec::new();
+        for name in preloaded(preload) {
+            let found = match moved(name) {
+                true => self.library_in(path::parent(name), path::file_name(name))?,
+                false => None,
+            };
+            let name = found.as_ref().map_or(name, |(file, _)| file.as_bytes());
+            all.try_reserve(name.len() + 1).map_err(|_| Errno::ENOMEM)?;
+            if !all.is_empty() {
+                all.push(b':');
+            }
+            all.extend_from_slice(name);
+        }
+        Ok(Some(all))
+    }
+
+    /// The namespace's loader, unless the host's is the same file.
+    fn other_loader(self, name: &[u8]) -> Result<Option<Name>> {
+        let found = self.walk(libc::AT_FDCWD, name, Last::FOLLOW)?.host;
+        let mut found = self.at_hand(found.as_bytes())?;
+        let ours = Kernel.stat(found.as_cstr()?)?;
+        let hosts = Name::from(name)?.as_cstr().and_then(|name| Kernel.stat(name));
+        let same = hosts.is_ok_and(|st| (st.dev, st.ino) == (ours.dev, ours.ino));
+        Ok((!same).then_some(found))
+    }
+
+    /// Whether the namespace has all that the host has at the loader's places.
+    fn shows_places(self) -> bool {
+        PLACES.iter().all(|place| {
+            let host = Name::from(place).and_then(|mut name| Kernel.stat(name.as_cstr()?));
+            let ours = self.walk(libc::AT_FDCWD, place, Last::FOLLOW);
+            let ours = ours.and_then(|mut found| self.host().stat(found.host.as_cstr()?));
+            match (host, ours) {
+                (Err(_), _) => true,
+                (Ok(host), Ok(ours)) => (host.dev, host.ino) == (ours.dev, ours.ino),
+                (Ok(_), Err(_)) => false,
+            }
+        })
+    }
+
+    /// The first library that is needed, by the program or by a library that
+    /// it needs, and that only the host has.
+    fn missing(self, asked: &Asked<'_>) -> Result<Option<Missing>> {
+        let (elf, given) = (asked.elf, asked.given);
+        let mut todo = Vec::new();
+        add_needed(asked.file, &mut todo)?;
+        let mut at = 0;
+        while at < todo.len().min(LOOKED_AT) {
+            let name = Name::from(todo[at].as_bytes())?;
+            at += 1;
+            if name.as_bytes().contains(&b'/') {
+                continue;
+            }
+            let dirs = given.split(|b| *b == b':' || *b == b';');
+            let dirs = dirs.chain(elf.paths().split(|b| *b == b':'));
+            let mut known = None;
+            for dir in dirs.chain(PLACES.iter().copied()) {
+                let Some(dir) = self.place(dir, asked.origin)? else { continue };
+                known = self.library_in(dir.as_bytes(), name.as_bytes())?;
+                if known.is_some() {
+                    break;
+                }
+            }
+            if let Some((found, _)) = known {
+                add_needed(found.as_bytes(), &mut todo)?;
+                continue;
+            }
+            let host = PLACES.iter().find(|dir| {
+                let whole = Name::from(dir).and_then(|mut whole| {
+                    whole.join(name.as_bytes())?;
+                    Kernel.stat(whole.as_cstr()?)
+                });
+                whole.is_ok()
+            });
+            // What neither has, the loader will say, or find by `$ORIGIN`.
+            if let Some(dir) = host.filter(|_| !elf.paths().contains(&b'$')) {
+                return Ok(Some(Missing { name, dir }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A library in a directory of the namespace: a name by which the host has
+    /// it, and the directory, as the namespace calls it.
+    fn library_in(self, dir: &[u8], name: &[u8]) -> Result<Option<(Name, Name)>> {
+        let mut whole = Name::from(if dir.is_empty() { b"." } else { dir })?;
+        whole.join(name)?;
+        let Ok(entry) = self.walk(libc::AT_FDCWD, whole.as_bytes(), Last::NO_FOLLOW) else {
+            return Ok(None);
+        };
+        let Ok(mut file) = self.walk(libc::AT_FDCWD, whole.as_bytes(), Last::FOLLOW) else {
+            return Ok(None);
+        };
+        if !self.host().stat(file.host.as_cstr()?).is_ok_and(|st| !st.is_dir()) {
+            // Nor is the loader to find what was there before.
+            if remote::is_remote(entry.host.as_bytes()) {
+                self.unshelve(entry.host.as_bytes());
+            }
+            return Ok(None);
+        }
+        let origin = Name::from(path::parent(entry.ns.as_bytes()))?;
+        let is_remote = |host: &Name| remote::is_remote(host.as_bytes());
+        if !is_remote(&file.host) && !is_remote(&entry.host) {
+            return Ok(Some((file.host, origin)));
+        }
+        let mut real = match self.at_hand(file.host.as_bytes()) {
+            Err(error @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG | Errno::ENOMEM)) => {
+                return Err(error);
+            }
+            Err(_) => return Ok(None),
+            Ok(real) => real,
+        };
+        // The loader finds it by the name that it has there.
+        let mut seen = self.mirrored(entry.host.as_bytes())?;
+        if seen.as_bytes() != real.as_bytes() {
+            self.lead(&mut seen, &mut real)?;
+        }
+        Ok(Some((seen, origin)))
+    }
+
+    /// A directory, or a file, that the loader is told of, in the namespace; a
+    /// relative one on a server's is made whole.
+    fn place(self, name: &[u8], origin: &[u8]) -> Result<Option<Name>> {
+        let Some(place) = expand(name, origin)? else { return Ok(None) };
+        if place.as_bytes().starts_with(b"/") || self.process.remote_cwd().is_none() {
+            return Ok(Some(place));
+        }
+        let mut whole = self.cwd_name()?;
+        whole.join(place.as_bytes())?;
+        Ok(Some(whole))
+    }
+
+    /// The directory of a program or library, as the namespace calls it, by the
+    /// host name that the loader has for it; empty where it has none.
+    #[must_use]
+    pub fn origin_of(self, file: &[u8], seq: u32) -> Name {
+        let name = self.shown_library(file, seq);
+        name.and_then(|name| Name::from(path::parent(name.as_bytes())).ok()).unwrap_or_default()
+    }
+
+    /// What the namespace calls a program or library that the loader has by
+    /// this host name.
+    #[must_use]
+    pub fn shown_library(self, file: &[u8], seq: u32) -> Option<Name> {
+        let host = self.unshelved(file);
+        let host = host.as_ref().map_or(file, Name::as_bytes);
+        resolve::name_of(self.table().ok()?.index(), host, seq).ok()
+    }
+
+    /// What to give the loader for a library that a program asks for; `None`
+    /// when the loader finds the same by the name as it is.
+    ///
+    /// # Errors
+    /// Those of the walk; ENOSPC and its like for a copy that cannot be made.
+    pub fn library(self, name: &[u8], asks: &Asks<'_>) -> Result<Option<Library>> {
+        let table = self.table()?;
+        let index = table.index();
+        let mut search = Search::new(self, index, asks.given, asks.loaded);
+        if let Some(object) = Object::read(asks.file, asks.origin)? {
+            search.add(object, None)?;
+        }
+        let found = if name.contains(&b'/') {
+            self.by_name(name, asks.origin)?
+        } else if search.looks_elsewhere() && !(asks.loaded)(name) {
+            let found = search.find(name, 0)?.filter(|(found, _)| found.moved);
+            found.map(|(found, object)| (found.file, found.own, Some(object)))
+        } else {
+            None
+        };
+        let Some((file, own, object)) = found else { return Ok(None) };
+        let mut library = Library { file, own, before: Vec::new() };
+        if let Some(object) = object {
+            let by = search.objects.len().checked_sub(1);
+            search.add(object, by)?;
+            search.run(by, &mut |found| {
+                if found.moved && !found.beside {
+                    library.before.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+                    library.before.push(Name::from(found.file.as_bytes())?);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(Some(library))
+    }
+
+    /// A library by a name with a slash, what the loader calls it, and what it
+    /// needs.
+    fn by_name(self, name: &[u8], origin: &[u8]) -> Result<Option<(Name, Name, Option<Object>)>> {
+        let own = spelled(name, origin)?;
+        // `$LIB` and its like are the loader's to replace.
+        let Some(name) = self.place(name, origin)? else { return Ok(None) };
+        let bytes = name.as_bytes();
+        let mut given = Name::from(bytes)?;
+        let hosts = Kernel.stat(given.as_cstr()?);
+        let Some((mut file, origin)) =
+            self.library_in(path::parent(bytes), path::file_name(bytes))?
+        else {
+            // Neither has it: the loader's complaint has the program's name.
+            if hosts == Err(Errno::ENOENT) {
+                return Ok(None);
+            }
+            // The host alone has it: a name that leads nowhere.
+            let host = self.walk(libc::AT_FDCWD, bytes, Last::FOLLOW)?.host;
+            let nowhere = remote::is_remote(host.as_bytes());
+            let host = if nowhere { self.mirrored(host.as_bytes())? } else { host };
+            return Ok(Some((host, own, None)));
+        };
+        match (Kernel.stat(file.as_cstr()?), hosts) {
+            (Ok(ours), Ok(hosts)) if (ours.dev, ours.ino) == (hosts.dev, hosts.ino) => Ok(None),
+            _ => {
+                let object = Object::read(file.as_bytes(), origin.as_bytes())?;
+                Ok(Some((file, own, object)))
+            }
+        }
+    }
+}
+
+/// Who asks for a library while it runs.
+pub struct Asks<'a> {
+    /// The program or library that does: the host name that the loader has for
+    /// it.
+    pub file: &'a [u8],
+    /// The directory that it lies in, as the namespace calls it; empty where
+    /// that is not known.
+    pub origin: &'a [u8],
+    /// The LD_LIBRARY_PATH that the program was started with.
+    pub given: &'a [u8],
+    /// Whether the loader has a library by this name.
+    pub loaded: &'a dyn Fn(&[u8]) -> bool,
+}
+
+/// A library that a program asks for.
+pub struct Library {
+    /// Its host name.
+    pub file: Name,
+    /// What the loader would call it, were it the namespace's.
+    pub own: Name,
+    /// Host names of what has to be loaded before, the last one first.
+    pub before: Vec<Name>,
+}
+
+/// Adds what a file needs, each once.
+fn add_needed(file: &[u8], todo: &mut Vec<Name>) -> Result<()> {
+    let Some(object) = Object::read(file, b"")? else { return Ok(()) };
+    for name in object.needed {
+        if !todo.iter().any(|known| known.as_bytes() == name.as_bytes()) {
+            todo.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+            todo.push(name);
+        }
+    }
+    Ok(())
+}
+
+const OPEN: i32 = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK;
+
+/// Whether a library's name says all of where it is.
+#[must_use]
+pub fn is_whole(name: &[u8]) -> bool {
+    name.contains(&b'/') && !name.contains(&b'$')
+}
+
+/// What follows `$ORIGIN`.
+fn after_origin(name: &[u8]) -> Option<&[u8]> {
+    let rest = [&b"$ORIGIN"[..], b"${ORIGIN}"].iter().find_map(|token| name.strip_prefix(*token));
+    rest.filter(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+/// The same as the loader spells it: it goes nowhere up.
+fn spelled(name: &[u8], origin: &[u8]) -> Result<Name> {
+    let Some(rest) = after_origin(name) else { return Name::from(name) };
+    let mut own = Name::from(origin)?;
+    own.push(rest)?;
+    Ok(own)
+}
+
+/// A directory, or a file, as the loader is told of it, with `$ORIGIN` replaced;
+/// `None` where the loader alone can say what is meant. `origin` is canonical, so
+/// that what goes up from there is its parent.
+fn expand(name: &[u8], origin: &[u8]) -> Result<Option<Name>> {
+    let (mut rest, mut origin) = match after_origin(name) {
+        None if name.contains(&b'$') => return Ok(None),
+        None => return Name::from(name).map(Some),
+        Some(_) if origin.is_empty() => return Ok(None),
+        Some(rest) => (rest, origin),
+    };
+    while let Some(after) = rest.strip_prefix(b"/") {
+        let component = after.split(|b| *b == b'/').next().unwrap_or_default();
+        match component {
+            b"" | b"." => {}
+            b".." => origin = path::parent(origin),
+            _ => break,
+        }
+        rest = after.get(component.len()..).unwrap_or_default();
+    }
+    let mut name = Name::from(if origin == b"/" { b"" } else { origin })?;
+    name.push(if name.as_bytes().is_empty() && rest.is_empty() { b"/" } else { rest })?;
+    Ok((!name.as_bytes().contains(&b'$')).then_some(name))
+}
+
+/// Host directories, each once, in order.
+struct Dirs<'a> {
+    view: View<'a>,
+    index: Index<'a>,
+    found: Vec<u8>,
+}
+
+impl Dirs<'_> {
+    /// Adds what the namespace has at `dir`; one that the host has too only if
+    /// `always`.
+    fn add(&mut self, dir: &[u8], origin: &[u8], always: bool) -> Result<()> {
+        let place =
+            self.view.place(dir, origin)?.filter(|place| place.as_bytes().starts_with(b"/"));
+        let Some(place) = place else {
+            return if always { self.push(dir) } else { Ok(()) };
+        };
+        let walked = self.view.walk(libc::AT_FDCWD, place.as_bytes(), Last::FOLLOW);
+        let Ok(found) = walked else { return Ok(()) };
+        if !always && !self.index.moves(found.ns.as_bytes()) {
+            return Ok(());
+        }
+        if !found.is_union {
+            return self.push_host(found.host.as_bytes());
+        }
+        let mount = self.index.find(found.ns.as_bytes()).mount;
+        let mut members = mount.iter().flat_map(|mount| mount.members());
+        members.try_for_each(|member| self.push_host(member.host()))
+    }
+
+    /// Of a server's directory the copies that are there.
+    fn push_host(&mut self, dir: &[u8]) -> Result<()> {
+        if !remote::is_remote(dir) {
+            return self.push(dir);
+        }
+        match self.view.mirrored(dir) {
+            Ok(dir) => self.push(dir.as_bytes()),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn push(&mut self, dir: &[u8]) -> Result<()> {
+        let known = self.found.split(|b| *b == b':').any(|known| known == dir);
+        // A name with a separator in it cannot be told.
+        if known || dir.is_empty() || dir.iter().any(|b| matches!(b, b':' | b';')) {
+            return Ok(());
+        }
+        self.found.try_reserve(dir.len() + 1).map_err(|_| Errno::ENOMEM)?;
+        if !self.found.is_empty() {
+            self.found.push(b':');
+        }
+        self.found.extend_from_slice(dir);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::String;
+
+    #[test]
+    fn needed_libraries_are_listed_once() {
+        let mut todo = Vec::new();
+        add_needed(b"/proc/self/exe", &mut todo).unwrap();
+        let len = todo.len();
+        assert!(todo.iter().any(|name| name.as_bytes().starts_with(b"libc.so")));
+        add_needed(b"/proc/self/exe", &mut todo).unwrap();
+        assert_eq!(todo.len(), len);
+    }
+
+    #[test]
+    fn the_origin_is_put_in_and_gone_up_from() {
+        let of = |name: &str, origin: &str| {
+            let found = expand(name.as_bytes(), origin.as_bytes()).unwrap();
+            found.map(|name| String::from_utf8(name.as_bytes().to_vec()).unwrap())
+        };
+        let is = |name, origin, want: &str| assert_eq!(of(name, origin).as_deref(), Some(want));
+        is("$ORIGIN", "/a/b", "/a/b");
+        is("${ORIGIN}/../lib/x", "/a/b", "/a/lib/x");
+        is("$ORIGIN/.//../../lib", "/a/b", "/lib");
+        is("$ORIGIN/../../..", "/a/b", "/");
+        is("$ORIGIN/x/../y", "/a", "/a/x/../y");
+        is("/a/b", "", "/a/b");
+        for name in ["$ORIGIN/x", "$ORIGINAL/x", "/a/$LIB", "$ORIGIN/$LIB"] {
+            assert_eq!(of(name, ""), None);
+        }
+        assert_eq!(of("$ORIGIN/$LIB", "/a"), None);
+    }
+}

@@ -1,0 +1,242 @@
+//! What the loader is going to look for, looked for in the namespace: a file,
+//! what it needs, what that needs, in the order of ld.so(8).
+
+use super::{PLACES, expand, spelled};
+use crate::process::View;
+use alloc::vec::Vec;
+use privns_abi::{Errno, Result, path};
+use privns_host::{Kernel, Name};
+use privns_namespace::index::Index;
+use privns_namespace::program::{self, Link};
+
+/// Files looked at for one program or library.
+const LOOKED_AT: usize = 512;
+
+/// A file that needs others.
+pub(super) struct Object {
+    /// A name by which the host has it.
+    file: Name,
+    /// The directory that it lies in, as the namespace calls it: its `$ORIGIN`.
+    /// Empty where it has no name there.
+    origin: Name,
+    rpath: Vec<u8>,
+    runpath: Vec<u8>,
+    pub(super) needed: Vec<Name>,
+    /// What needs it.
+    by: Option<usize>,
+}
+
+/// A library that was found.
+pub(super) struct Found {
+    /// A name by which the host has it.
+    pub(super) file: Name,
+    /// What the loader would call it, were it the namespace's.
+    pub(super) own: Name,
+    /// The host alone would not find it there.
+    pub(super) moved: bool,
+    /// The loader finds it all the same, beside what needs it.
+    pub(super) beside: bool,
+}
+
+impl Object {
+    /// Reads what a file needs; `None` for what this machine cannot load.
+    pub(super) fn read(file: &[u8], origin: &[u8]) -> Result<Option<Object>> {
+        let (mut file, origin) = (Name::from(file)?, Name::from(origin)?);
+        let Ok(fd) = Kernel.openat(libc::AT_FDCWD, file.as_cstr()?, super::OPEN, 0) else {
+            return Ok(None);
+        };
+        let (rpath, runpath, needed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut object = Object { file, origin, rpath, runpath, needed, by: None };
+        let mut done = Ok(());
+        let loads = program::links(fd, &mut |link| done = done.and(object.take(link)));
+        let _ = Kernel.close(fd);
+        let loads = loads?;
+        done.map(|()| loads.then_some(object))
+    }
+
+    fn take(&mut self, link: Link<'_>) -> Result<()> {
+        let (list, path) = match link {
+            Link::Needed(name) => {
+                self.needed.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+                self.needed.push(Name::from(name)?);
+                return Ok(());
+            }
+            Link::Rpath(path) => (&mut self.rpath, path),
+            Link::Runpath(path) => (&mut self.runpath, path),
+        };
+        list.clear();
+        list.try_reserve(path.len()).map_err(|_| Errno::ENOMEM)?;
+        list.extend_from_slice(path);
+        Ok(())
+    }
+
+    /// Where it has libraries looked for, those that its libraries need too: a
+    /// `DT_RPATH` counts only without a `DT_RUNPATH`.
+    fn rpath(&self) -> &[u8] {
+        if self.runpath.is_empty() { &self.rpath } else { b"" }
+    }
+
+    /// What the loader takes for its `$ORIGIN`, where it knows the file by its
+    /// whole name.
+    fn loaders_origin(&self) -> Option<&[u8]> {
+        let file = self.file.as_bytes();
+        file.starts_with(b"/").then(|| path::parent(file))
+    }
+}
+
+/// A search in progress.
+pub(super) struct Search<'a> {
+    view: View<'a>,
+    index: Index<'a>,
+    /// LD_LIBRARY_PATH.
+    given: &'a [u8],
+    pub(super) objects: Vec<Object>,
+    seen: Vec<Name>,
+    /// Libraries that the loader has by now, and does not look for.
+    loaded: &'a dyn Fn(&[u8]) -> bool,
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(
+        view: View<'a>,
+        index: Index<'a>,
+        given: &'a [u8],
+        loaded: &'a dyn Fn(&[u8]) -> bool,
+    ) -> Search<'a> {
+        Search { view, index, given, objects: Vec::new(), seen: Vec::new(), loaded }
+    }
+
+    /// Adds a file, which `by` needs.
+    pub(super) fn add(&mut self, mut object: Object, by: Option<usize>) -> Result<usize> {
+        object.by = by;
+        self.objects.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        self.objects.push(object);
+        Ok(self.objects.len() - 1)
+    }
+
+    /// Looks for all that is needed by what was added `after` another, each once
+    /// and breadth first, as the loader does; `each` is told what is found.
+    ///
+    /// # Errors
+    /// ENOSPC and its like for a copy that cannot be made; ENOMEM.
+    pub(super) fn run(
+        &mut self,
+        after: Option<usize>,
+        each: &mut dyn FnMut(&Found) -> Result<()>,
+    ) -> Result<()> {
+        let mut at = after.map_or(0, |after| after + 1);
+        while at < self.objects.len().min(LOOKED_AT) {
+            let needed = core::mem::take(&mut self.objects[at].needed);
+            for name in &needed {
+                self.need(name.as_bytes(), at, each)?;
+            }
+            at += 1;
+        }
+        Ok(())
+    }
+
+    /// Looks for one library.
+    ///
+    /// # Errors
+    /// As [`Search::run`].
+    pub(super) fn need(
+        &mut self,
+        name: &[u8],
+        by: usize,
+        each: &mut dyn FnMut(&Found) -> Result<()>,
+    ) -> Result<()> {
+        let known = self.seen.iter().any(|seen| seen.as_bytes() == name);
+        if known || name.is_empty() || name.contains(&b'/') || (self.loaded)(name) {
+            return Ok(());
+        }
+        self.seen.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        self.seen.push(Name::from(name)?);
+        if let Some((found, object)) = self.find(name, by)? {
+            each(&found)?;
+            self.add(object, Some(by))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the namespace shows something else than the host at any of the
+    /// directories in which the first object has libraries looked for.
+    pub(super) fn looks_elsewhere(&self) -> bool {
+        let Some(object) = self.objects.first() else { return false };
+        let moved = |dir: &[u8]| {
+            let dir = self.view.place(dir, object.origin.as_bytes());
+            dir.is_ok_and(|dir| dir.is_some_and(|dir| self.index.moves(dir.as_bytes())))
+        };
+        let lists = [object.rpath(), self.given, &object.runpath];
+        let mut dirs = lists.iter().flat_map(|list| list.split(|b| matches!(b, b':' | b';')));
+        dirs.any(moved) || PLACES.iter().any(|place| moved(place))
+    }
+
+    /// Finds a library that an object asks for.
+    ///
+    /// # Errors
+    /// As [`Search::run`].
+    pub(super) fn find(&self, name: &[u8], by: usize) -> Result<Option<(Found, Object)>> {
+        let mut asker = Some(by);
+        while let Some(object) = asker.and_then(|at| self.objects.get(at)) {
+            // Those above count only where the asker has no DT_RUNPATH.
+            if asker == Some(by) && !object.runpath.is_empty() {
+                break;
+            }
+            if let Some(found) = self.find_in(object.rpath(), object, name)? {
+                return Ok(Some(found));
+            }
+            asker = object.by;
+        }
+        let (Some(first), Some(object)) = (self.objects.first(), self.objects.get(by)) else {
+            return Ok(None);
+        };
+        for (dirs, of) in [(self.given, first), (&object.runpath[..], object)] {
+            if let Some(found) = self.find_in(dirs, of, name)? {
+                return Ok(Some(found));
+            }
+        }
+        for place in PLACES {
+            if let Some(found) = self.found(place, name)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Looks in directories, separated by colons, in which `$ORIGIN` is that of
+    /// an object.
+    fn find_in(&self, dirs: &[u8], of: &Object, name: &[u8]) -> Result<Option<(Found, Object)>> {
+        for dir in dirs.split(|b| matches!(b, b':' | b';')).filter(|dir| !dir.is_empty()) {
+            let Some(place) = self.view.place(dir, of.origin.as_bytes())? else { continue };
+            let Some(mut found) = self.found(place.as_bytes(), name)? else { continue };
+            let loaders = match of.loaders_origin() {
+                Some(origin) if found.0.moved => expand(dir, origin)?,
+                _ => None,
+            };
+            let there = path::parent(found.0.file.as_bytes());
+            found.0.beside = loaders.is_some_and(|dir| dir.as_bytes() == there);
+            found.0.own = spelled(dir, of.origin.as_bytes())?;
+            found.0.own.join(name)?;
+            return Ok(Some(found));
+        }
+        Ok(None)
+    }
+
+    /// What a directory of the namespace has of this name, if it can be loaded.
+    fn found(&self, dir: &[u8], name: &[u8]) -> Result<Option<(Found, Object)>> {
+        let moved = self.index.moves(dir);
+        let (file, origin) = if moved {
+            let Some((file, origin)) = self.view.library_in(dir, name)? else { return Ok(None) };
+            (file, origin)
+        } else {
+            let mut file = Name::from(dir)?;
+            file.join(name)?;
+            (file, Name::from(dir)?)
+        };
+        let Some(object) = Object::read(file.as_bytes(), origin.as_bytes())? else {
+            return Ok(None);
+        };
+        let own = Name::from(file.as_bytes())?;
+        Ok(Some((Found { file, own, moved, beside: false }, object)))
+    }
+}
