@@ -88,6 +88,17 @@ fn what_stands_in_the_way_of_a_copy() {
     outcome.prints("1 0\n1 0\n1 0");
 }
 
+/// A running program is called in /proc what the namespace calls it.
+#[test]
+fn names_of_a_running_program() {
+    let site = Site::new();
+    site.sh("mkdir $T/d; cp /bin/sleep $T/d/sleep; ln -s sleep $T/d/nap").run().ok();
+    let served = Served::start(&site, "a", "dir $T/d");
+    let script = "/r/nap 9 & sleep .3; readlink /proc/$!/exe; cat /proc/$!/comm; kill $!";
+    let outcome = site.inside(&["--mount", &served.address(), "/r"], script).run();
+    outcome.prints("/r/sleep\nnap");
+}
+
 /// Who may not run or read a program is told so, as by the kernel.
 #[test]
 fn what_may_not_be_run() {
