@@ -316,9 +316,19 @@ impl View<'_> {
         self.once(place, |way| way.client().setattr_at(way.route(), &self.mine(way, change)))
     }
 
-    /// With owner=me what is shown as ours is the server's owner there.
+    /// With owner=me what is shown as ours is the server's owner there. 9P2000
+    /// knows no numbers of owners, and all is shown as ours: it stays so.
     fn mine(self, way: &Way<'_>, change: &SetAttr) -> SetAttr {
         let mut change = *change;
+        if way.client().agreed().dialect == privns_ninep::Dialect::Base {
+            let ours = [
+                (set::UID, change.uid, Kernel.geteuid()),
+                (set::GID, change.gid, Kernel.getegid()),
+            ];
+            for (bit, _, _) in ours.iter().filter(|(_, wanted, own)| wanted == own) {
+                change.valid &= !bit;
+            }
+        }
         if let Some((uid, gid)) = way.conn().me {
             if change.valid & set::UID != 0 && change.uid == Kernel.geteuid() {
                 change.uid = uid;
