@@ -1,7 +1,7 @@
 //! Programs and libraries that a server has: real ones, and that they are copied once, for
 //! one user and family, and nothing of that is left.
 
-use privns_shim_tests::{Diod, Ending, Served, Site, have, is_root, needs, say_skipped};
+use privns_shim_tests::{Diod, Served, Site, have, needs, say_skipped};
 
 /// An ordinary user that owns nothing here.
 const USER: u32 = 65534;
