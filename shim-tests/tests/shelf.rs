@@ -211,6 +211,25 @@ fn parts_bound_apart() {
     site.inside(&union, script).run().prints(want);
 }
 
+/// A whole system that a server has, its loader and C library too, in place of the host's.
+#[test]
+fn a_whole_tree() {
+    let site = Site::new();
+    let copy = r#"
+        mkdir -p $T/d/bin $T/d/tmp; cd $T/d; cp /bin/bash bin/sh; cp /bin/cat /bin/ls bin/
+        for one in $(ldd bin/* | grep -o '/\(usr/\)*lib[^ ]*' | sort -u); do
+            mkdir -p .${one%/*}; cp -L $one .$one
+        done"#;
+    site.sh(copy).run().ok();
+    let served = Served::start(&site, "a", "dir $T/d");
+    let at = served.address();
+    let options = ["--clear", "--mount", &at, "/", "--chdir", "/", "--setenv", "LC_ALL", "C"];
+    let script = "pwd; ls /bin; cd tmp; echo text >f; cat f /etc/passwd; echo $?; cd ..; pwd";
+    let outcome = site.inside(&options, script).run();
+    outcome.prints("/\ncat\nls\nsh\ntext\n1\n/");
+    assert_eq!(outcome.err(), "cat: /etc/passwd: No such file or directory");
+}
+
 /// On diod's tree as on ours.
 #[test]
 fn with_diod() {

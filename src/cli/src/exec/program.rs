@@ -109,7 +109,9 @@ impl View<'_> {
         arguments[0] = argv0.unwrap_or(program).to_vec();
         let here = self.locate(b".").map(|here| remote::is_remote(here.host.as_bytes()));
         if here == Ok(true) {
-            return self.run_inside(found, arguments, self.cwd);
+            // The root's canonical name is empty, and so is none at all.
+            let cwd = if self.cwd.is_empty() { b"/" } else { self.cwd };
+            return self.run_inside(found, arguments, cwd);
         }
         let own = found.clone();
         let shell = self.shell(&found.name, &argv[1..])?;
