@@ -148,6 +148,7 @@ impl View<'_> {
         let mut dirs = loads.path.split(|b| matches!(b, b':' | b';'));
         let mut own = elf.paths().split(|&b| b == b':');
         dirs.any(is_moved)
+            || elf.has_more_paths()
             || own.any(|dir| is_moved(dir) || dir.starts_with(b"$") && file.seq != 0)
             || preloaded(loads.first).any(|name| is_moved(path::parent(name)))
     }

@@ -115,7 +115,7 @@ impl View<'_> {
                 Ok(any || self.place(dir, origin)?.is_some_and(|dir| index.moves(dir.as_bytes())))
             })
         };
-        let own = shown(asked.elf.paths(), asked.origin)?;
+        let own = asked.elf.has_more_paths() || shown(asked.elf.paths(), asked.origin)?;
         if moved || other || own || shown(asked.given, asked.origin)? {
             told.path = self.told_path(index, asked, other)?;
         }
@@ -128,12 +128,14 @@ impl View<'_> {
         asked: &Asked<'_>,
         other: bool,
     ) -> Result<Option<Vec<u8>>> {
-        let Asked { elf, file, origin, given, preload } = *asked;
+        let Asked { file, origin, given, preload, .. } = *asked;
+        let object = Object::read(file, origin)?;
+        let paths = object.as_ref().map_or(&b""[..], Object::paths);
         let mut dirs = Dirs { view: self, index, found: Vec::new() };
         for dir in given.split(|b| *b == b':' || *b == b';').filter(|dir| !dir.is_empty()) {
             dirs.add(dir, origin, true)?;
         }
-        for dir in elf.paths().split(|b| *b == b':').chain(PLACES.iter().copied()) {
+        for dir in paths.split(|b| *b == b':').chain(PLACES.iter().copied()) {
             // What the loader finds beside the program it is told of below, if
             // it has to be.
             if !dir.starts_with(b"$") {
@@ -141,7 +143,7 @@ impl View<'_> {
             }
         }
         let mut search = Search::new(self, index, given, &|_| false);
-        if let Some(object) = Object::read(file, origin)? {
+        if let Some(object) = object {
             search.add(object, None)?;
             let mut each = |found: &search::Found| match found.moved && !found.beside {
                 true => dirs.push(path::parent(found.file.as_bytes())),
