@@ -54,7 +54,8 @@ fn compare(
     mut ours: Command,
 ) -> Outcome<()> {
     // The first of each finds nothing in the caches.
-    (seconds(&mut bare)?, seconds(&mut ours)?);
+    seconds(&mut bare)?;
+    seconds(&mut ours)?;
     let (mut ratios, mut times) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         let (bare, ours) = (seconds(&mut bare)?, seconds(&mut ours)?);
