@@ -133,11 +133,17 @@ pub const WORLDS: &[World] = &[
     // memory.
     World { name: "9p-dir-unix", usual: true, launch: |_| served("unix!$T/socket", ""), ..REMOTE },
     World { name: "9p-dir-tcp", launch: |_| served(LOOPBACK, ""), ..REMOTE },
-    World { name: "9p-old-unix", launch: |_| served(LOOPBACK, "-o dialect=9P2000.u"), ..REMOTE },
+    World {
+        name: "9p-old-unix",
+        usual: true,
+        launch: |_| served(LOOPBACK, "-o dialect=9P2000.u"),
+        ..REMOTE
+    },
     World {
         name: "9p-old-base",
+        usual: true,
         launch: |_| served(LOOPBACK, "-o dialect=9P2000"),
-        denied: Some("linkless"),
+        denied: Some(LINKLESS),
         ..REMOTE
     },
     World {
@@ -152,6 +158,9 @@ pub const WORLDS: &[World] = &[
         ..REMOTE
     },
 ];
+
+/// There are no symbolic links, and none can be made.
+const LINKLESS: &str = "linkless";
 
 /// A port of loopback that is free.
 const LOOPBACK: &str = "tcp!127.0.0.1!0";
@@ -200,6 +209,9 @@ impl World {
     pub fn run(&self, case: &Case) -> (Outcome, Tree) {
         let site = Site::new();
         (self.prepare)(&site);
+        if self.denied == Some(LINKLESS) {
+            ["src", "new/place"].iter().for_each(|dir| unlink_links(&site.path(dir)));
+        }
         let outcome = self.command(&site, case).run();
         let outcome = Outcome {
             stdout: site::normal(&site, &outcome.stdout),
@@ -287,6 +299,17 @@ fn nest(site: &Site) {
     site.seed("src");
     site.write("more/er/within", "within\n");
     site.write("file", "a file on a file\n");
+}
+
+/// Removes all symbolic links in a tree.
+fn unlink_links(dir: &std::path::Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        match entry.file_type().expect("a type") {
+            kind if kind.is_symlink() => std::fs::remove_file(entry.path()).expect("unlink"),
+            kind if kind.is_dir() => unlink_links(&entry.path()),
+            _ => {}
+        }
+    }
 }
 
 /// Deals the seed's names out to two members, with one name in both.

@@ -137,6 +137,12 @@ impl Elf {
         self.paths.as_ref().map_or(&[], Text::as_bytes)
     }
 
+    /// Whether there may be more of them than are told here.
+    #[must_use]
+    pub fn has_more_paths(&self) -> bool {
+        self.paths().len() >= LINE_MAX
+    }
+
     /// The library among those it needs that must be loaded before all others.
     #[must_use]
     pub fn sanitizer(&self) -> Option<&[u8]> {

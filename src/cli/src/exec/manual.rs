@@ -183,6 +183,12 @@ PRIVNS_LOG=off|error|info|debug[:FILE] makes the library talk.",
         "FILES",
         "libprivns.so is sought beside ns-exec, in ../lib/privns and in ../lib.
 
+Programs and libraries that are run or loaded from 9P servers' trees are copied into the \
+family's part of the runtime directory, into shelf/UID, and stay there until the family ends: \
+once each, and again when they have changed. Where the runtime directory is mounted noexec they \
+are in /dev/shm/privns-UID or /tmp/privns-UID. When there is no room for one, running it fails \
+with ENOSPC.
+
 One process, the keeper, is left behind for each family; it removes private directories \
 and is gone 2 seconds after the last member at the latest. Where ns-exec is process 1 of a \
 container it is killed with that; ns reap removes what it leaves.",

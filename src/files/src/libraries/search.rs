@@ -70,6 +70,11 @@ impl Object {
         Ok(())
     }
 
+    /// Where it has libraries looked for.
+    pub(super) fn paths(&self) -> &[u8] {
+        if self.runpath.is_empty() { &self.rpath } else { &self.runpath }
+    }
+
     /// Where it has libraries looked for, those that its libraries need too: a
     /// `DT_RPATH` counts only without a `DT_RUNPATH`.
     fn rpath(&self) -> &[u8] {
