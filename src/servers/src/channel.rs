@@ -20,9 +20,6 @@ pub(crate) enum Channel<'c> {
     Wire(&'c dyn Wire),
 }
 
-/// What is copied at a time: it stays in the processor's cache.
-const PIECE: usize = 64 << 10;
-
 /// Whether sendfile(2) is the fastest way from a file to there. To a unix
 /// socket, and by a network card, it is. Over TCP on one machine all the work
 /// would be the reader's, with memory that is in nobody's cache: there it takes
@@ -36,6 +33,8 @@ fn lends(output: BorrowedFd<'_>) -> bool {
     }
 }
 
+/// Bytes of a file that are copied at a time.
+const PIECE: usize = 64 << 10;
 /// As good as for ever.
 const LONG: Duration = Duration::from_secs(86_400);
 
@@ -164,9 +163,9 @@ impl<'c> Channel<'c> {
         Ok(())
     }
 
-    /// The same through memory, piece by piece. A file that has been cut in the
-    /// meantime ends in zeros: it is what a reader may see that is overtaken by
-    /// ftruncate(2).
+    /// The same through memory, piece by piece, so that what was read is still in the processor's
+    /// cache when it is sent, or sealed. A file that has been cut in the meantime ends in zeros: it is
+    /// what a reader may see that is overtaken by ftruncate(2).
     fn send_copy(
         &self,
         out: &mut Vec<u8>,
@@ -174,23 +173,23 @@ impl<'c> Channel<'c> {
         mut offset: u64,
         n: usize,
     ) -> io::Result<()> {
-        let mut memory = vec![0; n.min(PIECE)];
+        let mut bytes = vec![0; n.min(PIECE)];
         let end = offset + n as u64;
         while offset < end {
-            let left = (end - offset).min(PIECE as u64) as usize;
-            let piece = &mut memory[..left];
-            let done = read_all(from, piece, offset)?;
-            if done < left {
+            let piece = ((end - offset) as usize).min(PIECE);
+            let piece = &mut bytes[..piece];
+            let done = read_full(from, piece, offset)?;
+            if done < piece.len() {
                 let size = rustix::fs::fstat(from)?.st_size as u64;
-                if end <= size {
+                if offset + piece.len() as u64 <= size {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 piece[done..].fill(0);
             }
             self.send_both(out, piece)?;
-            offset += left as u64;
+            offset += piece.len() as u64;
         }
-        Ok(())
+        self.send(out)
     }
 
     /// Waits where waiting helps.
@@ -211,11 +210,11 @@ impl<'c> Channel<'c> {
     }
 }
 
-/// Fills `buf` from a file, as far as that goes: bytes read.
-fn read_all(from: BorrowedFd<'_>, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+/// Reads until `space` is full, or the file ends; how much that is.
+fn read_full(from: BorrowedFd<'_>, space: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut done = 0;
-    while done < buf.len() {
-        match rustix::io::pread(from, &mut buf[done..], offset + done as u64) {
+    while done < space.len() {
+        match rustix::io::pread(from, &mut space[done..], offset + done as u64) {
             Ok(0) => break,
             Ok(more) => done += more,
             Err(Failure::INTR) => {}
