@@ -50,6 +50,32 @@ pub fn which(name: &str) -> Option<std::path::PathBuf> {
     })
 }
 
+/// A server or client that Debian does not have, where ci/test has put it
+/// (PRIVNS_TEST_TOOLS), or on the search path; says what is missing.
+#[must_use]
+pub fn tool(test: &str, name: &str) -> Option<std::path::PathBuf> {
+    let tools = std::env::var_os("PRIVNS_TEST_TOOLS").map(std::path::PathBuf::from);
+    let found = tools.map(|dir| dir.join("bin").join(name)).filter(|path| path.exists());
+    let found = found.or_else(|| which(name));
+    if found.is_none() {
+        say_skipped(test, name);
+    }
+    found
+}
+
+/// A Python that has a package, as [`tool`].
+#[must_use]
+pub fn python_with(test: &str, package: &str) -> Option<std::path::PathBuf> {
+    let python = tool(test, "python3")?;
+    let import = format!("import {package}");
+    let tried = std::process::Command::new(&python).args(["-c", &import]).output();
+    if tried.is_ok_and(|tried| tried.status.success()) {
+        return Some(python);
+    }
+    say_skipped(test, &format!("python3 with the package {package}"));
+    None
+}
+
 /// The directory of `cargo`, which rarely lies on the system's own search path.
 pub(crate) fn cargo_bin() -> Option<String> {
     let cargo = std::env::var("CARGO").ok()?;

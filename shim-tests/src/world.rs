@@ -23,6 +23,8 @@ pub struct World {
     kernel: Option<&'static World>,
     /// The kernel's refusals, for the oracle as well: a word of c/tools/confine.c.
     confine: Option<&'static str>,
+    /// The same for the case alone, where the launcher needs what is refused.
+    denied: Option<&'static str>,
     /// Variables for the launcher.
     env: &'static [(&'static str, &'static str)],
     /// Where the tree is afterwards, the first member first.
@@ -41,6 +43,7 @@ const NATIVE: World = World {
     launch: |_| Vec::new(),
     kernel: None,
     confine: None,
+    denied: None,
     env: &[],
     result: &["new/place"],
     copies: false,
@@ -126,9 +129,23 @@ pub const WORLDS: &[World] = &[
         ..BIND
     },
     World { name: "text", usual: false, confine: Some("text"), ..BIND },
-    // Trees of 9P servers: a directory on a unix socket, over TCP, and in memory.
-    World { name: "9p-dir-unix", usual: true, launch: |_| served("unix!$T/socket"), ..REMOTE },
-    World { name: "9p-dir-tcp", launch: |_| served("tcp!127.0.0.1!0"), ..REMOTE },
+    // Trees of 9P servers: a directory on a unix socket, over TCP, in the old dialects, and in
+    // memory.
+    World { name: "9p-dir-unix", usual: true, launch: |_| served("unix!$T/socket", ""), ..REMOTE },
+    World { name: "9p-dir-tcp", launch: |_| served(LOOPBACK, ""), ..REMOTE },
+    World {
+        name: "9p-old-unix",
+        usual: true,
+        launch: |_| served(LOOPBACK, "-o dialect=9P2000.u"),
+        ..REMOTE
+    },
+    World {
+        name: "9p-old-base",
+        usual: true,
+        launch: |_| served(LOOPBACK, "-o dialect=9P2000"),
+        denied: Some(LINKLESS),
+        ..REMOTE
+    },
     World {
         name: "9p-mem-unix",
         usual: true,
@@ -141,6 +158,12 @@ pub const WORLDS: &[World] = &[
         ..REMOTE
     },
 ];
+
+/// There are no symbolic links, and none can be made.
+const LINKLESS: &str = "linkless";
+
+/// A port of loopback that is free.
+const LOOPBACK: &str = "tcp!127.0.0.1!0";
 
 /// A tree that a 9P server has.
 const REMOTE: World = World { usual: false, ..BIND };
@@ -165,7 +188,7 @@ impl World {
     pub fn oracle(&self) -> Self {
         match self.kernel {
             Some(kernel) => Self { ..*kernel },
-            None => Self { confine: self.confine, ..NATIVE },
+            None => Self { confine: self.confine, denied: self.denied, ..NATIVE },
         }
     }
 
@@ -177,7 +200,7 @@ impl World {
 
     /// What tells one oracle from another.
     pub(crate) fn key(&self) -> &'static str {
-        self.kernel.map_or(self.confine.unwrap_or(""), |kernel| kernel.name)
+        self.kernel.map_or(self.confine.or(self.denied).unwrap_or(""), |kernel| kernel.name)
     }
 
     /// Runs a case in a site of its own. Both outcome and tree come back with the
@@ -186,6 +209,9 @@ impl World {
     pub fn run(&self, case: &Case) -> (Outcome, Tree) {
         let site = Site::new();
         (self.prepare)(&site);
+        if self.denied == Some(LINKLESS) {
+            ["src", "new/place"].iter().for_each(|dir| unlink_links(&site.path(dir)));
+        }
         let outcome = self.command(&site, case).run();
         let outcome = Outcome {
             stdout: site::normal(&site, &outcome.stdout),
@@ -207,9 +233,13 @@ impl World {
     }
 
     fn command(&self, site: &Site, case: &Case) -> Cmd {
-        let confine = self.confine.map(|how| [cc::tools().join("confine").into(), how.into()]);
-        let mut words: Vec<OsString> = confine.into_iter().flatten().collect();
+        let confine = |how: Option<&str>| {
+            let words = how.map(|how| [cc::tools().join("confine").into(), how.into()]);
+            words.into_iter().flatten()
+        };
+        let mut words: Vec<OsString> = confine(self.confine).collect();
         words.extend((self.launch)(site));
+        words.extend(confine(self.denied));
         words.extend(["/bin/sh".into(), "-c".into(), self.wrapper().into(), "case".into()]);
         words.extend(case.words(site));
         let mut words = words.into_iter();
@@ -242,9 +272,9 @@ fn options(site: &Site, groups: &[&[&str]]) -> Vec<OsString> {
     head.into_iter().chain(body).chain(["--".into()]).collect()
 }
 
-/// `ns-exec` with the seed as `ns-serve` serves it at an address. The server is no
-/// child of the program, and ends when that does.
-fn served(address: &str) -> Vec<OsString> {
+/// `ns-exec` with the seed as `ns-serve` serves it at an address, mounted with flags. The
+/// server is no child of the program, and ends when that does.
+fn served(address: &str, flags: &str) -> Vec<OsString> {
     let script = format!(
         r#"( {{
              ns-serve dir "$T/src" --listen {address} >"$T/address" & server=$!
@@ -252,7 +282,7 @@ fn served(address: &str) -> Vec<OsString> {
            }} </dev/null >/dev/null 2>&1 & )
            until [ -s "$T/address" ]; do sleep .01; done
            read -r at <"$T/address"
-           exec {} --family "$F" --mount "$at" "$T/new/place" -- "$@""#,
+           exec {} --family "$F" -e "mount {flags} $at $T/new/place" -- "$@""#,
         crate::bins().ns_exec().display()
     );
     ["/bin/sh".into(), "-c".into(), script.into(), "served".into()].into()
@@ -269,6 +299,17 @@ fn nest(site: &Site) {
     site.seed("src");
     site.write("more/er/within", "within\n");
     site.write("file", "a file on a file\n");
+}
+
+/// Removes all symbolic links in a tree.
+fn unlink_links(dir: &std::path::Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        match entry.file_type().expect("a type") {
+            kind if kind.is_symlink() => std::fs::remove_file(entry.path()).expect("unlink"),
+            kind if kind.is_dir() => unlink_links(&entry.path()),
+            _ => {}
+        }
+    }
 }
 
 /// Deals the seed's names out to two members, with one name in both.

@@ -189,6 +189,35 @@ fn m16() {
     assert!(outcome.err().ends_with("Operation not permitted"), "{outcome}");
 }
 
+/// Below a link to a directory everything can be made, moved and removed, as natively.
+#[test]
+fn m16_below_links() {
+    let script = r#"exec 2>&1; cd $R; mkdir q; ln -s q ql; ln -s $R/q qa; echo a >a; for l in ql qa; do
+        echo y >$l/y; mkdir $l/d; ln -s x $l/l; cp a $l/c; mv $l/c $l/c2; cp $l/c2 $l/c4; touch $l/t; truncate -s 5 $l/u
+        rm $l/y; rmdir $l/d; readlink $l/l; cat $l/c4; chmod 600 $l/c4; echo z >>$l/c4; cat $l/c4; (set -C; echo x >$l/x; echo y >$l/x)
+        mv -n $l/x $l/n; mv $l/n a2; mv a2 $l/a3; rmdir $l/none; rm $l/none; mkdir $l/t; mkdir $l/none/x; touch $l/t/x; ls $l; rm -r $l/*
+        cd $l; echo y >y; mkdir d; cd ..; ls $l; rm -r q/*; done
+        ln -s ql qll; echo deep >qll/x; ls q; mkdir q/s; ln -s q/s qs; echo t >qs/t; echo t >qs/../t2; ls q q/s"#;
+    let links = "; ln a ql/h; ln ql/h qa/h2; stat -c %h a; mv ql/h ql/s/; ls q/s; setfattr -n user.a -v b qll/h2 && getfattr -n user.a q/h2";
+    for (n, (dialect, more)) in
+        [("best", links), ("9P2000.L", links), ("9P2000.u", "")].iter().enumerate()
+    {
+        let site = Site::new();
+        let script = format!("{script}{more}");
+        let plain = site.mkdir(&format!("plain{n}"));
+        let native = site.sh(&script).env("R", &plain).run();
+        site.mkdir("d");
+        let served = Served::start(&site, "a", "dir $T/d");
+        let line = format!("mount -o dialect={dialect} {} /r", served.address());
+        let inside = site.inside(&["-e", &line], &script).env("R", "/r").run();
+        assert_eq!(inside.out(), native.out(), "{dialect}\n{inside}\n{native}");
+        if *dialect == "best" {
+            let memory = site.inside(&["--tmpfs", "/r"], &script).env("R", "/r").run();
+            assert_eq!(memory.out(), native.out(), "{memory}\n{native}");
+        }
+    }
+}
+
 /// A listing of names asks for names only.
 #[test]
 fn m17() {

@@ -119,6 +119,28 @@ fn on_export() {
     far.nothing_is_left();
 }
 
+/// What is started there is a family of its own: it lists its members and those on machines whose
+/// /proc it has, its starter lists none of them.
+#[test]
+fn on_who_is_listed() {
+    needs!("on_who_is_listed", [Sshd::NEEDS]);
+    let site = site();
+    let far = Far::new(&site);
+    let there = "sleep 7772 & until test -e $T/out/done; do sleep .05; done
+        ns ps | grep -o 'sleep 777[0-9]'; kill $!";
+    site.write("there", there.replace("$T", &site.at("")));
+    let family = "sleep 7771 & here=$!
+        ns-exec --on $H --mount unix!$T/out/proc /proc/third -- sh $T/there & sleep 1
+        ns ps | grep -o 'sleep 777[0-9]'; touch $T/out/done; wait $!; kill $here";
+    site.write("family", family);
+    let script =
+        "ns-serve dir /proc --ro --auth none --listen unix!$T/out/proc >$T/said & server=$!
+        until test -s $T/said; do sleep .05; done; chmod 777 $T/out/proc
+        ns-exec -e '' -- sh $T/family; kill $server";
+    far.here(script).run().prints("sleep 7771\nsleep 7772");
+    far.nothing_is_left();
+}
+
 /// Whatever ends `ns-exec` ends the connection, and the program there is hung up on; whatever
 /// ends what is there ends `ns-exec`.
 #[test]

@@ -1,6 +1,6 @@
 //! Programs in trees that other people's servers have.
 
-use privns_shim_tests::{Running, Site, needs};
+use privns_shim_tests::{Running, Site, needs, python_with, tool};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -64,4 +64,68 @@ fn diod() {
     let _diod: Running = site.sh(&script).start();
     listens(port);
     works(&site, &format!("mount -o aname={export} tcp!127.0.0.1!{port} /r"));
+}
+
+/// unpfs knows neither symbolic links nor how to append, and sees to paths by text.
+const WORK_ON_UNPFS: &str = r#"set -e; cd /r; cat given; mkdir p; cd p
+echo hello >f; cat f; mv f g; cp g h; cmp g h; chmod 600 g; stat -c '%a %s' g; ls
+echo more >>g; (echo and; /bin/echo more) >>g; cat g
+python3 -c 'import os
+with open("b", "wb") as f: f.write(bytes(range(256)) * 2000)
+with open("b", "r+b") as f: f.seek(5); f.write(b"xx"); f.seek(4); print(f.read(4), os.fstat(f.fileno()).st_size)
+os.rename("b", "c"); print(sorted(os.listdir(".")))'
+printf 'all:\n\tcat g h >out\n' >Makefile; make -s; wc -l <out; tar cf - g h | tar tf -
+truncate -s 3 h; cat h; echo; touch -d 2001-02-03 h; stat -c %y h; find . -type f | sort | head -2; ls -l | wc -l
+ln -s g l 2>/dev/null || echo 'no links'; cat none 2>/dev/null || echo none; cd ..; rm -r p; ls"#;
+
+#[test]
+fn unpfs() {
+    needs!("unpfs", "python3", "make", "tar");
+    let Some(unpfs) = tool("unpfs", "unpfs") else { return };
+    let site = Site::new();
+    site.write("export/given", "given\n");
+    let port = free_port();
+    let address = format!("tcp!127.0.0.1!{port}");
+    let script = format!("exec {} '{address}' $T/export >/dev/null 2>&1", unpfs.display());
+    let _unpfs = site.sh(&script).start();
+    listens(port);
+    site.inside(&["--mount", &address, "/r"], WORK_ON_UNPFS).run().prints(
+        "given\nhello\n600 6\ng\nh\nhello\nmore\nand\nmore\nb'\\x04xx\\x07' 512000\n['c', 'g', 'h']
+5\ng\nh\nhel\n2001-02-03 00:00:00.000000000 +0000\n./Makefile\n./c\n6\nno links\nnone\ngiven",
+    );
+}
+
+/// aio9p's example, in 9P2000.u, gives each connection a tree of its own that begins empty: so it is
+/// one program that does everything.
+const WORK_ON_AIO9P: &str = r#"
+import os
+print(os.stat("/r").st_uid, os.listdir("/r"))
+with open("/r/f", "w") as f: f.write("some text\n" * 2000)
+with open("/r/f") as f: text = f.read()
+print(len(text), text[:9], os.listdir("/r"))
+with open("/r/f", "r+") as f:
+    f.seek(5); f.write("TEXT"); f.seek(0); print(f.readline().strip())
+with open("/r/f", "rb") as f, open("/r/g", "wb") as g: g.write(f.read())
+print(open("/r/f").read() == open("/r/g").read(), sorted(os.listdir("/r")), os.path.getsize("/r/g"))
+try: open("/r/none")
+except FileNotFoundError as e: print(e.strerror)
+"#;
+
+#[test]
+fn aio9p() {
+    let Some(python) = python_with("aio9p", "aio9p") else { return };
+    needs!("aio9p", "python3");
+    let site = Site::new();
+    let script = format!("exec {} -m aio9p.example.simple_u >/dev/null 2>&1", python.display());
+    let _server = site.sh(&script).start();
+    site.until("py9p.sock");
+    site.write("work.py", WORK_ON_AIO9P);
+    let address = format!("unix!{}", site.at("py9p.sock"));
+    let mount = ["--mount", &address, "/r"];
+    site.inside(&mount, "python3 $T/work.py").run().prints(
+        "0 []\n20000 some text ['f']\nsome TEXT\nTrue ['f', 'g'] 20000\nNo such file or directory",
+    );
+    site.inside(&mount, "cd /r; ls; echo x >f; read x <f; echo $x; for n in *; do echo $n; done; test -d . && echo dir")
+        .run()
+        .prints("x\nf\ndir");
 }

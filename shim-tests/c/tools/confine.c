@@ -4,6 +4,7 @@
  *   old     openat2, statx, faccessat2, close_range, memfd_create, clone3: ENOSYS
  *   text    nothing can be made executable by mprotect: EACCES
  *   mdwe    PR_SET_MDWE (prctl(2)): nothing is writable and executable
+ *   linkless  symlink, link and their like: EPERM, as on a file system without links
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -85,6 +86,18 @@ static int text(void)
     return install();
 }
 
+static int linkless(void)
+{
+    static const unsigned calls[] = {
+#ifdef SYS_link
+        SYS_link, SYS_symlink,
+#endif
+        SYS_linkat, SYS_symlinkat};
+    for (unsigned i = 0; i < sizeof calls / sizeof *calls; i++)
+        refuse(calls[i], EPERM);
+    return install();
+}
+
 static int mdwe(void)
 {
     /* Linux before 6.3 does not know it; then there is nothing to confine. */
@@ -94,7 +107,7 @@ static int mdwe(void)
 int main(int argc, char **argv)
 {
     static const struct { const char *name; int (*how)(void); } ways[] = {
-        {"locked", locked}, {"old", old}, {"text", text}, {"mdwe", mdwe}};
+        {"locked", locked}, {"old", old}, {"text", text}, {"mdwe", mdwe}, {"linkless", linkless}};
     load(offsetof(struct seccomp_data, nr));
     for (unsigned i = 0; argc > 2 && i < sizeof ways / sizeof *ways; i++) {
         if (strcmp(argv[1], ways[i].name))
@@ -104,6 +117,6 @@ int main(int argc, char **argv)
         perror(argv[2]);
         return 97;
     }
-    fprintf(stderr, "usage: confine locked|old|text|mdwe PROGRAM [ARG...]\n");
+    fprintf(stderr, "usage: confine locked|old|text|mdwe|linkless PROGRAM [ARG...]\n");
     return 96;
 }

@@ -110,8 +110,8 @@ impl Transport for Link {
         self.0.recv_waiting(buf, timeout)
     }
 
-    fn recv_two(&self, first: &mut [u8], more: &mut [u8]) -> Result<usize> {
-        self.0.recv(&mut [first, more])
+    fn recv_much(&self, buf: &mut [u8], timeout: Duration) -> Result<usize> {
+        self.0.recv_much(buf, timeout)
     }
 
     fn wait(&self, want: client::Ready, timeout: Duration) -> Result<client::Ready> {

@@ -146,7 +146,13 @@ fn a_contrary_server_confuses_nobody() {
                     let n = ahead.read(wire, file, at, &mut buf).unwrap();
                     assert!(n == buf.len() && (0..n).all(|i| buf[i] == place(at + i as u64)));
                     if me % 4 == 0 {
-                        assert_eq!(wire.write_behind(file, at, &buf), Ok(n.min(90_000)));
+                        let sent = wire.write_behind(file, at, &buf).unwrap();
+                        // Of what takes two messages, half at least.
+                        assert!(if n <= 90_000 {
+                            sent == n
+                        } else {
+                            sent >= n / 3 && sent <= 90_000
+                        });
                     }
                     assert_eq!(wire.getattr(&file.fid).unwrap().size, 1);
                 }

@@ -6,8 +6,8 @@
 //! - Only sendmsg(2) and recvmsg(2) move bytes. Where a program has closed our
 //!   number behind our back and a file of its own has taken it, they say
 //!   ENOTSOCK; write(2) would have gone into the file.
-//! - Nothing blocks but [`Socket::wait`] and [`Socket::recv_waiting`], which
-//!   look after signals ([`crate::signals`]).
+//! - Nothing blocks but [`Socket::wait`], [`Socket::recv_waiting`] and
+//!   [`Socket::recv_much`], which look after signals ([`crate::signals`]).
 //!
 //! Race: a program that makes our number its own by dup2(2) is given it
 //! ([`Socket::move_away`]). Another thread that has read the old number and
@@ -305,9 +305,22 @@ impl Socket {
     /// # Errors
     /// As [`Socket::recv`] and [`Socket::wait`].
     pub fn recv_waiting(&self, buf: &mut [u8], timeout: Duration) -> Result<usize> {
+        self.receive_waiting(buf, 0, timeout)
+    }
+
+    /// As [`Socket::recv_waiting`], but goes on for a while, or until `buf` is
+    /// full (MSG_WAITALL): one system call for what comes in many pieces.
+    ///
+    /// # Errors
+    /// As [`Socket::recv_waiting`].
+    pub fn recv_much(&self, buf: &mut [u8], timeout: Duration) -> Result<usize> {
+        self.receive_waiting(buf, libc::MSG_WAITALL, timeout)
+    }
+
+    fn receive_waiting(&self, buf: &mut [u8], flags: i32, timeout: Duration) -> Result<usize> {
         let mut waited = Duration::ZERO;
         while timeout >= SLICE && waited < timeout {
-            match self.receive(&mut [buf], 0) {
+            match self.receive(&mut [buf], flags) {
                 Err(Errno::EAGAIN) => {}
                 // Of a signal that is never kept waiting.
                 Err(Errno::EINTR) if signals::is_calm() => {}

@@ -137,6 +137,12 @@ impl Elf {
         self.paths.as_ref().map_or(&[], Text::as_bytes)
     }
 
+    /// Whether there may be more of them than are told here.
+    #[must_use]
+    pub fn has_more_paths(&self) -> bool {
+        self.paths().len() >= LINE_MAX
+    }
+
     /// The library among those it needs that must be loaded before all others.
     #[must_use]
     pub fn sanitizer(&self) -> Option<&[u8]> {
@@ -510,6 +516,39 @@ mod tests {
                 let _ = parse(&bad);
             }
             let _ = parse(&own[..at]);
+        }
+    }
+
+    #[test]
+    fn damage_to_what_is_linked_is_only_another_answer() {
+        use std::os::fd::AsRawFd;
+        use std::os::unix::fs::FileExt;
+        let own = std::fs::read("/proc/self/exe").unwrap();
+        let name = std::format!("/tmp/privns-links-{}", std::process::id());
+        let mut new = std::fs::OpenOptions::new();
+        let file = new.read(true).write(true).create_new(true).open(&name).unwrap();
+        std::fs::remove_file(&name).unwrap();
+        let fd = file.as_raw_fd();
+        file.write_all_at(&own, 0).unwrap();
+        let mut found = 0;
+        assert_eq!(links(fd, &mut |_| found += 1), Ok(true));
+        assert!(found > 0);
+        // The headers, and the dynamic section that they tell of.
+        let headers = u64::from_le_bytes(own[32..40].try_into().unwrap()) as usize;
+        let number = |at: usize| u64::from_le_bytes(own[at..at + 8].try_into().unwrap()) as usize;
+        let dynamic = (0..usize::from(own[56])).map(|n| headers + n * 56);
+        let dynamic = dynamic.into_iter().find(|&at| own[at] == PT_DYNAMIC as u8).unwrap();
+        let section = number(dynamic + 8);
+        for at in (0..64).chain(headers..headers + 900).chain(section..section + 480) {
+            for value in [0, 1, 0x7f, 0xff] {
+                file.write_all_at(&[value], at as u64).unwrap();
+                let _ = links(fd, &mut |_| {});
+            }
+            file.write_all_at(&own[at..=at], at as u64).unwrap();
+        }
+        for len in [0, 3, 63, 64, headers + 40, section + 8, section + 100] {
+            file.set_len(len as u64).unwrap();
+            let _ = links(fd, &mut |_| {});
         }
     }
 }

@@ -126,39 +126,35 @@ impl Framer {
         (ours && whole && fits).then_some(count)
     }
 
-    /// Takes the message that [`Framer::payload_of`] has told of: what is here
-    /// of its payload goes into `buf`. How many bytes that is.
+    /// Takes what is here of the payload that [`Framer::payload_of`] has told
+    /// of, as much as `buf` holds. How many bytes that is; the message is as
+    /// much shorter from then on.
     pub(crate) fn take_payload(&mut self, buf: &mut [u8]) -> usize {
-        let here = &self.buffer[self.start..self.end];
-        let payload = here.get(READ_HEADER..).unwrap_or_default();
-        let n = payload.len().min(buf.len());
-        buf[..n].copy_from_slice(&payload[..n]);
-        (self.start, self.end) = (0, 0);
+        let here = self.buffer.get(self.start + READ_HEADER..self.end).unwrap_or_default();
+        let n = here.len().min(buf.len());
+        buf[..n].copy_from_slice(&here[..n]);
+        self.took_payload(n);
         n
     }
 
-    /// Room for what comes behind a payload that goes elsewhere;
-    /// [`Framer::filled`] says how much did.
-    pub(crate) fn chunk(&mut self) -> &mut [u8] {
-        if self.buffer.len() < CHUNK {
-            self.buffer.resize(CHUNK, 0);
+    /// Notes that so many bytes of that payload went elsewhere, all of them at
+    /// most: what is left is a message of its own, or none.
+    pub(crate) fn took_payload(&mut self, n: usize) {
+        let Some(head) = self.buffer[self.start..self.end].first_chunk::<READ_HEADER>() else {
+            return;
+        };
+        let [s0, s1, s2, s3, kind, t0, t1, ..] = *head;
+        let size = u32::from_le_bytes([s0, s1, s2, s3]) as usize - n;
+        let here = (self.end - self.start - READ_HEADER).min(n);
+        self.start += here;
+        if size == READ_HEADER {
+            self.start += READ_HEADER;
+            return;
         }
-        &mut self.buffer[self.end..CHUNK]
-    }
-
-    /// Takes back a message of [`Framer::take_payload`] of which only this
-    /// much of `count` bytes has come.
-    pub(crate) fn put_back(&mut self, tag: u16, payload: &[u8], count: usize) {
-        let size = READ_HEADER + count;
-        let [t0, t1] = tag.to_le_bytes();
-        if self.buffer.len() < size {
-            self.buffer.resize(size, 0);
-        }
-        self.buffer[..4].copy_from_slice(&(size as u32).to_le_bytes());
-        self.buffer[4..HEADER].copy_from_slice(&[Rread::TYPE, t0, t1]);
-        self.buffer[HEADER..READ_HEADER].copy_from_slice(&(count as u32).to_le_bytes());
-        self.buffer[READ_HEADER..READ_HEADER + payload.len()].copy_from_slice(payload);
-        (self.start, self.end) = (0, READ_HEADER + payload.len());
+        let head = &mut self.buffer[self.start..self.start + READ_HEADER];
+        head[..4].copy_from_slice(&(size as u32).to_le_bytes());
+        head[4..HEADER].copy_from_slice(&[kind, t0, t1]);
+        head[HEADER..].copy_from_slice(&((size - READ_HEADER) as u32).to_le_bytes());
     }
 
     /// Takes memory that a message was in, for a later one: memory that was

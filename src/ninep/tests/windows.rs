@@ -24,6 +24,9 @@ fn contents(at: u64, len: usize, size: u64) -> Vec<u8> {
     (at..size.min(at.saturating_add(len as u64))).map(byte).collect()
 }
 
+/// What most of them agree on.
+const MSIZE: u32 = 65_536;
+
 /// How a server answers reads.
 #[derive(Clone, Copy)]
 struct Manner {
@@ -32,12 +35,14 @@ struct Manner {
     hoard: usize,
     /// Gives so many bytes at most.
     most: usize,
+    /// Largest message.
+    msize: u32,
 }
 
 /// Serves reads and clunks until the client is gone; `peak` is how many
 /// requests there were at once.
 fn serve(mut server: Server, manner: Manner, peak: &AtomicUsize) {
-    server.welcome(b"9P2000.L");
+    server.welcome_to(manner.msize, b"9P2000.L");
     let mut hoard = Vec::new();
     let mut wait = true;
     loop {
@@ -73,8 +78,8 @@ fn a_file_is_read_whole_whatever_is_asked_and_however_it_is_answered() {
     const SIZE: u64 = 400_003;
     for (hoard, most) in [(1, usize::MAX), (3, usize::MAX), (7, 9000), (1, 1)] {
         let size = if most == 1 { 300 } else { SIZE };
-        for len in [1000, 4096, 60_000, 131_072, 2 << 20] {
-            let manner = Manner { size, hoard, most };
+        for len in [1000, 4096, 60_000, 66_000, 131_072, 2 << 20] {
+            let manner = Manner { size, hoard, most, msize: MSIZE };
             play(
                 |server| serve(server, manner, &AtomicUsize::new(0)),
                 |stream| {
@@ -109,7 +114,7 @@ fn a_file_is_read_whole_whatever_is_asked_and_however_it_is_answered() {
 fn a_window_is_as_wide_as_it_was_made() {
     for (window, least, most) in [(1, 1, 1), (3, 3, 3), (0, 4, 128)] {
         let peak = AtomicUsize::new(0);
-        let manner = Manner { size: 4 << 20, hoard: 1000, most: usize::MAX };
+        let manner = Manner { size: 4 << 20, hoard: 1000, most: usize::MAX, msize: MSIZE };
         play(
             |server| serve(server, manner, &peak),
             |stream| {
@@ -134,7 +139,7 @@ fn a_window_is_as_wide_as_it_was_made() {
 #[test]
 fn what_is_not_read_in_a_row_is_not_read_ahead() {
     let peak = AtomicUsize::new(0);
-    let manner = Manner { size: 1 << 40, hoard: 1, most: usize::MAX };
+    let manner = Manner { size: 1 << 40, hoard: 1, most: usize::MAX, msize: MSIZE };
     play(
         |server| serve(server, manner, &peak),
         |stream| {
@@ -156,7 +161,7 @@ fn what_is_not_read_in_a_row_is_not_read_ahead() {
 
 #[test]
 fn many_threads_read_large_pieces_at_once() {
-    let manner = Manner { size: 1 << 40, hoard: 5, most: usize::MAX };
+    let manner = Manner { size: 1 << 40, hoard: 5, most: usize::MAX, msize: MSIZE };
     play(
         |server| serve(server, manner, &AtomicUsize::new(0)),
         |stream| {
@@ -184,9 +189,50 @@ fn many_threads_read_large_pieces_at_once() {
     );
 }
 
+/// Large requests are read ahead, and taken in pieces of all sizes; in the
+/// middle of an answer others read for it, or it is given up.
+#[test]
+fn an_answer_is_taken_in_pieces() {
+    const SIZE: u64 = 5_000_003;
+    let manner = Manner { size: SIZE, hoard: 1, most: usize::MAX, msize: 1 << 20 };
+    play(
+        |server| serve(server, manner, &AtomicUsize::new(0)),
+        |stream| {
+            let client = stream.client(&Options { msize: 1 << 20, ..options(L) }).unwrap();
+            let (fid, _) = client.attach(b"me", NONUM, b"").unwrap();
+            let file = Opened { iounit: 500_000, ..open_of(fid) };
+            for others in [false, true] {
+                let mut ahead = ReadAhead::new(None);
+                let (mut at, mut turn) = (0, 0);
+                let mut buf = vec![0; 300_000];
+                loop {
+                    // Most of them are large, since small ones have memory of their own.
+                    let len = [66_000, 70_001, 299_999, 4096, 65_536, 1, 80_000][turn % 7];
+                    let n = ahead.read(&client, &file, at, &mut buf[..len]).unwrap();
+                    assert!(buf[..n] == contents(at, len, SIZE), "at {at}, {len}");
+                    if n < len {
+                        break;
+                    }
+                    (at, turn) = (at + n as u64, turn + 1);
+                    if others && turn % 3 == 0 {
+                        let n = client.read(&file, 77, &mut buf[..5000]).unwrap();
+                        assert!(buf[..n] == contents(77, 5000, SIZE));
+                    }
+                    if turn == 25 {
+                        at = at / 2 + 11;
+                    }
+                }
+                ahead.forget(&client);
+            }
+            client.close(file.fid).unwrap();
+            assert_eq!((client.counters().in_flight, client.failure()), (0, None));
+        },
+    );
+}
+
 #[test]
 fn requests_of_a_dead_connection_are_not_taken_to_the_next() {
-    let manner = Manner { size: 1 << 30, hoard: 1, most: usize::MAX };
+    let manner = Manner { size: 1 << 30, hoard: 1, most: usize::MAX, msize: MSIZE };
     let mut ahead = ReadAhead::new(None);
     let mut buf = vec![0; 10_000];
     for turn in 0..3 {
@@ -453,6 +499,51 @@ fn an_interrupted_payload_is_taken_in_all_the_same() {
         buf.fill(0);
         assert_eq!(client.read(&file, 0, &mut buf), Ok(50_000));
         assert_eq!(buf, contents(0, 50_000, u64::MAX));
+    });
+}
+
+/// What was asked for behind a read that did not take place is not what comes
+/// next.
+#[test]
+fn after_an_error_reading_goes_on_where_it_was() {
+    let script = |mut server: Server| {
+        server.welcome(b"9P2000.L");
+        let mut reads = 0;
+        loop {
+            let Some(frame) = server.frame() else { return };
+            let (kind, tag, body) = split(&frame).unwrap();
+            match Request::decode(kind, body, Dialect::Linux).unwrap() {
+                Request::Tread(_) if reads == 2 => server.reply(tag, &Rlerror { code: 5 }),
+                Request::Tread(m) => {
+                    let data = contents(m.offset, m.count as usize, u64::MAX);
+                    server.reply(tag, &Rread { data: Data(&data) });
+                }
+                Request::Tclunk(_) => server.reply(tag, &Rclunk {}),
+                Request::Tflush(_) => server.reply(tag, &Rflush {}),
+                other => panic!("{other:?}"),
+            }
+            reads += u32::from(kind == 116);
+        }
+    };
+    play(script, |stream| {
+        let (client, fid) = attached(stream);
+        let file = Opened { iounit: 60_000, ..open_of(fid) };
+        let (mut ahead, mut buf, mut at, mut errors) = (ReadAhead::new(None), [0; 7000], 0, 0);
+        while at < 500_000 {
+            match ahead.read(&client, &file, at, &mut buf) {
+                Ok(n) => {
+                    assert!(buf[..n] == contents(at, n, u64::MAX), "at {at}");
+                    at += n as u64;
+                }
+                Err(e) => {
+                    assert_eq!(e, Errno::EIO);
+                    errors += 1;
+                }
+            }
+        }
+        // It may have been told as a short read.
+        assert!(errors <= 1);
+        ahead.forget(&client);
     });
 }
 

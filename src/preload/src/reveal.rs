@@ -137,7 +137,8 @@ fn shown_link(view: View<'_>, link: &[u8], text: Name) -> Result<Name> {
     let own = is_own(link);
     let text = match crate::handover::program().filter(|_| own && link.ends_with(b"/exe")) {
         Some(program) => Name::from(program)?,
-        None => text,
+        // Another member runs a copy.
+        None => view.unshelved(text.as_bytes()).unwrap_or(text),
     };
     let seq = match link.rsplit(|&b| b == b'/').next().unwrap_or_default() {
         b"cwd" if own => view.process.cwd_seq(),

@@ -18,6 +18,8 @@ pub(crate) enum Channel<'c> {
     Wire(&'c dyn Wire),
 }
 
+/// Bytes of a file that are copied at a time.
+const PIECE: usize = 64 << 10;
 /// As good as for ever.
 const LONG: Duration = Duration::from_secs(86_400);
 
@@ -139,30 +141,33 @@ impl Channel<'_> {
         Ok(())
     }
 
-    /// The same through memory. A file that has been cut in the meantime ends
-    /// in zeros: it is what a reader may see that is overtaken by ftruncate(2).
+    /// The same through memory, piece by piece, so that what was read is still in the processor's
+    /// cache when it is sent, or sealed. A file that has been cut in the meantime ends in zeros: it is
+    /// what a reader may see that is overtaken by ftruncate(2).
     fn send_copy(
         &self,
         out: &mut Vec<u8>,
         from: BorrowedFd<'_>,
-        offset: u64,
+        mut offset: u64,
         n: usize,
     ) -> io::Result<()> {
-        let mut bytes = vec![0; n];
-        let mut done = 0;
-        while done < n {
-            match rustix::io::pread(from, &mut bytes[done..], offset + done as u64) {
-                Ok(0) => break,
-                Ok(more) => done += more,
-                Err(Failure::INTR) => {}
-                Err(e) => return Err(e.into()),
+        let mut bytes = vec![0; n.min(PIECE)];
+        let end = offset + n as u64;
+        while offset < end {
+            let piece = ((end - offset) as usize).min(PIECE);
+            let piece = &mut bytes[..piece];
+            let done = read_full(from, piece, offset)?;
+            if done < piece.len() {
+                let size = rustix::fs::fstat(from)?.st_size as u64;
+                if offset + piece.len() as u64 <= size {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                piece[done..].fill(0);
             }
+            self.send_both(out, piece)?;
+            offset += piece.len() as u64;
         }
-        let size = rustix::fs::fstat(from)?.st_size as u64;
-        if done < n && offset + n as u64 <= size {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.send_both(out, &bytes)
+        self.send(out)
     }
 
     /// Waits where waiting helps.
@@ -181,6 +186,20 @@ impl Channel<'_> {
         };
         ready(output, PollFlags::OUT, None).map(|_| ())
     }
+}
+
+/// Reads until `space` is full, or the file ends; how much that is.
+fn read_full(from: BorrowedFd<'_>, space: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < space.len() {
+        match rustix::io::pread(from, &mut space[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(more) => done += more,
+            Err(Failure::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(done)
 }
 
 fn is_passing(e: &io::Error) -> bool {

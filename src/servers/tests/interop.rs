@@ -1,8 +1,8 @@
 //! Our client on servers of others, and clients of others on ours. Each test
 //! starts the real program and says what it needs when that is not there.
 //!
-//! The Python packages `p9fs` and `aio9p` are looked for in the interpreter
-//! that PRIVNS_TEST_PYTHON names, else in `python3`.
+//! What Debian does not have is looked for in PRIVNS_TEST_TOOLS first, where
+//! ci/test puts it: `unpfs`, and a Python with the packages `p9fs` and `aio9p`.
 
 mod common;
 
@@ -58,17 +58,22 @@ fn start(command: &mut Command) -> Daemon {
 /// The program's path; says what is missing when there is none.
 fn program(name: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let more = [Path::new("/usr/sbin").to_path_buf()];
-    let found = std::env::split_paths(&path).chain(more).map(|d| d.join(name)).find(|p| p.exists());
+    let more = tools().into_iter().chain([Path::new("/usr/sbin").to_path_buf()]);
+    let found = more.chain(std::env::split_paths(&path)).map(|d| d.join(name)).find(|p| p.exists());
     if found.is_none() {
         println!("skipped: needs {name}");
     }
     found
 }
 
+/// Where programs are that came from other registries than Debian's.
+fn tools() -> Option<std::path::PathBuf> {
+    std::env::var_os("PRIVNS_TEST_TOOLS").map(|dir| Path::new(&dir).join("bin"))
+}
+
 /// A Python with a package.
-fn python(package: &str) -> Option<std::ffi::OsString> {
-    let python = std::env::var_os("PRIVNS_TEST_PYTHON").unwrap_or_else(|| "python3".into());
+fn python(package: &str) -> Option<std::path::PathBuf> {
+    let python = program("python3")?;
     let has = Command::new(&python).args(["-c", &format!("import {package}")]).output();
     if has.is_ok_and(|o| o.status.success()) {
         return Some(python);
@@ -359,5 +364,50 @@ fn p9fs_on_our_servers_in_each_dialect() {
         });
         assert!(export.path().join("d").is_dir());
         with_server(privns_servers::mem::Mem::new(64 << 20), |port| run(port, version));
+    }
+}
+
+/// What the Python client reads of a /proc, whose files have no size: as streams, since what its
+/// buffered files do is to believe the size.
+const P9FS_PROC: &str = r#"
+import os, subprocess, sys
+from p9fs import P9FileSystem
+fs = P9FileSystem("127.0.0.1", int(sys.argv[1]), "root", version=sys.argv[2], aname="")
+def names(where):
+    return [n.strip("/").split("/")[-1] for n in fs.ls(where, detail=False)]
+def read(name):
+    f = fs._open_fid(name, os.O_RDONLY)
+    try: return fs._read(10_000_000, 0, f)
+    finally: fs._release_fid(f)
+child = subprocess.Popen(["sleep", "60"], stdin=subprocess.DEVNULL, env={"MARK": "here"})
+pid = str(child.pid)
+while open(f"/proc/{pid}/comm").read() != "sleep\n": pass
+assert pid in names("")
+assert "self" not in names("")
+for name in ["status", "cmdline", "maps", "environ", "stat", "comm", "mountinfo"]:
+    here = open(f"/proc/{pid}/{name}", "rb").read()
+    there = read(f"{pid}/{name}")
+    assert there == here or name == "status" and there[:100] == here[:100], (name, there)
+assert read(f"{pid}/environ") == b"MARK=here\0"
+assert sorted(names(f"{pid}/fd")) == ["0", "1", "2"], names(f"{pid}/fd")
+assert len(read("kallsyms")) > 100_000
+assert fs.info(f"{pid}/status")["size"] == 0
+child.kill(); child.wait()
+assert pid not in names("")
+try: read(f"{pid}/status")
+except Exception: pass
+else: raise SystemExit("a process that has gone was read")
+"#;
+
+#[test]
+fn p9fs_on_proc_in_each_dialect() {
+    let Some(python) = python("p9fs") else { return };
+    for version in ["9P2000.L", "9P2000.u", "9P2000"] {
+        with_server(privns_servers::dir::Dir::new(Path::new("/proc")).unwrap(), |port| {
+            let mut command = Command::new(&python);
+            let done = command.args(["-c", P9FS_PROC, &port.to_string(), version]).output();
+            let done = done.unwrap();
+            assert!(done.status.success(), "{version}: {}", String::from_utf8_lossy(&done.stderr));
+        });
     }
 }

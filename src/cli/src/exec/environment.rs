@@ -71,6 +71,17 @@ impl Variables {
         let all: Vec<&[u8]> = others.chain([library]).collect();
         self.set(b"LD_PRELOAD", all.join(&b':'));
     }
+
+    /// For a program of ours that runs another from inside: what the person has
+    /// preloaded is for that one, and may be nothing that the host has. The
+    /// library puts it back.
+    pub fn preload_later(&mut self, library: &[u8]) {
+        let all = self.get(b"LD_PRELOAD").unwrap_or_default();
+        if all != library {
+            self.set(b"PRIVNS_PRELOAD", [b"LD_PRELOAD=", all].concat());
+            self.set(b"LD_PRELOAD", library.to_vec());
+        }
+    }
 }
 
 /// The host path of the library: beside this program, in `../lib/privns` or in

@@ -66,7 +66,9 @@ exec! speaks 9P with the standard input and output of a command of sh(1); @HOST/
 the directory of servers on HOST, port 4349, and @tls!HOST/NAME \
 by TLS alone; mem! is a new tree in memory, of half the \
 machine's memory at most, or as the options size=, nr_blocks=, mode=, uid= and gid= of tmpfs(5) say. \
-PATH of unix! is looked up as SRC is. ANAME says which tree of the server is meant.
+PATH of unix! is looked up as SRC is. ANAME, or the key aname=, says which tree of the server is \
+meant: of ns-serve dir and mem a directory below what they serve, out of which .. does not lead, and \
+all of it where none is given; of others what they call it (diod: the directory that it exports).
 
 A server is dialled and attached to before anything is run: one that cannot be reached, or \
 does not let the user in, is an error (status 125) unless -q is given. Programs then dial \
@@ -83,6 +85,23 @@ the program's own) and ro. Mounts of the same tree with the same keys share conn
 
 Names below a mount may be mounted on, and bound elsewhere, like any other. df, findmnt and \
 /proc/self/mounts show the address as the source and 9p as the type.",
+    ),
+    (
+        "LIMITS OF 9P SERVERS",
+        "What a program finds in a server's tree is as on a local file system, but for this. There \
+are no pipes, sockets and devices (EPERM; bind(2): EOPNOTSUPP) and no files without a name (O_TMPFILE: \
+EOPNOTSUPP); of renameat2(2) there is only RENAME_NOREPLACE (EINVAL), and of fallocate(2) only that \
+which lengthens a file. A descriptor cannot be sent over a socket (EOPNOTSUPP). Nothing can be watched \
+(inotify_add_watch(2): ENOSPC), so that programs poll. A mapping is a copy in memory, of 1 GiB at most \
+(ENODEV), and shared ones are written back when they are unmapped or synchronised.
+
+Servers that are not ns-serve promise no order: what is written there is waited for at once. They end record locks (fcntl(2)) at exec, and let two processes that \
+wait for each other wait; what is open is opened anew by its name in a child, and is lost (ESTALE) when \
+that is gone.
+
+9P2000.u has no locks (ENOLCK), no extended attributes (EOPNOTSUPP) and no hard links (EPERM), times in \
+whole seconds, and renames in one directory only (EXDEV, so that mv(1) copies); a rename over another \
+file is two steps. 9P2000 has no symbolic links, owners and special bits of a mode besides (EPERM).",
     ),
     (
         "RULES FOR PRIVATE DIRECTORIES",
@@ -182,6 +201,12 @@ PRIVNS_LOG=off|error|info|debug[:FILE] makes the library talk.",
     (
         "FILES",
         "libprivns.so is sought beside ns-exec, in ../lib/privns and in ../lib.
+
+Programs and libraries that are run or loaded from 9P servers' trees are copied into the \
+family's part of the runtime directory, into shelf/UID, and stay there until the family ends: \
+once each, and again when they have changed. Where the runtime directory is mounted noexec they \
+are in /dev/shm/privns-UID or /tmp/privns-UID. When there is no room for one, running it fails \
+with ENOSPC.
 
 One process, the keeper, is left behind for each family; it removes private directories \
 and is gone 2 seconds after the last member at the latest. Where ns-exec is process 1 of a \

@@ -267,6 +267,9 @@ fn prepare(
     let command = command(request, &view, family, &variables)?;
     environment::add_options(&mut variables, request)?;
     variables.preload(library);
+    if command.inside {
+        variables.preload_later(library);
+    }
     if family.has(Flag::Strict) {
         variables.set(b"PRIVNS_STRICT", b"1".to_vec());
     }

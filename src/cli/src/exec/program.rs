@@ -109,7 +109,9 @@ impl View<'_> {
         arguments[0] = argv0.unwrap_or(program).to_vec();
         let here = self.locate(b".").map(|here| remote::is_remote(here.host.as_bytes()));
         if here == Ok(true) {
-            return self.run_inside(found, arguments, self.cwd);
+            // The root's canonical name is empty, and so is none at all.
+            let cwd = if self.cwd.is_empty() { b"/" } else { self.cwd };
+            return self.run_inside(found, arguments, cwd);
         }
         let own = found.clone();
         let shell = self.shell(&found.name, &argv[1..])?;
@@ -146,6 +148,7 @@ impl View<'_> {
         let mut dirs = loads.path.split(|b| matches!(b, b':' | b';'));
         let mut own = elf.paths().split(|&b| b == b':');
         dirs.any(is_moved)
+            || elf.has_more_paths()
             || own.any(|dir| is_moved(dir) || dir.starts_with(b"$") && file.seq != 0)
             || preloaded(loads.first).any(|name| is_moved(path::parent(name)))
     }

@@ -146,8 +146,9 @@ fn no_key() -> Option<String> {
     };
     let entries = std::fs::read_dir(&dir).into_iter().flatten().flatten();
     let mut names = entries.map(|entry| entry.file_name());
-    let any = names.any(|name| std::path::Path::new(&name).extension() == Some("client".as_ref()));
-    (!any).then(|| format!("no NAME.client in {}", dir.display()))
+    let kinds = ["client", "psk"].map(|kind| Some(std::ffi::OsStr::new(kind)));
+    let any = names.any(|name| kinds.contains(&std::path::Path::new(&name).extension()));
+    (!any).then(|| format!("no NAME.client or NAME.psk in {}", dir.display()))
 }
 
 fn memfd() -> Result<()> {

@@ -24,7 +24,10 @@ families. ns reap removes those that no living process uses: with --job those of
 with --user also those that stay by their method (user, level, context). Root sees and reaps \
 everybody's. A process of another user keeps nothing, whatever it was started from.
 
-ns ps escapes blanks within an argument with a backslash.
+ns ps escapes blanks within an argument with a backslash. It lists the members here, and those on \
+each machine whose /proc is mounted at /proc/HOST that a launcher (srun, mpirun) took the family to. \
+What ns-exec --on starts is a family of its own, there: ns ps lists it there, with those whom it \
+sends further, and not here.
 
 ns stat counts calls by what became of them (translated: a name that the table changed; \
 forwarded: passed on as it was; served: answered by the library; escaped: programs run that \

@@ -17,6 +17,7 @@
 
 mod search;
 
+use crate::Target;
 use crate::process::View;
 use alloc::vec::Vec;
 use privns_abi::{Errno, Result, path};
@@ -114,7 +115,7 @@ impl View<'_> {
                 Ok(any || self.place(dir, origin)?.is_some_and(|dir| index.moves(dir.as_bytes())))
             })
         };
-        let own = shown(asked.elf.paths(), asked.origin)?;
+        let own = asked.elf.has_more_paths() || shown(asked.elf.paths(), asked.origin)?;
         if moved || other || own || shown(asked.given, asked.origin)? {
             told.path = self.told_path(index, asked, other)?;
         }
@@ -127,12 +128,14 @@ impl View<'_> {
         asked: &Asked<'_>,
         other: bool,
     ) -> Result<Option<Vec<u8>>> {
-        let Asked { elf, file, origin, given, preload } = *asked;
+        let Asked { file, origin, given, preload, .. } = *asked;
+        let object = Object::read(file, origin)?;
+        let paths = object.as_ref().map_or(&b""[..], Object::paths);
         let mut dirs = Dirs { view: self, index, found: Vec::new() };
         for dir in given.split(|b| *b == b':' || *b == b';').filter(|dir| !dir.is_empty()) {
             dirs.add(dir, origin, true)?;
         }
-        for dir in elf.paths().split(|b| *b == b':').chain(PLACES.iter().copied()) {
+        for dir in paths.split(|b| *b == b':').chain(PLACES.iter().copied()) {
             // What the loader finds beside the program it is told of below, if
             // it has to be.
             if !dir.starts_with(b"$") {
@@ -140,7 +143,7 @@ impl View<'_> {
             }
         }
         let mut search = Search::new(self, index, given, &|_| false);
-        if let Some(object) = Object::read(file, origin)? {
+        if let Some(object) = object {
             search.add(object, None)?;
             let mut each = |found: &search::Found| match found.moved && !found.beside {
                 true => dirs.push(path::parent(found.file.as_bytes())),
@@ -248,6 +251,10 @@ impl View<'_> {
     fn library_in(self, dir: &[u8], name: &[u8]) -> Result<Option<(Name, Name)>> {
         let mut whole = Name::from(if dir.is_empty() { b"." } else { dir })?;
         whole.join(name)?;
+        if let Some(copy) = self.plain_library(&mut whole)? {
+            let origin = Name::from(dir)?;
+            return Ok(copy.map(|copy| (copy, origin)));
+        }
         let Ok(entry) = self.walk(libc::AT_FDCWD, whole.as_bytes(), Last::NO_FOLLOW) else {
             return Ok(None);
         };
@@ -266,19 +273,34 @@ impl View<'_> {
         if !is_remote(&file.host) && !is_remote(&entry.host) {
             return Ok(Some((file.host, origin)));
         }
-        let mut real = match self.at_hand(file.host.as_bytes()) {
-            Err(error @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG | Errno::ENOMEM)) => {
-                return Err(error);
-            }
-            Err(_) => return Ok(None),
-            Ok(real) => real,
-        };
+        let Some(mut real) = copied(self.at_hand(file.host.as_bytes()))? else { return Ok(None) };
         // The loader finds it by the name that it has there.
         let mut seen = self.mirrored(entry.host.as_bytes())?;
         if seen.as_bytes() != real.as_bytes() {
             self.lead(&mut seen, &mut real)?;
         }
         Ok(Some((seen, origin)))
+    }
+
+    /// The copy of a library of a server's, or that there is none, by its
+    /// canonical name in one round trip; `None` where there is a link on the
+    /// way, or anything else to be looked at.
+    fn plain_library(self, name: &mut Name) -> Result<Option<Option<Name>>> {
+        if !self.process.met() || !path::is_canonical(name.as_bytes()) {
+            return Ok(None);
+        }
+        let mut to = Target::new();
+        let known = self.guess(libc::AT_FDCWD, name.as_cstr()?, &mut to)? && !to.as_given;
+        if !known || !remote::is_remote(to.name.as_bytes()) {
+            return Ok(None);
+        }
+        match self.at_hand(to.name.as_bytes()) {
+            Err(Errno::ENOENT) => {
+                self.unshelve(to.name.as_bytes());
+                Ok(Some(None))
+            }
+            copy => Ok(copied(copy)?.map(Some)),
+        }
     }
 
     /// A directory, or a file, that the loader is told of, in the namespace; a
@@ -400,6 +422,15 @@ pub struct Library {
     pub own: Name,
     /// Host names of what has to be loaded before, the last one first.
     pub before: Vec<Name>,
+}
+
+/// A copy that cannot be made is an error, a library that cannot be read none
+/// that the loader finds.
+fn copied(copy: Result<Name>) -> Result<Option<Name>> {
+    match copy {
+        Err(error @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG | Errno::ENOMEM)) => Err(error),
+        copy => Ok(copy.ok()),
+    }
 }
 
 /// Adds what a file needs, each once.

@@ -4,6 +4,7 @@
 use super::{PLACES, expand, spelled};
 use crate::process::View;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use privns_abi::{Errno, Result, path};
 use privns_host::{Kernel, Name};
 use privns_namespace::index::Index;
@@ -11,6 +12,9 @@ use privns_namespace::program::{self, Link};
 
 /// Files looked at for one program or library.
 const LOOKED_AT: usize = 512;
+/// Names looked up for one program or library: hundreds of libraries in dozens of
+/// directories. What a file asks for beyond that the loader does not find.
+const LOOK_UPS: u32 = 20_000;
 
 /// A file that needs others.
 pub(super) struct Object {
@@ -70,6 +74,11 @@ impl Object {
         Ok(())
     }
 
+    /// Where it has libraries looked for.
+    pub(super) fn paths(&self) -> &[u8] {
+        if self.runpath.is_empty() { &self.rpath } else { &self.runpath }
+    }
+
     /// Where it has libraries looked for, those that its libraries need too: a
     /// `DT_RPATH` counts only without a `DT_RUNPATH`.
     fn rpath(&self) -> &[u8] {
@@ -94,6 +103,8 @@ pub(super) struct Search<'a> {
     seen: Vec<Name>,
     /// Libraries that the loader has by now, and does not look for.
     loaded: &'a dyn Fn(&[u8]) -> bool,
+    /// Names that may still be looked up.
+    left: Cell<u32>,
 }
 
 impl<'a> Search<'a> {
@@ -103,7 +114,8 @@ impl<'a> Search<'a> {
         given: &'a [u8],
         loaded: &'a dyn Fn(&[u8]) -> bool,
     ) -> Search<'a> {
-        Search { view, index, given, objects: Vec::new(), seen: Vec::new(), loaded }
+        let (objects, seen, left) = (Vec::new(), Vec::new(), Cell::new(LOOK_UPS));
+        Search { view, index, given, objects, seen, loaded, left }
     }
 
     /// Adds a file, which `by` needs.
@@ -224,6 +236,8 @@ impl<'a> Search<'a> {
 
     /// What a directory of the namespace has of this name, if it can be loaded.
     fn found(&self, dir: &[u8], name: &[u8]) -> Result<Option<(Found, Object)>> {
+        let Some(left) = self.left.get().checked_sub(1) else { return Ok(None) };
+        self.left.set(left);
         let moved = self.index.moves(dir);
         let (file, origin) = if moved {
             let Some((file, origin)) = self.view.library_in(dir, name)? else { return Ok(None) };

@@ -152,10 +152,12 @@ impl Connection {
         self.client.agreed().ours
     }
 
-    /// Whether the server writes at the end of what was opened for that.
+    /// Whether the server is known to write at the end of what was opened for
+    /// that. Of others diod does and unpfs does not, and both take the flag.
     #[must_use]
     pub fn appends(&self) -> bool {
-        self.client.agreed().dialect == privns_ninep::Dialect::Linux
+        let agreed = self.client.agreed();
+        agreed.ours && agreed.dialect == privns_ninep::Dialect::Linux
     }
 
     fn dial(settings: &Settings<'_>, guest: Option<&Guest>) -> Result<Connection> {

@@ -259,7 +259,7 @@ impl View<'_> {
         self.writing(file, data, |rest| {
             calmly(|| {
                 let open = file.open(self)?;
-                // A server that was not told, or knows no such flag, writes
+                // A server that was not told, or does nothing about it, writes
                 // where it is told.
                 let knows = file.flags() & libc::O_APPEND != 0 && open.conn.appends();
                 let at = if knows { 0 } else { self.size(file)? };

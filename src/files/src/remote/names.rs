@@ -270,7 +270,7 @@ impl View<'_> {
         self.once(place, |way| {
             let busy = if is_dir { Errno::EBUSY } else { Errno::EISDIR };
             let (dir, name) = way.parent().ok_or(busy)?;
-            way.client().unlink_at(dir, name, is_dir)
+            way.in_parent(way.client().unlink_at(dir, name, is_dir))
         })?;
         self.process.remotes.files.removed(place.id, &place.from_root()?);
         Ok(())
@@ -300,7 +300,7 @@ impl View<'_> {
                     Err(Errno::ENOENT) => to.client().getattr_at(dir).err().unwrap_or(Errno::EPERM),
                     Err(error) => error,
                 }),
-                done => done,
+                done => to.in_parent(done),
             }
         })
     }
@@ -316,9 +316,19 @@ impl View<'_> {
         self.once(place, |way| way.client().setattr_at(way.route(), &self.mine(way, change)))
     }
 
-    /// With owner=me what is shown as ours is the server's owner there.
+    /// With owner=me what is shown as ours is the server's owner there. 9P2000
+    /// knows no numbers of owners, and all is shown as ours: it stays so.
     fn mine(self, way: &Way<'_>, change: &SetAttr) -> SetAttr {
         let mut change = *change;
+        if way.client().agreed().dialect == privns_ninep::Dialect::Base {
+            let ours = [
+                (set::UID, change.uid, Kernel.geteuid()),
+                (set::GID, change.gid, Kernel.getegid()),
+            ];
+            for (bit, _, _) in ours.iter().filter(|(_, wanted, own)| wanted == own) {
+                change.valid &= !bit;
+            }
+        }
         if let Some((uid, gid)) = way.conn().me {
             if change.valid & set::UID != 0 && change.uid == Kernel.geteuid() {
                 change.uid = uid;
@@ -499,7 +509,7 @@ pub(super) fn same_connection(from: &Way<'_>, to: &Way<'_>) -> Result<()> {
 /// The dialects of Plan 9 have no error of their own for a name that is taken,
 /// and say it in many ways: the file is looked at.
 fn made<R>(way: &Way<'_>, done: Result<R>) -> Result<R> {
-    match done {
+    match way.in_parent(done) {
         Err(Errno::EIO | Errno::EPERM | Errno::EACCES)
             if way.client().agreed().dialect != privns_ninep::Dialect::Linux
                 && way.client().getattr_at(way.route()).is_ok() =>

@@ -8,6 +8,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use privns_abi::{Errno, Result, path};
 use privns_namespace::remote;
+use privns_ninep::attr::mode;
 use privns_ninep::client::Route;
 
 /// A name on a remote file system, as a system call is about it.
@@ -168,6 +169,24 @@ impl<'a> Way<'a> {
     pub fn parent(&self) -> Option<(Route<'_>, &'a [u8])> {
         let (last, _) = self.names.split_last()?;
         Some((self.route_of(self.names.len() - 1), last))
+    }
+
+    /// What became of something that was done in the directory that the last
+    /// component is in. Of a symbolic link in its place a server says that it is
+    /// no directory; those above follow it: ELOOP.
+    ///
+    /// # Errors
+    /// Those of `done`.
+    pub fn in_parent<R>(&self, done: Result<R>) -> Result<R> {
+        if !matches!(done, Err(Errno::ENOTDIR)) {
+            return done;
+        }
+        let dir = self.parent().filter(|(dir, _)| !dir.names.is_empty());
+        let attr = dir.and_then(|(dir, _)| self.client().getattr_at(dir).ok());
+        match attr.is_some_and(|attr| attr.mode & mode::FORMAT == mode::SYMLINK) {
+            true => Err(Errno::ELOOP),
+            false => done,
+        }
     }
 
     fn route_of(&self, names: usize) -> Route<'_> {

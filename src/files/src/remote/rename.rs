@@ -29,10 +29,11 @@ impl View<'_> {
             let (olddir, oldname) = from.parent().ok_or(Errno::EBUSY)?;
             let (newdir, newname) = to.parent().ok_or(Errno::EBUSY)?;
             same_connection(from, &to)?;
-            if flags != 0 && !leaves_free(from, &to)? {
-                return Ok(());
-            }
-            match from.client().rename_at(olddir, oldname, newdir, newname) {
+            let renamed = match flags != 0 && !leaves_free(from, &to)? {
+                true => return Ok(()),
+                false => from.client().rename_at(olddir, oldname, newdir, newname),
+            };
+            let renamed = match renamed {
                 // What is wrong with the old name is said before the new one's.
                 Err(Errno::ENOENT)
                     if from.client().getattr_at(olddir).is_ok_and(|dir| !dir.qid.is_dir()) =>
@@ -40,7 +41,8 @@ impl View<'_> {
                     Err(Errno::ENOTDIR)
                 }
                 done => done,
-            }
+            };
+            to.in_parent(from.in_parent(renamed))
         })?;
         let (from, to) = (old.from_root()?, new.from_root()?);
         self.process.remotes.files.renamed(old.id, &from, &to);
@@ -96,7 +98,7 @@ fn leaves_free(from: &Way<'_>, to: &Way<'_>) -> Result<bool> {
             Err(error) => Err(error),
         };
     }
-    match client.link_at(from.route(), newdir, newname) {
+    match to.in_parent(client.link_at(from.route(), newdir, newname)) {
         Err(Errno::EPERM | Errno::EOPNOTSUPP) => Err(Errno::EINVAL),
         linked => linked,
     }?;

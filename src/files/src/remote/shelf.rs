@@ -382,44 +382,5 @@ fn mark(meta: &Meta) -> Mark {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mark_is_another_when_anything_is() {
-        use privns_ninep::attr::{Attr, Qid, Time};
-        let attr = Attr {
-            qid: Qid::of(libc::S_IFREG, 7, 8),
-            size: 9,
-            mtime: Time { sec: 10, nsec: 11 },
-            ..Attr::default()
-        };
-        let of = |attr: Attr| mark(&Meta::plain(1, attr));
-        let mut others = [attr; 5];
-        others[0].qid.path += 1;
-        others[1].qid.version += 1;
-        others[2].size += 1;
-        others[3].mtime.sec += 1;
-        others[4].mtime.nsec += 1;
-        for other in others {
-            assert_ne!(of(other), of(attr));
-        }
-        assert_eq!(of(Attr { atime: Time { sec: 1, nsec: 1 }, mode: 0o755, ..attr }), of(attr));
-    }
-
-    #[test]
-    fn another_users_directory_is_none_of_ours() {
-        let dir = std::format!("/tmp/privns-shelf-{}", Kernel.getpid());
-        let name = || Name::from(dir.as_bytes()).unwrap();
-        let uid = Kernel.geteuid();
-        own_directory(&mut name(), uid).unwrap();
-        own_directory(&mut name(), uid).unwrap();
-        assert_eq!(own_directory(&mut name(), uid + 1), Err(Errno::EACCES));
-        Kernel.chmod(name().as_cstr().unwrap(), 0o777).unwrap();
-        assert_eq!(own_directory(&mut name(), uid), Err(Errno::EACCES));
-        std::fs::remove_dir(&dir).unwrap();
-        std::os::unix::fs::symlink("/tmp", &dir).unwrap();
-        assert_eq!(own_directory(&mut name(), uid), Err(Errno::EACCES));
-        std::fs::remove_file(&dir).unwrap();
-    }
-}
+#[path = "shelf_tests.rs"]
+mod tests;

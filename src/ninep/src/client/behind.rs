@@ -8,6 +8,7 @@
 //! it is told apart.
 
 use super::ops::WriteHead;
+use super::window::even;
 use super::{Client, Fid, Late, Monitor, Opened, State, Transport, about};
 use crate::message::Tclunk;
 use crate::{Errno, Result};
@@ -38,7 +39,8 @@ impl State {
 }
 
 impl<T: Transport, M: Monitor<State>> Client<T, M> {
-    /// Sends a write of as much of `data` as one message takes. Bytes sent.
+    /// Sends a write of as much of `data` as one message takes, or of a piece
+    /// as long as the next ones will be. Bytes sent.
     ///
     /// Writes to one file at overlapping places, and reads of what was just
     /// written, are only in order where the server promises it
@@ -48,7 +50,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     /// That of an earlier write to this fid, and then nothing was sent; EINTR,
     /// ETIMEDOUT.
     pub fn write_behind(&self, file: &Opened, offset: u64, data: &[u8]) -> Result<usize> {
-        let n = data.len().min(file.iounit as usize);
+        let n = even(data.len(), file.iounit as usize).min(data.len());
         let (fid, count) = (file.fid.0, n as u32);
         if n == 0 {
             return self.with(|s| s.take_error(fid)).map_or(Ok(0), Err);

@@ -43,14 +43,25 @@ enum Posted {
 /// Where a reply's payload is wanted.
 struct Wanted<'b> {
     tag: u16,
+    /// No longer payload was asked for.
+    most: usize,
     buf: &'b mut [u8],
 }
 
 /// How a request for data ended.
 enum Ended {
     Outcome(Outcome),
-    /// So many bytes are where they were wanted.
-    Filled(usize),
+    /// So many bytes are where they were wanted, and so many are to come.
+    Filled(usize, usize),
+}
+
+/// What there is of the answer to a request for data.
+pub(super) enum Taken {
+    /// The whole frame.
+    Frame(Vec<u8>),
+    /// So many bytes where they were wanted, and where there are more, the rest
+    /// of the answer: how long it is, and the request that waits for it.
+    Filled(usize, Option<(Pending, usize)>),
 }
 
 /// A reader looks this often whether there is something to be sent.
@@ -180,20 +191,27 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         }
     }
 
-    /// As [`Client::finish`], for an Rread whose payload may go straight into
-    /// `buf`: then how many bytes did, else the frame.
+    /// As [`Client::finish`], for an Rread of at most `most` bytes whose payload
+    /// may go straight into `buf`, as far as that reaches. What is left of it
+    /// stays in the socket as an answer of its own, which whoever reads next
+    /// takes in. A caller who is interrupted finds some of `buf` unfilled.
     pub(super) fn finish_into(
         &self,
         pending: Pending,
+        most: usize,
         buf: &mut [u8],
-    ) -> Result<core::result::Result<usize, Vec<u8>>> {
+    ) -> Result<Taken> {
         let Pending { tag, late } = pending;
-        match self.outcome_or(tag, self.timeout, Some(Wanted { tag, buf })) {
-            Ok(Ended::Filled(n)) => Ok(Ok(n)),
-            Ok(Ended::Outcome(outcome)) => self.judge(outcome, late, Errno::EINTR).map(Err),
-            Err(why) if is_pause(why) => self.judge(self.cancel(tag, why)?, late, why).map(Err),
+        let outcome = match self.outcome_or(tag, self.timeout, Some(Wanted { tag, most, buf })) {
+            Ok(Ended::Filled(n, 0)) => return Ok(Taken::Filled(n, None)),
+            Ok(Ended::Filled(n, rest)) => {
+                return Ok(Taken::Filled(n, Some((Pending { tag, late }, rest))));
+            }
+            Ok(Ended::Outcome(outcome)) => self.judge(outcome, late, Errno::EINTR),
+            Err(why) if is_pause(why) => self.judge(self.cancel(tag, why)?, late, why),
             Err(e) => Err(e),
-        }
+        };
+        outcome.map(Taken::Frame)
     }
 
     /// The frame of an outcome, unless it is an error; `why` a request was
@@ -334,7 +352,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     fn outcome(&self, tag: u16, timeout: Duration) -> Result<Outcome> {
         match self.outcome_or(tag, timeout, None)? {
             Ended::Outcome(outcome) => Ok(outcome),
-            Ended::Filled(_) => self.distrust(),
+            Ended::Filled(..) => self.distrust(),
         }
     }
 
@@ -346,7 +364,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
             slept = true;
             outcome.map(Ended::Outcome)
         };
-        self.until_or(timeout, group(tag), wanted, ready, |n| Some(Ended::Filled(n)))
+        self.until_or(timeout, group(tag), wanted, ready, |n, rest| Some(Ended::Filled(n, rest)))
     }
 
     /// Waits until `ready` gives a value, reading for all when nobody else
@@ -357,7 +375,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         about: u32,
         ready: impl FnMut(&mut State) -> Option<R>,
     ) -> Result<R> {
-        self.until_or(timeout, about, None, ready, |_| None)
+        self.until_or(timeout, about, None, ready, |_, _| None)
     }
 
     /// As [`Client::until`]; a payload that is wanted and that comes while it
@@ -368,7 +386,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         about: u32,
         mut wanted: Option<Wanted<'_>>,
         mut ready: impl FnMut(&mut State) -> Option<R>,
-        filled: impl Fn(usize) -> Option<R>,
+        filled: impl Fn(usize, usize) -> Option<R>,
     ) -> Result<R> {
         let (mut deadline, mut held) = (None, None);
         loop {
@@ -392,18 +410,23 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
                 Turn::Dead(e) => return Err(e),
                 Turn::Read(framer, reading) => (framer, reading),
             };
-            if let Some(Wanted { tag, buf }) = &mut wanted
-                && let Some(n) = framer.payload_of(*tag, buf.len())
+            if let Some(Wanted { tag, most, buf }) = &mut wanted
+                && let Some(count) = framer.payload_of(*tag, *most)
             {
-                match self.receive_payload(&mut framer, *tag, &mut buf[..n], timeout) {
-                    Ok(()) => self.took_payload(framer, *tag, n),
+                let want = count.min(buf.len());
+                match self.receive_payload(&mut framer, &mut buf[..want], left) {
+                    Ok(n) => {
+                        self.took_payload(framer, *tag, n, n == count);
+                        if let Some(value) = filled(n, count - n) {
+                            return Ok(value);
+                        }
+                    }
                     Err(e) => {
                         self.deliver(framer, Err(e));
-                        return Err(e);
+                        if is_pause(e) {
+                            return Err(e);
+                        }
                     }
-                }
-                if let Some(value) = filled(n) {
-                    return Ok(value);
                 }
                 continue;
             }
@@ -464,50 +487,46 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         Ok(())
     }
 
-    /// Receives the payload of the message at hand to where it is wanted, and
-    /// a piece of what comes behind it. When the caller is interrupted in the
-    /// middle, the framer has what came, like any message that is not whole.
+    /// Receives the payload of the message at hand to where it is wanted. The
+    /// framer keeps what is not taken: all that a caller left who is
+    /// interrupted in the middle. How much is there; errors before anything is.
     fn receive_payload(
         &self,
         framer: &mut Framer,
-        tag: u16,
         buf: &mut [u8],
         timeout: Duration,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         let mut n = framer.take_payload(buf);
         while n < buf.len() {
-            match self.transport.recv_two(&mut buf[n..], framer.chunk()) {
+            match self.transport.recv_much(&mut buf[n..], timeout) {
                 Ok(0) => return Err(Errno::EPIPE),
                 Ok(got) => {
-                    let ours = got.min(buf.len() - n);
-                    n += ours;
-                    framer.filled(got - ours);
+                    framer.took_payload(got);
+                    n += got;
                 }
-                Err(Errno::EAGAIN) => {
-                    let want = Ready { read: true, write: false };
-                    if let Err(e) = self.transport.wait(want, timeout) {
-                        framer.put_back(tag, &buf[..n], buf.len());
-                        return Err(e);
-                    }
-                }
+                Err(Errno::EAGAIN) => {}
+                Err(e) if is_pause(e) && n > 0 => break,
                 Err(e) => return Err(e),
             }
         }
-        Ok(())
+        Ok(n)
     }
 
-    /// The reply with this tag has come, its payload of `n` bytes is where it
-    /// was wanted: gives the reader's role back.
-    fn took_payload(&self, framer: Framer, tag: u16, n: usize) {
+    /// `n` bytes of the reply with this tag are where they were wanted: gives
+    /// the reader's role back, and the tag when that was all.
+    fn took_payload(&self, framer: Framer, tag: u16, n: usize, all: bool) {
         let mut framer = Some(framer);
         self.with(|s| {
             let Some(framer) = framer.take() else { return };
-            s.counters.received += (crate::frame::READ_HEADER + n) as u64;
-            s.counters.round_trips += 1;
-            if s.mux.arrived(tag, Vec::new()).is_err() {
-                s.fail(Errno::EIO);
+            s.counters.received += n as u64;
+            if all {
+                s.counters.received += crate::frame::READ_HEADER as u64;
+                s.counters.round_trips += 1;
+                if s.mux.arrived(tag, Vec::new()).is_err() {
+                    s.fail(Errno::EIO);
+                }
+                s.mux.take(tag);
             }
-            s.mux.take(tag);
             s.deliver(framer, Ok(()));
         });
     }

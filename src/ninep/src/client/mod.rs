@@ -94,14 +94,13 @@ pub trait Transport {
         self.recv(buf)
     }
 
-    /// As [`Transport::recv`], into `first` and then into `more`. A transport
-    /// that cannot do so in one step leaves `more` as it is.
+    /// As [`Transport::recv_waiting`], of bytes all of which are on their way:
+    /// a transport that can waits for as many of them as it likes.
     ///
     /// # Errors
-    /// As [`Transport::send`].
-    fn recv_two(&self, first: &mut [u8], more: &mut [u8]) -> Result<usize> {
-        let _ = more;
-        self.recv(first)
+    /// As [`Transport::recv_waiting`].
+    fn recv_much(&self, buf: &mut [u8], timeout: Duration) -> Result<usize> {
+        self.recv_waiting(buf, timeout)
     }
 
     /// Waits until one of the wanted things is possible; which are.

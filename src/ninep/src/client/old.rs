@@ -7,6 +7,7 @@ use crate::message::{Rcreate, Ropen, Rread, Rstat, Tcreate, Topen, Tread, Tstat,
 use crate::name::Name;
 use crate::wire::{Counted, Reader, Unix};
 use crate::{Dialect, Errno, Result};
+use alloc::format;
 use alloc::vec::Vec;
 
 /// Bits of open(2) on Linux that 9P knows of.
@@ -151,9 +152,56 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
             return Err(Errno::EXDEV);
         }
         let (fid, _) = self.walk(olddir, &[oldname.unchecked()])?;
-        let renamed = self.wstat(fid.0, Stat { name: newname, ..Stat::dont_touch() });
+        let renamed = match self.call_it(fid.0, newname) {
+            Err(Errno::EEXIST) => self.old_replace(fid.0, newdir, newname),
+            done => done,
+        };
         self.clunk(fid);
         renamed
+    }
+
+    fn call_it(&self, fid: u32, name: Name<'_>) -> Result<()> {
+        self.wstat(fid, Stat { name, ..Stat::dont_touch() })
+    }
+
+    /// Renames over what is there, as rename(2) does and Plan 9 does not
+    /// (stat(5)): the other file goes out of the way first, and comes back when
+    /// something fails. Whoever looks in between finds none of that name.
+    fn old_replace(&self, fid: u32, dir: &Fid, name: Name<'_>) -> Result<()> {
+        let own = self.old_getattr(fid)?.qid;
+        let (there, _) = self.walk(dir, &[name.unchecked()])?;
+        let other = self.old_getattr(there.0).map(|attr| attr.qid);
+        let refused = match &other {
+            Err(error) => Some(Err(*error)),
+            Ok(other) if other.path == own.path => Some(Ok(())),
+            Ok(other) => match (own.is_dir(), other.is_dir()) {
+                (true, false) => Some(Err(Errno::ENOTDIR)),
+                (false, true) => Some(Err(Errno::EISDIR)),
+                _ => None,
+            },
+        };
+        if let Some(refused) = refused {
+            self.clunk(there);
+            return refused;
+        }
+        if own.is_dir() {
+            // Only an empty one is removed, so that nothing can be lost.
+            self.remove(there)?;
+            return self.call_it(fid, name);
+        }
+        let aside = format!(".{:016x}.privns", other?.path);
+        let renamed = self.call_it(there.0, Name::new(aside.as_bytes())).and_then(|()| {
+            self.call_it(fid, name).inspect_err(|_| {
+                let _ = self.call_it(there.0, name);
+            })
+        });
+        match renamed {
+            Ok(()) => self.remove(there),
+            Err(error) => {
+                self.clunk(there);
+                Err(error)
+            }
+        }
     }
 
     /// A directory read gives whole stat records; the cookie is the offset

@@ -2,6 +2,7 @@
 //! message, `old` does the same with what it has.
 
 use super::at::{checked, walk_of};
+use super::io::Taken;
 use super::{Client, Fid, Late, Monitor, Pending, State, Transport};
 use crate::attr::{Attr, Entry, Qid, SetAttr, entries, valid};
 use crate::frame::READ_HEADER;
@@ -42,6 +43,22 @@ pub struct DirEntry<'a> {
     pub kind: u8,
     /// The name; `.` and `..` are among them where the server lists them.
     pub name: &'a [u8],
+}
+
+/// What was taken of the answer to a read.
+pub(super) struct Part {
+    /// Bytes that are where they were wanted.
+    pub(super) taken: usize,
+    pub(super) rest: Rest,
+}
+
+/// Where the rest of such an answer is.
+pub(super) enum Rest {
+    None,
+    /// In this memory, from there on.
+    Here(Vec<u8>, usize),
+    /// On its way: whose it is, and how long.
+    Coming(Pending, usize),
 }
 
 /// Twrite without its payload, which is sent from where it lies.
@@ -201,7 +218,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         let read = read.and_then(|p| self.finish_after(&attr, p));
         opened.attr = attr.ok().and_then(|f| self.reply::<Rgetattr>(&f).ok()).map(|r| r.attr);
         opened.first = match read {
-            Ok(frame) => Some(self.fill(&frame, &mut first[..count as usize])?),
+            Ok(frame) => Some(self.fill(&frame, count as usize, first)?.0),
             Err(_) => None,
         };
         Ok(())
@@ -233,7 +250,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         let reply = opened.inspect_err(|_| self.drop_fid(fid))?;
         let attr = attr.ok().map(|f| self.reply::<Rgetattr>(&f)).transpose()?.map(|r| r.attr);
         let filled = match data {
-            Some(Ok(frame)) => Some(self.fill(&frame, &mut first[..count as usize])?),
+            Some(Ok(frame)) => Some(self.fill(&frame, count as usize, first)?.0),
             _ => None,
         };
         let iounit = self.payload(reply.iounit);
@@ -308,33 +325,53 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     /// # Errors
     /// The server's; EIO when it sent more than was asked.
     pub fn end_read(&self, pending: Pending, buf: &mut [u8]) -> Result<usize> {
-        let mut frame = match self.finish_into(pending, buf)? {
-            Ok(n) => return Ok(n),
-            Err(frame) => frame,
+        let (mut next, mut done) = (Some((pending, buf.len())), 0);
+        while let Some((pending, most)) = next {
+            let part = self.take_read(pending, most, &mut buf[done..])?;
+            done += part.taken;
+            // Something is left to interrupted callers alone. One who then gets
+            // no further learns what became of the request.
+            next = match part.rest {
+                Rest::Coming(pending, left) => Some((pending, left)),
+                Rest::Here(..) => return self.distrust(),
+                Rest::None => None,
+            };
+        }
+        Ok(done)
+    }
+
+    /// Takes as much of the answer to a read of at most `most` bytes as `buf`
+    /// holds, and leaves the rest where it is: less only to an interrupted
+    /// caller.
+    ///
+    /// # Errors
+    /// As [`Client::end_read`]; the request is over then.
+    pub(super) fn take_read(&self, pending: Pending, most: usize, buf: &mut [u8]) -> Result<Part> {
+        let mut frame = match self.finish_into(pending, most, buf)? {
+            Taken::Filled(taken, None) => return Ok(Part { taken, rest: Rest::None }),
+            Taken::Filled(taken, Some((pending, left))) => {
+                return Ok(Part { taken, rest: Rest::Coming(pending, left) });
+            }
+            Taken::Frame(frame) => frame,
         };
-        let filled = self.fill(&frame, buf);
+        let (taken, left) = self.fill(&frame, most, buf)?;
+        if left > 0 {
+            return Ok(Part { taken, rest: Rest::Here(frame, READ_HEADER + taken) });
+        }
         self.with(|s| s.spare = core::mem::take(&mut frame));
-        filled
+        Ok(Part { taken, rest: Rest::None })
     }
 
-    /// As [`Client::end_read`], of a read of at most `asked` bytes for which
-    /// there is no place yet: what was read, in memory of its own, and where
-    /// in that it begins.
-    pub(super) fn end_read_aside(
-        &self,
-        pending: Pending,
-        asked: usize,
-    ) -> Result<(Vec<u8>, usize)> {
-        let frame = self.finish(pending)?;
-        let n = self.reply::<Rread<'_>>(&frame)?.data.0.len();
-        if n > asked { self.distrust() } else { Ok((frame, READ_HEADER)) }
-    }
-
-    fn fill(&self, frame: &[u8], buf: &mut [u8]) -> Result<usize> {
+    /// Copies the payload of an answer, `most` bytes at most, as far as `buf`
+    /// reaches: bytes copied, and bytes that are left.
+    fn fill(&self, frame: &[u8], most: usize, buf: &mut [u8]) -> Result<(usize, usize)> {
         let data = self.reply::<Rread<'_>>(frame)?.data.0;
-        let Some(to) = buf.get_mut(..data.len()) else { return self.distrust() };
-        to.copy_from_slice(data);
-        Ok(data.len())
+        if data.len() > most {
+            return self.distrust();
+        }
+        let n = data.len().min(buf.len());
+        buf[..n].copy_from_slice(&data[..n]);
+        Ok((n, data.len() - n))
     }
 
     /// Reads up to one message. Bytes read; 0: the end.

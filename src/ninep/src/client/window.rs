@@ -4,6 +4,7 @@
 //! next. Whoever has it reads alone; it is moved about, not locked. It ends
 //! with [`ReadAhead::forget`].
 
+use super::ops::Rest;
 use super::{Client, Monitor, Opened, Pending, State, Transport};
 use crate::Result;
 use alloc::collections::VecDeque;
@@ -17,11 +18,14 @@ const MOST: usize = 8 << 20;
 const REQUESTS: usize = 128;
 /// Requests under way where nothing is known of delay and rate.
 const FEW: usize = 4;
-/// Size of a request for a reader that asks for less at a time.
+/// Readers who ask for less at a time are given it out of memory of ours; the
+/// others fetch what they want from the socket themselves.
 const LEAST: usize = 64 << 10;
-/// Largest request on behalf of a reader that asks for less: memory that it
-/// has not given us is used for the answer.
+/// Such memory, and the largest request on behalf of those readers.
 const ASIDE: usize = 256 << 10;
+/// Requests for more than one piece of a reader begin and end at such places:
+/// pages are copied fastest whole.
+const PAGE: usize = 4096;
 
 /// How many requests of one sequential file are under way at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -63,11 +67,20 @@ impl Window {
     }
 }
 
-/// A request under way.
+/// The largest of as few equal pieces of `len` bytes as are no longer than
+/// `most`: the last of them is not a few bytes.
+pub(super) fn even(len: usize, most: usize) -> usize {
+    let piece = len.div_ceil(len.div_ceil(most.max(1)).max(1));
+    piece.next_multiple_of(PAGE).min(most)
+}
+
+/// A request under way, or what is left of its answer.
 #[derive(Debug)]
 struct Flight {
     at: u64,
     len: usize,
+    /// Its answer has begun, and the file does not go on behind that.
+    last: bool,
     pending: Pending,
 }
 
@@ -75,8 +88,9 @@ struct Flight {
 #[derive(Debug, Default)]
 struct Aside {
     memory: Vec<u8>,
-    /// Where in `memory` the next byte is.
+    /// Where in `memory` it is.
     from: usize,
+    to: usize,
 }
 
 /// Reads one file, ahead of a reader that goes from one end to the other.
@@ -90,6 +104,8 @@ pub struct ReadAhead {
     flights: VecDeque<Flight>,
     /// What lies before them, from `next` on.
     aside: Aside,
+    /// Bytes that the reader wants at a time.
+    piece: usize,
     /// Nothing is read ahead beyond this place: the file's end as it was last
     /// known.
     end: u64,
@@ -110,7 +126,8 @@ impl ReadAhead {
             next: 0,
             run: 0,
             flights: VecDeque::new(),
-            aside: Aside { memory: Vec::new(), from: 0 },
+            aside: Aside { memory: Vec::new(), from: 0, to: 0 },
+            piece: 0,
             end: match size {
                 Some(size) => size,
                 None => u64::MAX,
@@ -125,7 +142,7 @@ impl ReadAhead {
     /// Whether something is here, or under way, that was not asked for yet.
     #[must_use]
     pub fn is_ahead(&self) -> bool {
-        !self.flights.is_empty() || self.aside.from < self.aside.memory.len()
+        !self.flights.is_empty() || self.aside.from < self.aside.to
     }
 
     /// Forgets what is here and gives up what is under way: before the value
@@ -163,6 +180,7 @@ impl ReadAhead {
             (self.next, self.run) = (at, 0);
             (self.came, self.since, self.rate) = (0, Duration::ZERO, 0);
         }
+        self.piece = buf.len();
         let mut done = self.take_aside(buf);
         while done < buf.len() {
             let read = self.read_some(client, file, &mut buf[done..]);
@@ -183,15 +201,16 @@ impl ReadAhead {
 
     /// Takes what is here.
     fn take_aside(&mut self, buf: &mut [u8]) -> usize {
-        let here = self.aside.memory.get(self.aside.from..).unwrap_or_default();
-        let n = here.len().min(buf.len());
-        buf[..n].copy_from_slice(&here[..n]);
-        self.aside.from += n;
+        let Aside { memory, from, to } = &mut self.aside;
+        let n = (*to - *from).min(buf.len());
+        buf[..n].copy_from_slice(&memory[*from..*from + n]);
+        *from += n;
         self.next += n as u64;
         n
     }
 
-    /// One answer: bytes taken, and whether the file goes on behind them.
+    /// One answer, or a part of one: bytes taken, and whether the file goes on
+    /// behind them.
     fn read_some<T: Transport, M: Monitor<State>>(
         &mut self,
         client: &Client<T, M>,
@@ -199,39 +218,69 @@ impl ReadAhead {
         buf: &mut [u8],
     ) -> Result<(usize, bool)> {
         self.send(client, file, buf.len())?;
-        let Some(Flight { len, pending, .. }) = self.flights.pop_front() else {
-            return Ok((0, false));
-        };
-        if len <= buf.len() {
-            let n = client.end_read(pending, &mut buf[..len])?;
+        let Some(flight) = self.flights.pop_front() else { return Ok((0, false)) };
+        if buf.len() >= flight.len || self.piece >= LEAST {
+            let (n, more) = self.take(client, flight, buf)?;
             self.next += n as u64;
-            return Ok((n, self.arrived(client, n, len)));
+            return Ok((n, more));
         }
-        let (memory, from) = client.end_read_aside(pending, len)?;
-        let came = memory.len() - from;
-        self.aside = Aside { memory, from };
-        let n = self.take_aside(buf);
-        Ok((n, self.arrived(client, came, len)))
+        let mut memory = core::mem::take(&mut self.aside.memory);
+        if memory.len() < flight.len.min(ASIDE) {
+            memory.resize(flight.len.min(ASIDE), 0);
+        }
+        let (mut to, more) = self.take(client, flight, &mut memory)?;
+        // An answer that another thread has taken in is here as a whole.
+        let rest = core::mem::take(&mut self.aside);
+        if rest.from < rest.to {
+            memory.truncate(to);
+            memory.extend_from_slice(&rest.memory[rest.from..rest.to]);
+            to = memory.len();
+        }
+        self.aside = Aside { memory, from: 0, to };
+        Ok((self.take_aside(buf), more || self.aside.from < self.aside.to))
     }
 
-    /// Notes that `n` bytes came of `len`: whether the file goes on.
-    fn arrived<T: Transport, M: Monitor<State>>(
+    /// Takes what there is of the first answer into `buf`: how much, and
+    /// whether the file goes on behind it.
+    fn take<T: Transport, M: Monitor<State>>(
         &mut self,
         client: &Client<T, M>,
-        n: usize,
-        len: usize,
-    ) -> bool {
-        self.came += n as u64;
-        if n == len {
-            return true;
+        flight: Flight,
+        buf: &mut [u8],
+    ) -> Result<(usize, bool)> {
+        let Flight { at, len, mut last, pending } = flight;
+        let want = len.min(buf.len());
+        let part = client.take_read(pending, len, &mut buf[..want]);
+        // What was asked for behind it is not what comes next.
+        let part = part.inspect_err(|_| self.forget(client))?;
+        let left = match &part.rest {
+            Rest::None => 0,
+            Rest::Here(memory, from) => memory.len() - from,
+            Rest::Coming(_, left) => *left,
+        };
+        self.came += part.taken as u64;
+        let count = part.taken + left;
+        if count < len {
+            // The end, or less than there is. What was asked for behind it is
+            // short, and not worth a flush each.
+            for flight in self.flights.drain(..) {
+                client.desert(flight.pending);
+            }
+            self.end = at + count as u64;
+            last = true;
         }
-        // The end, or less than there is: what was asked for behind it is not
-        // what comes next. It is short, and not worth a flush each.
-        for flight in self.flights.drain(..) {
-            client.desert(flight.pending);
+        match part.rest {
+            Rest::None => {}
+            Rest::Here(memory, from) => {
+                let to = memory.len();
+                self.aside = Aside { memory, from, to };
+            }
+            Rest::Coming(pending, len) => {
+                let at = at + part.taken as u64;
+                self.flights.push_front(Flight { at, len, last, pending });
+            }
         }
-        self.end = self.next + (self.aside.memory.len().saturating_sub(self.aside.from)) as u64;
-        false
+        Ok((part.taken, left > 0 || !last))
     }
 
     /// Sends requests until the window is full: at least for what is wanted
@@ -242,12 +291,16 @@ impl ReadAhead {
         file: &Opened,
         wanted: usize,
     ) -> Result<()> {
-        let unit = (file.iounit as usize).max(1);
+        let unit = match file.iounit as usize {
+            unit if unit >= LEAST => unit - unit % PAGE,
+            unit => unit.max(1),
+        };
         let single = client.window.is_single();
         let ahead = self.run > 0 && !single;
         let size = match ahead {
-            true if wanted < LEAST => unit.min(ASIDE.min(LEAST << self.run.min(2))),
-            _ => unit.min(wanted),
+            true if self.piece < LEAST => unit.min(ASIDE.min(LEAST << self.run.min(2))),
+            true => even((self.piece << self.run.min(4)).min(unit.max(self.piece)), unit),
+            false => even(wanted, unit),
         };
         let requests = match single {
             true => 1,
@@ -268,7 +321,9 @@ impl ReadAhead {
             let len = if ahead { size } else { size.min((asked - at) as usize) };
             let sent = client.begin_read(file, at, len);
             match sent {
-                Ok(pending) => self.flights.push_back(Flight { at, len, pending }),
+                Ok(pending) => {
+                    self.flights.push_back(Flight { at, len, last: false, pending });
+                }
                 // What is under way comes first.
                 Err(_) if !self.flights.is_empty() => break,
                 Err(e) => return Err(e),

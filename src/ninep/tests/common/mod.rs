@@ -109,8 +109,13 @@ impl Server {
 
     /// Answers version and attach of 9P2000.L.
     pub(crate) fn welcome(&mut self, version: &[u8]) {
+        self.welcome_to(65_536, version);
+    }
+
+    /// The same, with messages of up to `msize` bytes.
+    pub(crate) fn welcome_to(&mut self, msize: u32, version: &[u8]) {
         let tag = self.expect("Tversion");
-        self.reply(tag, &Rversion { msize: 65_536, version });
+        self.reply(tag, &Rversion { msize, version });
         self.dialect = Dialect::Linux;
         let tag = self.expect("Tattach");
         self.reply(tag, &Rattach { qid: DIR });

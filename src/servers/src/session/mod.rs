@@ -461,6 +461,11 @@ impl<T: Tree> Session<T> {
         }
         let node = fid.node.clone();
         let qid = self.common.tree.attr(&node)?.qid;
+        // Of a symbolic link the tree says that it is one.
+        let other = !qid.is_dir() && !qid.is_symlink();
+        if other && how.has(privns_ninep::client::flags::DIRECTORY) {
+            return Err(Errno::ENOTDIR);
+        }
         if qid.is_dir() && how.writes() {
             return Err(Errno::EISDIR);
         }

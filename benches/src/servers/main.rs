@@ -5,6 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+mod carriers;
+mod crowd;
+#[path = "../machine.rs"]
+mod machine;
+
 use privns_ninep::client::Transport;
 use privns_ninep::message::{Body, Tattach, Tlopen, Tread, Tversion, Twalk};
 use privns_ninep::name::Name;
@@ -82,9 +87,11 @@ enum Kind {
     Tls,
 }
 
-/// The directory in which everything happens, and a server of it.
+/// The directory in which everything happens (not in /tmp, which a row covers), and a server of it.
 struct Site {
     place: PathBuf,
+    /// Where the programs are.
+    bin: PathBuf,
     server: Child,
     tcp: u16,
     tls: u16,
@@ -92,7 +99,7 @@ struct Site {
 
 impl Site {
     fn new(bin: &Path) -> Outcome<Site> {
-        let place = std::env::temp_dir().join(format!("privns-bench-{}", std::process::id()));
+        let place = Path::new("/var/tmp").join(format!("privns-bench-{}", std::process::id()));
         std::fs::create_dir(&place)?;
         std::fs::write(place.join("big"), vec![7; MUCH])?;
         let keys = place.join("privns/tls");
@@ -112,7 +119,7 @@ impl Site {
         };
         let (tcp, tls) = (port()?, port()?);
         lines.next().ok_or("the server does not start")??;
-        Ok(Site { place, server, tcp, tls })
+        Ok(Site { place, bin: bin.canonicalize()?, server, tcp, tls })
     }
 
     fn keys(&self) -> PathBuf {
@@ -160,6 +167,17 @@ impl Site {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.server.id()))?;
         let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)
+    }
+}
+
+impl Site {
+    /// Processor time that the server has used, seconds.
+    fn processor(&self) -> Outcome<f64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.server.id()))?;
+        let rest = text.rsplit(") ").next().ok_or("no stat")?;
+        let field = |n: usize| rest.split(' ').nth(n).and_then(|f| f.parse::<f64>().ok());
+        // Ticks of 10 ms, as every Linux tells programs.
+        Ok((field(11).ok_or("utime")? + field(12).ok_or("stime")?) / 100.0)
     }
 }
 
@@ -336,81 +354,40 @@ fn exchange(site: &Site, kind: Kind, name: &str) -> Outcome<()> {
     Ok(())
 }
 
-/// Latencies of `clients` that ask every `pause` for as long as `span`.
-fn paced(site: &Site, clients: usize, pause: Duration, span: Duration) -> Outcome<Vec<Duration>> {
-    let mut threads = Vec::new();
-    for i in 0..clients {
-        let mut raw = Raw::open(site.dial(Kind::Unix)?)?;
-        threads.push(std::thread::spawn(move || {
-            let mut took = Vec::new();
-            let began = Instant::now();
-            // Not all at once.
-            let mut next = began + pause * i as u32 / clients as u32;
-            while next < began + span {
-                std::thread::sleep(next.saturating_duration_since(Instant::now()));
-                took.extend(raw.random(1).ok());
-                next += pause;
-            }
-            took
-        }));
-    }
-    let each = threads.into_iter().map(|t| t.join().unwrap_or_default());
-    let mut all: Vec<Duration> = each.flatten().collect();
-    all.sort();
-    Ok(all)
-}
-
-fn crowd(site: &Site) -> Outcome<()> {
-    let span = Duration::from_secs(3);
-    // What the server can do with as many clients as there are processors.
-    let busy: Vec<_> = (0..2)
-        .map(|_| Raw::open(site.dial(Kind::Unix)?))
-        .collect::<Outcome<Vec<Raw>>>()?
-        .into_iter()
-        .map(|mut raw| std::thread::spawn(move || raw.random(20_000).map_err(|e| e.to_string())))
-        .collect();
-    let mut capacity = 0.0;
-    for thread in busy {
-        let took = thread.join().map_err(|_| "a client")??;
-        capacity += 20_000.0 / took.as_secs_f64();
-    }
-    let pause = Duration::from_secs_f64(50.0 / (capacity * 0.3));
-    let worst = |took: &[Duration]| took[took.len() * 99 / 100].as_secs_f64() * 1e6;
-    let (mut ratios, mut alone) = (Vec::new(), Vec::new());
-    let before = site.resident()?;
-    let idle: Vec<Raw> =
-        (0..500).map(|_| Raw::open(site.dial(Kind::Unix)?)).collect::<Outcome<_>>()?;
-    std::thread::sleep(Duration::from_secs(7));
-    let each = (site.resident()?.saturating_sub(before)) as f64 / 500.0;
-    row("memory of an idle connection, KiB", "–", each, "≤ 64", each <= 64.0);
-    for _ in 0..3 {
-        let single = worst(&paced(site, 1, pause, span)?);
-        let many = worst(&paced(site, 50, pause, span)?);
-        ratios.push(many / single);
-        alone.push(single);
-    }
-    drop(idle);
-    let (ratio, single) = (median(ratios), median(alone));
-    let name = format!("99th percentile, 50 paced at {:.0}/s, 500 idle", capacity * 0.3);
-    row(&name, &format!("{single:.0} µs alone"), ratio, "≤ 3.00", ratio <= 3.0);
-    Ok(())
-}
-
 fn run() -> Outcome<()> {
     let args: Vec<_> = std::env::args_os().skip(1).collect();
-    let bin = match &args[..] {
-        [option, dir] if option == "--bin-dir" => PathBuf::from(dir),
-        _ => return Err("usage: privns-bench-servers --bin-dir DIR".into()),
+    let (bin, travel) = match &args[..] {
+        [option, at] if option == "--idle-server" => return crowd::idle_server(Path::new(at)),
+        [option, dir] if option == "--bin-dir" => (dir, false),
+        [option, dir, only] if option == "--bin-dir" && only == "--travel" => (dir, true),
+        _ => return Err("usage: privns-bench-servers --bin-dir DIR [--travel]".into()),
     };
-    let site = Site::new(&bin)?;
-    println!("| ns-serve dir | bare | ratio | to reach | reached |");
+    let site = Site::new(Path::new(bin))?;
+    let machine = machine::describe(&["openssh-server", "slurm-wlm"]);
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!(
+        "{}; {}, {} cores, load {} before the run; Linux {}, {}; {}.\n",
+        machine.date,
+        machine.cpu,
+        machine.cores,
+        load.split(' ').next().unwrap_or_default(),
+        machine.kernel,
+        machine.system,
+        machine.versions.join(", ")
+    );
+    println!("|  | bare | ratio | to reach | reached |");
     println!("|---|---:|---:|---:|---:|");
+    if travel {
+        carriers::rows(&site)?;
+        throughput(&site, Kind::Tls, "sequential read, tls")?;
+        return crowd::rows(&site);
+    }
     throughput(&site, Kind::Unix, "sequential read, unix")?;
     throughput(&site, Kind::Tcp, "sequential read, tcp")?;
     throughput(&site, Kind::Tls, "sequential read, tls")?;
     exchange(&site, Kind::Unix, "random read of 4 KiB, unix")?;
     exchange(&site, Kind::Tcp, "random read of 4 KiB, tcp")?;
-    crowd(&site)
+    crowd::rows(&site)
 }
 
 fn main() {
