@@ -99,6 +99,23 @@ fn names_of_a_running_program() {
     outcome.prints("/r/sleep\nnap");
 }
 
+/// What is mounted while members live is as good, and once it is gone whoever stands
+/// in it goes on there.
+#[test]
+fn mounted_and_unmounted_while_members_live() {
+    needs!("mounted_and_unmounted", "cc");
+    let site = tree();
+    site.write("s/f", "");
+    let served = Served::start(&site, "a", "dir $T/d");
+    let script = format!(
+        "ns mount {} /r; /r/bin/main /r/lib/libtwo.so; ns-exec -- /r/bin/main
+         cd /r/bin; ns unmount /r; /bin/echo on; LD_LIBRARY_PATH=lib: /bin/echo on; ./main",
+        served.address()
+    );
+    let outcome = site.inside(&["--bind", &site.at("s"), "/s"], &script).run();
+    assert_eq!(outcome.ok(), "1 2\n1 0\non\non\n1 0");
+}
+
 /// Who may not run or read a program is told so, as by the kernel.
 #[test]
 fn what_may_not_be_run() {

@@ -306,11 +306,13 @@ impl View<'_> {
     /// A directory, or a file, that the loader is told of, in the namespace; a
     /// relative one on a server's is made whole.
     fn place(self, name: &[u8], origin: &[u8]) -> Result<Option<Name>> {
-        let Some(place) = expand(name, origin)? else { return Ok(None) };
+        let place = expand(name, origin)?.filter(|place| !place.as_bytes().is_empty());
+        let Some(place) = place else { return Ok(None) };
         if place.as_bytes().starts_with(b"/") || self.process.remote_cwd().is_none() {
             return Ok(Some(place));
         }
-        let mut whole = self.cwd_name()?;
+        // A directory that has no name any more has nothing to be looked up in.
+        let Ok(mut whole) = self.cwd_name() else { return Ok(None) };
         whole.join(place.as_bytes())?;
         Ok(Some(whole))
     }
