@@ -356,11 +356,16 @@ fn exchange(site: &Site, kind: Kind, name: &str) -> Outcome<()> {
 
 fn run() -> Outcome<()> {
     let args: Vec<_> = std::env::args_os().skip(1).collect();
-    let (bin, travel) = match &args[..] {
+    let (bin, more) = match &args[..] {
         [option, at] if option == "--idle-server" => return crowd::idle_server(Path::new(at)),
-        [option, dir] if option == "--bin-dir" => (dir, false),
-        [option, dir, only] if option == "--bin-dir" && only == "--travel" => (dir, true),
-        _ => return Err("usage: privns-bench-servers --bin-dir DIR [--travel]".into()),
+        [option, dir, more @ ..] if option == "--bin-dir" => (dir, more),
+        _ => return Err(USAGE.into()),
+    };
+    let (travel, only) = match more {
+        [] => (false, ""),
+        [travel] if travel == "--travel" => (true, ""),
+        [option, text] if option == "--only" => (false, text.to_str().ok_or(USAGE)?),
+        _ => return Err(USAGE.into()),
     };
     let site = Site::new(Path::new(bin))?;
     let machine = machine::describe(&["openssh-server", "slurm-wlm"]);
@@ -382,13 +387,22 @@ fn run() -> Outcome<()> {
         throughput(&site, Kind::Tls, "sequential read, tls")?;
         return crowd::rows(&site);
     }
-    throughput(&site, Kind::Unix, "sequential read, unix")?;
-    throughput(&site, Kind::Tcp, "sequential read, tcp")?;
-    throughput(&site, Kind::Tls, "sequential read, tls")?;
-    exchange(&site, Kind::Unix, "random read of 4 KiB, unix")?;
-    exchange(&site, Kind::Tcp, "random read of 4 KiB, tcp")?;
-    crowd::rows(&site)
+    for (kind, name) in [(Kind::Unix, "unix"), (Kind::Tcp, "tcp"), (Kind::Tls, "tls")] {
+        let name = format!("sequential read, {name}");
+        if name.contains(only) {
+            throughput(&site, kind, &name)?;
+        }
+    }
+    for (kind, name) in [(Kind::Unix, "unix"), (Kind::Tcp, "tcp")] {
+        let name = format!("random read of 4 KiB, {name}");
+        if name.contains(only) {
+            exchange(&site, kind, &name)?;
+        }
+    }
+    if "99th percentile".contains(only) { crowd::rows(&site) } else { Ok(()) }
 }
+
+const USAGE: &str = "usage: privns-bench-servers --bin-dir DIR [--travel|--only TEXT]";
 
 fn main() {
     if let Err(e) = run() {

@@ -91,6 +91,19 @@ impl<'c> Channel<'c> {
 
     /// The same, and bytes behind it.
     pub(crate) fn send_both(&self, out: &mut Vec<u8>, more: &[u8]) -> io::Result<()> {
+        self.pass_on(out, more)?;
+        while let Channel::Wire(wire) = self {
+            if !wire.is_unsent() {
+                break;
+            }
+            self.wait_to_send()?;
+            wire.flush().map_err(io_error)?;
+        }
+        Ok(())
+    }
+
+    /// The same, when more follows: a wire may still hold the last of it.
+    fn pass_on(&self, out: &mut Vec<u8>, more: &[u8]) -> io::Result<()> {
         let mut sent = 0;
         while sent < out.len() + more.len() {
             let parts = match sent.checked_sub(out.len()) {
@@ -113,13 +126,6 @@ impl<'c> Channel<'c> {
             }
         }
         out.clear();
-        while let Channel::Wire(wire) = self {
-            if !wire.is_unsent() {
-                break;
-            }
-            self.wait_to_send()?;
-            wire.flush().map_err(io_error)?;
-        }
         Ok(())
     }
 
@@ -186,7 +192,7 @@ impl<'c> Channel<'c> {
                 }
                 piece[done..].fill(0);
             }
-            self.send_both(out, piece)?;
+            self.pass_on(out, piece)?;
             offset += piece.len() as u64;
         }
         self.send(out)

@@ -280,6 +280,16 @@ fn our_client_on_aio9p() {
 
 /// Runs `f` with the port of a server of ours.
 fn with_server<T: Tree>(tree: T, f: impl FnOnce(u16)) {
+    with_server_by(Auth::Uid, tree, f);
+}
+
+/// py9p always says that it is user 0, which `--auth uid` takes from root alone: so for p9fs nobody
+/// is asked who they are.
+fn with_open_server<T: Tree>(tree: T, f: impl FnOnce(u16)) {
+    with_server_by(Auth::None, tree, f);
+}
+
+fn with_server_by<T: Tree>(auth: Auth, tree: T, f: impl FnOnce(u16)) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = Server::new(tree, false, Limits::default());
@@ -289,7 +299,7 @@ fn with_server<T: Tree>(tree: T, f: impl FnOnce(u16)) {
         let (server, wake, stopped) = (&server, &wake, &stopped);
         scope.spawn(move || {
             let ended = || stopped.load(std::sync::atomic::Ordering::Relaxed);
-            server.listen(&[&Listener::Tcp(listener)], Auth::Uid, wake.as_fd(), ended)
+            server.listen(&[&Listener::Tcp(listener)], auth, wake.as_fd(), ended)
         });
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| f(port)));
         stopped.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -359,11 +369,11 @@ fn p9fs_on_our_servers_in_each_dialect() {
     };
     for version in ["9P2000.L", "9P2000.u", "9P2000"] {
         let export = tempfile::tempdir().unwrap();
-        with_server(privns_servers::dir::Dir::new(export.path()).unwrap(), |port| {
+        with_open_server(privns_servers::dir::Dir::new(export.path()).unwrap(), |port| {
             run(port, version)
         });
         assert!(export.path().join("d").is_dir());
-        with_server(privns_servers::mem::Mem::new(64 << 20), |port| run(port, version));
+        with_open_server(privns_servers::mem::Mem::new(64 << 20), |port| run(port, version));
     }
 }
 
@@ -403,7 +413,7 @@ else: raise SystemExit("a process that has gone was read")
 fn p9fs_on_proc_in_each_dialect() {
     let Some(python) = python("p9fs") else { return };
     for version in ["9P2000.L", "9P2000.u", "9P2000"] {
-        with_server(privns_servers::dir::Dir::new(Path::new("/proc")).unwrap(), |port| {
+        with_open_server(privns_servers::dir::Dir::new(Path::new("/proc")).unwrap(), |port| {
             let mut command = Command::new(&python);
             let done = command.args(["-c", P9FS_PROC, &port.to_string(), version]).output();
             let done = done.unwrap();
