@@ -5,6 +5,7 @@ use crate::exec::environment::here;
 use crate::exec::program::View;
 use crate::failure::{Failure, shown};
 use crate::servers::Reach;
+use privns_abi::Errno;
 use privns_host::{Host, Kernel};
 use privns_namespace::file::{Action, Line};
 use privns_namespace::resolve::ByText;
@@ -101,7 +102,8 @@ fn verb(member: &Member) -> &'static str {
 /// Says which member serves a name and which line made it one.
 ///
 /// # Errors
-/// The name leads nowhere.
+/// The name leads nowhere; that there is no such file yet, after saying where
+/// it would be.
 pub(crate) fn why(family: &Family, path: &[u8], as_json: bool) -> Result<(), Failure> {
     let failure = |e| Failure::new(format!("why {}", shown(path)), e);
     let table = family.read_table().map_err(failure)?;
@@ -111,28 +113,36 @@ pub(crate) fn why(family: &Family, path: &[u8], as_json: bool) -> Result<(), Fai
     let reach = Reach::of(&table);
     let view = View { index, cwd: &cwd, files: &*reach };
     let mut located = look(&view, path).map_err(failure)?;
-    located.host.as_cstr().and_then(|host| reach.lstat(host)).map_err(failure)?;
+    let there = match located.host.as_cstr().and_then(|host| reach.lstat(host)) {
+        Err(Errno::ENOENT) => false,
+        there => there.map(|_| true).map_err(failure)?,
+    };
     let host = located.host.as_bytes();
     let found = serving(&table, located.seq);
+    let answered = |done: Result<(), Failure>| {
+        done.and_then(|()| if there { Ok(()) } else { Err(failure(Errno::ENOENT)) })
+    };
     if as_json {
-        return print_json(json!({
+        return answered(print_json(json!({
             "path": name(path),
             "name": name(rooted(located.ns.as_bytes())),
+            "exists": there,
             "host": if remote::is_remote(host) { Value::Null } else { name(host) },
             "read_only": located.read_only,
             "mount": found.map(|(m, _)| name(rooted(&m.path))),
             "member": found.map(|(_, at)| member(&table, at)),
             "line": found.map(|(m, at)| name(&line(&table, m, at).to_text())),
-        }));
+        })));
     }
     let of = if remote::is_remote(host) { "" } else { " of the host" };
     let file = said(&table, host);
-    let mut text = format!("{} is {file}{of}\n", plain(located.ns.as_bytes()));
+    let is = if there { "is" } else { "is not there; it would be" };
+    let mut text = format!("{} {is} {file}{of}\n", plain(located.ns.as_bytes()));
     match found {
         None => text.push_str("  no member: the global namespace serves it\n"),
         Some((mount, at)) => text.push_str(&told(&table, mount, at)),
     }
-    crate::print(text.as_bytes())
+    answered(crate::print(text.as_bytes()))
 }
 
 fn look(view: &View<'_>, path: &[u8]) -> privns_abi::Result<Located> {
