@@ -8,7 +8,8 @@ use privns_shim_tests::{Outcome, Running, Site, needs};
 fn serve(site: &Site) -> (Running, String) {
     let script = "exec ns-serve dir /proc --ro --listen unix!$T/proc >$T/proc.said";
     let server = site.sh(script).start();
-    site.until("proc.said");
+    // The address is said once it listens.
+    site.sh("until test -s $T/proc.said; do sleep .02; done").limit(10).run().ok();
     (server, format!("unix!{}", site.at("proc")))
 }
 
@@ -16,7 +17,7 @@ fn serve(site: &Site) -> (Running, String) {
 fn inside(site: &Site, address: &str, script: &str) -> Outcome {
     let script = format!(
         "sleep 7779 & P=$!; export P; until test \"$(cat /proc/$P/comm)\" = sleep; do :; done
-         cd /; {script}\nkill $P 2>/dev/null; true"
+         sleep .5; cd /; {script}\nkill $P 2>/dev/null; true"
     );
     site.inside(&["--mount", address, "/proc/far"], &script).limit(60).run()
 }

@@ -220,7 +220,7 @@ fn fids_that_are_unknown_in_use_or_misused() {
         // A version in mid-session drops everything.
         raw.ask(NOTAG, &Tversion { msize: 8192, version: b"9P2000.L" }).unwrap();
         assert_eq!(raw.error(&Tclunk { fid: 0 }), Some(Errno::EBADF));
-        assert_eq!(rig.count("fids"), 0);
+        rig.assert_none(&["fids"]);
     });
 }
 
