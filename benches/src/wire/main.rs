@@ -8,7 +8,7 @@ mod delay;
 mod peer;
 mod plain;
 
-use peer::{Peer, Socket};
+use peer::{Manner, Peer, Socket};
 use privns_files::wire::{self, Wire};
 use privns_host::signals;
 use privns_ninep::client::window::{ReadAhead, Window};
@@ -116,11 +116,11 @@ fn measure(settings: &Settings, dir: &Path) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for kind in [Socket::Unix, Socket::Tcp] {
         let server = Server::start(settings, dir, kind)?;
-        let peer = Peer::start(kind, dir)?;
+        let peer = Peer::start(kind, dir, Some(dir))?;
         exchange(settings, &kind.to_string(), &server, &peer, &mut rows)?;
     }
     let ready = Server::ready(settings, dir)?;
-    let peer = Peer::start(Socket::Unix, dir)?;
+    let peer = Peer::start(Socket::Unix, dir, None)?;
     exchange(settings, "unix, client alone", &ready, &peer, &mut rows)?;
     if DELAYED.contains(&settings.only) {
         let server = Server::start(settings, dir, Socket::Unix)?;
@@ -237,10 +237,12 @@ fn exchange(
 
     let name = format!("sequential read, {kind}");
     if name.contains(&settings.only) {
+        // Both manners in turn: the best round is the better one's.
+        let mut manners = Manner::ALL.into_iter().cycle();
         let (ours, base) = compare(
-            settings.rounds,
+            settings.rounds.max(2),
             || read_all(&wire, &root, settings.size, &mut buf),
-            || bare.receive(settings.size, message),
+            || bare.receive(settings.size, message, manners.next().unwrap_or(Manner::Sent)),
         )?;
         rows.push(rate(name, gib / ours, gib / base));
     }

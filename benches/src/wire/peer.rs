@@ -1,12 +1,20 @@
-//! The bare exchange: a process of its own that sends, swallows or answers, as many bytes in
-//! messages of one size as it is told.
+//! The bare exchange: a process of its own that sends, takes or answers, as many bytes in messages
+//! of one size as it is told, and nothing else. What is copied is a file's: it is read from the page
+//! cache there and received here into one buffer of a message's size, which is used again; the other
+//! way, it is sent out of such a buffer, received into one and written to a file there. Each message
+//! has the header that ours have. For reading there are two [`Manner`]s, the better of which counts.
+//! An exchange answers out of memory: no file is read.
 
 use crate::Result;
+use rustix::net::SendFlags;
 use std::fmt;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 
 /// What the two ends talk through.
@@ -29,9 +37,26 @@ impl fmt::Display for Socket {
 const REQUEST: usize = 23;
 /// An answer to a write is.
 const ANSWER: usize = 11;
-const TO_CLIENT: u8 = 0;
+const SENT: u8 = 0;
 const TO_PEER: u8 = 1;
 const ASK: u8 = 2;
+const COPIED: u8 = 3;
+/// As much is copied at a time: what stays in the processor's cache.
+const PIECE: usize = 64 << 10;
+
+/// How a file gets into a socket.
+#[derive(Clone, Copy)]
+pub(crate) enum Manner {
+    /// By sendfile(2).
+    Sent = SENT as isize,
+    /// Read into memory, and written from there.
+    Copied = COPIED as isize,
+}
+
+impl Manner {
+    pub(crate) const ALL: [Manner; 2] = [Manner::Sent, Manner::Copied];
+}
+
 /// kind\[1\] messages\[8\] size\[8\]
 const ORDER: usize = 17;
 
@@ -41,13 +66,15 @@ pub(crate) struct Peer {
     address: String,
 }
 
-trait Stream: Read + Write {}
-impl<T: Read + Write> Stream for T {}
+trait Stream: Read + Write + AsFd {}
+impl<T: Read + Write + AsFd> Stream for T {}
 
 pub(crate) struct Bare(Box<dyn Stream>);
 
 impl Peer {
-    pub(crate) fn start(kind: Socket, dir: &Path) -> Result<Peer> {
+    /// `files`: the directory in which `large` is read and `written` is written. Without one what is
+    /// copied comes from memory, and goes nowhere.
+    pub(crate) fn start(kind: Socket, dir: &Path, files: Option<&Path>) -> Result<Peer> {
         let exe = std::env::current_exe().map_err(|e| e.to_string())?;
         let path = dir.join("bare");
         let _ = std::fs::remove_file(&path);
@@ -55,6 +82,7 @@ impl Peer {
             .arg("--peer")
             .arg(kind.to_string())
             .arg(&path)
+            .args(files)
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|e| e.to_string())?;
@@ -91,19 +119,24 @@ impl Bare {
         self.0.write_all(&order)
     }
 
-    /// As many messages as `total` takes come.
-    pub(crate) fn receive(&mut self, total: u64, size: usize) -> Result<()> {
-        let messages = total.div_ceil(size as u64);
+    /// As many messages as `total` takes come, in this manner.
+    pub(crate) fn receive(&mut self, total: u64, size: usize, manner: Manner) -> Result<()> {
+        let messages = total / size as u64;
         let mut buf = vec![0; size];
-        self.order(TO_CLIENT, messages, size)
-            .and_then(|()| (0..messages).try_for_each(|_| self.0.read_exact(&mut buf)))
+        self.order(manner as u8, messages, size)
+            .and_then(|()| {
+                (0..messages).try_for_each(|_| {
+                    self.0.read_exact(&mut [0; ANSWER])?;
+                    self.0.read_exact(&mut buf)
+                })
+            })
             .map_err(|e| e.to_string())
     }
 
     /// As many go, and all are taken at the end.
     pub(crate) fn send(&mut self, total: u64, size: usize) -> Result<()> {
-        let messages = total.div_ceil(size as u64);
-        let buf = vec![7; size];
+        let messages = total / size as u64;
+        let buf = vec![7; size + REQUEST];
         self.order(TO_PEER, messages, size)
             .and_then(|()| (0..messages).try_for_each(|_| self.0.write_all(&buf)))
             .and_then(|()| self.0.read_exact(&mut [0; ANSWER]))
@@ -131,24 +164,41 @@ pub(crate) fn asked_for() -> Option<ExitCode> {
         return None;
     }
     let (kind, path) = (args.next()?, args.next()?);
-    let size = args.next().and_then(|size| size.parse().ok()).unwrap_or(0);
+    let more = args.next();
+    let size = more.as_ref().and_then(|size| size.parse().ok()).unwrap_or(0);
+    let files = more.map(PathBuf::from);
     let served = match kind.as_str() {
         "ready" => super::plain::serve(Path::new(&path), size),
         "unix" => UnixListener::bind(&path).and_then(|listener| {
             println!("{path}");
-            serve(listener.accept()?.0)
+            serve(listener.accept()?.0, files)
         }),
         _ => TcpListener::bind("127.0.0.1:0").and_then(|listener| {
             println!("{}", listener.local_addr()?);
             let stream = listener.accept()?.0;
             stream.set_nodelay(true)?;
-            serve(stream)
+            serve(stream, files)
         }),
     };
     Some(if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn serve(mut stream: impl Stream) -> std::io::Result<()> {
+/// What is copied, and where to.
+struct Files {
+    large: File,
+    written: File,
+}
+
+impl Files {
+    fn open(dir: &Path) -> std::io::Result<Files> {
+        let mut options = File::options();
+        let written = options.write(true).create(true).truncate(false).open(dir.join("written"))?;
+        Ok(Files { large: File::open(dir.join("large"))?, written })
+    }
+}
+
+fn serve(mut stream: impl Stream, files: Option<PathBuf>) -> std::io::Result<()> {
+    let files = files.map(|dir| Files::open(&dir)).transpose()?;
     loop {
         let mut order = [0; ORDER];
         if stream.read_exact(&mut order).is_err() {
@@ -161,16 +211,48 @@ fn serve(mut stream: impl Stream) -> std::io::Result<()> {
         };
         let (messages, size) = (number(1), number(9) as usize);
         let mut buf = vec![7; size];
-        match order[0] {
-            TO_CLIENT => (0..messages).try_for_each(|_| stream.write_all(&buf))?,
-            TO_PEER => {
-                (0..messages).try_for_each(|_| stream.read_exact(&mut buf))?;
+        let each = |act: &mut dyn FnMut(u64) -> std::io::Result<()>| {
+            (0..messages).try_for_each(|n| act(n * size as u64))
+        };
+        match (order[0], &files) {
+            (TO_PEER, files) => {
+                each(&mut |at| {
+                    stream.read_exact(&mut [0; REQUEST])?;
+                    stream.read_exact(&mut buf)?;
+                    files.as_ref().map_or(Ok(()), |f| f.written.write_all_at(&buf, at))
+                })?;
                 stream.write_all(&[0; ANSWER])?;
             }
-            _ => (0..messages).try_for_each(|_| {
+            (ASK, _) => each(&mut |_| {
                 stream.read_exact(&mut [0; REQUEST])?;
                 stream.write_all(&buf)
             })?,
+            (SENT, Some(files)) => each(&mut |at| send(&stream, &files.large, at, size))?,
+            (_, files) => each(&mut |at| {
+                rustix::net::send(&stream, &[0; ANSWER], SendFlags::MORE)?;
+                let mut at = at;
+                for piece in buf.chunks_mut(PIECE) {
+                    if let Some(files) = files {
+                        files.large.read_exact_at(piece, at)?;
+                    }
+                    stream.write_all(piece)?;
+                    at += piece.len() as u64;
+                }
+                Ok(())
+            })?,
         }
     }
+}
+
+/// One message of a file's bytes, by sendfile(2).
+fn send(stream: impl AsFd, file: &File, mut at: u64, size: usize) -> std::io::Result<()> {
+    rustix::net::send(&stream, &[0; ANSWER], SendFlags::MORE)?;
+    let end = at + size as u64;
+    while at < end {
+        let left = (end - at) as usize;
+        if rustix::fs::sendfile(&stream, file, Some(&mut at), left)? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(())
 }

@@ -5,17 +5,32 @@ use privns_abi::Errno;
 use privns_ninep::client::Ready;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno as Failure;
-use rustix::net::sockopt;
+use rustix::net::{AddressFamily, getpeername, sockopt};
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 /// Both directions of a connection. Its thread waits as long as it likes.
 pub(crate) enum Channel<'c> {
-    /// A socket twice, or two pipes: input, output.
-    Plain(BorrowedFd<'c>, BorrowedFd<'c>),
+    /// A socket twice, or two pipes: input, output, and whether files' pages
+    /// are lent to the output ([`lends`]).
+    Plain(BorrowedFd<'c>, BorrowedFd<'c>, bool),
     /// Something that makes other bytes of them.
     Wire(&'c dyn Wire),
+}
+
+/// Whether sendfile(2) is the fastest way from a file to there. To a unix
+/// socket, and by a network card, it is. Over TCP on one machine all the work
+/// would be the reader's, with memory that is in nobody's cache: there it takes
+/// turns at copying with us.
+fn lends(output: BorrowedFd<'_>) -> bool {
+    match getpeername(output).ok().flatten() {
+        Some(peer) if peer.address_family() == AddressFamily::UNIX => true,
+        Some(peer) => SocketAddr::try_from(peer).is_ok_and(|peer| !peer.ip().is_loopback()),
+        // No socket.
+        None => false,
+    }
 }
 
 /// Bytes of a file that are copied at a time.
@@ -23,11 +38,16 @@ const PIECE: usize = 64 << 10;
 /// As good as for ever.
 const LONG: Duration = Duration::from_secs(86_400);
 
-impl Channel<'_> {
+impl<'c> Channel<'c> {
+    /// Over a socket, or two pipes.
+    pub(crate) fn plain(input: BorrowedFd<'c>, output: BorrowedFd<'c>) -> Channel<'c> {
+        Channel::Plain(input, output, lends(output))
+    }
+
     /// Waits for input; false when the time ran out.
     pub(crate) fn wait(&self, patience: Option<Duration>) -> io::Result<bool> {
         match self {
-            Channel::Plain(input, _) => ready(*input, PollFlags::IN, patience),
+            Channel::Plain(input, ..) => ready(*input, PollFlags::IN, patience),
             Channel::Wire(wire) => loop {
                 let read = Ready { read: true, write: false };
                 match wire.wait(read, patience.unwrap_or(LONG)) {
@@ -43,7 +63,7 @@ impl Channel<'_> {
     /// Bytes that have come, 0 at the end; `None` when there are none yet.
     pub(crate) fn receive(&self, space: &mut [u8]) -> io::Result<Option<usize>> {
         let received = match self {
-            Channel::Plain(input, _) => rustix::io::read(*input, space).map_err(io::Error::from),
+            Channel::Plain(input, ..) => rustix::io::read(*input, space).map_err(io::Error::from),
             Channel::Wire(wire) => wire.recv(space).map_err(io_error),
         };
         match received {
@@ -57,7 +77,7 @@ impl Channel<'_> {
     /// less for each request. False where it cannot.
     pub(crate) fn limit(&self, patience: Duration) -> bool {
         match self {
-            Channel::Plain(input, _) => {
+            Channel::Plain(input, ..) => {
                 sockopt::set_socket_timeout(*input, sockopt::Timeout::Recv, Some(patience)).is_ok()
             }
             Channel::Wire(_) => false,
@@ -91,10 +111,10 @@ impl Channel<'_> {
                 None => [&out[sent..], more],
             };
             let done = match self {
-                Channel::Plain(_, output) if more.is_empty() => {
+                Channel::Plain(_, output, _) if more.is_empty() => {
                     rustix::io::write(*output, parts[0]).map_err(io::Error::from)
                 }
-                Channel::Plain(_, output) => {
+                Channel::Plain(_, output, _) => {
                     let parts = parts.map(IoSlice::new);
                     rustix::io::writev(*output, &parts).map_err(io::Error::from)
                 }
@@ -121,11 +141,13 @@ impl Channel<'_> {
         mut offset: u64,
         n: usize,
     ) -> io::Result<()> {
-        let Channel::Plain(_, output) = self else { return self.send_copy(out, from, offset, n) };
+        let Channel::Plain(_, output, true) = self else {
+            return self.send_copy(out, from, offset, n);
+        };
         // Small replies do not travel by themselves.
         match rustix::net::send(*output, out, rustix::net::SendFlags::MORE) {
             Ok(sent) => drop(out.drain(..sent)),
-            // No socket, or no room.
+            // No room.
             Err(_) => return self.send_copy(out, from, offset, n),
         }
         if !out.is_empty() {
@@ -187,7 +209,7 @@ impl Channel<'_> {
 
     fn wait_to_send(&self) -> io::Result<()> {
         let output = match self {
-            Channel::Plain(_, output) => *output,
+            Channel::Plain(_, output, _) => *output,
             Channel::Wire(wire) => wire.ends().1,
         };
         ready(output, PollFlags::OUT, None).map(|_| ())

@@ -134,7 +134,7 @@ impl<T: Tree> Server<T> {
     /// That of the transport, `InvalidData` for a peer that does not speak 9P,
     /// `TimedOut` for one that did not attach in time.
     pub fn serve(&self, input: impl AsFd, output: impl AsFd, peer: Peer) -> io::Result<()> {
-        let channel = Channel::Plain(input.as_fd(), output.as_fd());
+        let channel = Channel::plain(input.as_fd(), output.as_fd());
         converse(&self.common, self.limits, &channel, peer)
     }
 
@@ -252,7 +252,7 @@ fn welcome<T: Tree>(
 ) -> io::Result<()> {
     match knock {
         Knock::Known(peer) => {
-            let channel = Channel::Plain(socket.as_fd(), socket.as_fd());
+            let channel = Channel::plain(socket.as_fd(), socket.as_fd());
             converse(common, limits, &channel, *peer)
         }
         Knock::Tls(keys) => {

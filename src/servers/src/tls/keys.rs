@@ -5,7 +5,7 @@
 //! the server. Each holds a private key, a certificate for it, and the
 //! authority that signed both and whose own key was thrown away: so there is
 //! never a third certificate, and the two know each other and nobody else.
-//! A *pre-shared* key is one file, `NAME.psk`, that both have ([`super::psk`]).
+//! A *pre-shared* key is one file, `NAME.psk`, that both have (`tls::psk`).
 //! They lie in `$XDG_CONFIG_HOME/privns/tls`, and a file that others could
 //! read is not used.
 //!
