@@ -365,6 +365,10 @@ fn m5_enforce() {
     assert!(outcome.err().contains("head: /etc/passwd: Permission denied"), "{outcome}");
     // Without it, whoever wants out gets out.
     run(&[]).prints("f\nran\n0\n1\n126");
+    // Without the loader nothing runs, and it says why.
+    let only = ["--clear", "--mount", &address, "/bdisk1", "--enforce", "--", "/bdisk1/bin/sh"];
+    let refused = site.ns_exec().args(only).run();
+    refused.refuses(126, &["ns-exec: /bdisk1/bin/sh: Permission denied", "bind /lib and /lib64"]);
 }
 
 /// A server that hangs, dies and comes back is noticed where it is mounted, and nowhere else.
