@@ -1,7 +1,9 @@
 //! The rows of the acceptance list that mount 9P servers: m* are the features of
 //! Minnich's article, with this workspace's own servers.
 
-use privns_shim_tests::{Ending, Served, Site, example, is_root, needs, say_skipped, tools, until};
+use privns_shim_tests::{
+    Diod, Ending, Served, Site, example, is_root, needs, say_skipped, tools, until,
+};
 use std::time::{Duration, Instant};
 
 /// A mount is the family's, its children's too, and nobody else's.
@@ -218,6 +220,20 @@ fn m16_below_links() {
     }
 }
 
+/// Nor does a server of others follow them, on its own host.
+#[test]
+fn m16_on_diod() {
+    needs!("m16_on_diod", "diod");
+    let site = Site::new();
+    let diod = Diod::start(&site, "d");
+    let script = "cd /r; echo text >f; ln -s /r/f abs; ln -s f rel; ln -s /etc/passwd out; ln -s new dangling
+        cat abs rel /r/abs; cmp out /etc/passwd; echo over >abs; cat f; echo made >dangling; cat new; readlink abs
+        mkdir d; ln -s /r/d ad; echo g >ad/g; ls d; mv ad/g ad/h; rm ad/h; ls d; mkdir ad/s; ln -s x ad/x; ln f ad/f; touch ad/t; ls d; chmod 600 abs; stat -c %a f; truncate -s 1 abs; wc -c <f
+        ln -s /r/d/s as; mv ad/x as/y; ls d/s; rm -r d; mkfifo p; cat p 2>/dev/null; echo $?";
+    let inside = site.inside(&["-e", &diod.mount("/r")], script).run();
+    inside.prints("text\ntext\ntext\nover\nmade\n/r/f\ng\nf\ns\nt\nx\n600\n1\ny\n1");
+}
+
 /// A listing of names asks for names only.
 #[test]
 fn m17() {
@@ -349,6 +365,10 @@ fn m5_enforce() {
     assert!(outcome.err().contains("head: /etc/passwd: Permission denied"), "{outcome}");
     // Without it, whoever wants out gets out.
     run(&[]).prints("f\nran\n0\n1\n126");
+    // Without the loader nothing runs, and it says why.
+    let only = ["--clear", "--mount", &address, "/bdisk1", "--enforce", "--", "/bdisk1/bin/sh"];
+    let refused = site.ns_exec().args(only).run();
+    refused.refuses(126, &["ns-exec: /bdisk1/bin/sh: Permission denied", "bind /lib and /lib64"]);
 }
 
 /// A server that hangs, dies and comes back is noticed where it is mounted, and nowhere else.

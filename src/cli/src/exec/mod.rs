@@ -378,6 +378,11 @@ impl Ready {
             error = Kernel.execve(path, argv, &environment);
         }
         let status = if error == Errno::ENOENT { 127 } else { 126 };
-        Err(Stop { status, failure: Failure::new(shown(command.path.as_bytes()), error) })
+        let failure = match command.argv.get(3).filter(|_| command.inside) {
+            None => Failure::new(shown(command.path.as_bytes()), error),
+            Some(name) => Failure::new(shown(name.as_bytes()), error)
+                .fix("ns-exec, which runs it from inside, is not allowed to: bind /lib and /lib64"),
+        };
+        Err(Stop { status, failure })
     }
 }

@@ -117,18 +117,18 @@ impl View<'_> {
         let shell = self.shell(&found.name, &argv[1..])?;
         let script = path::file_name(&found.name).to_vec();
         let followed = self.follow(program, found, arguments.clone())?;
+        if let (true, Some(why)) = (strict, followed.unserved) {
+            let failure = Failure::new(shown(program), format!("{} ({why})", Errno::EACCES));
+            let fix = "the library cannot serve it, and --strict or --clear forbids to run it \
+                       outside";
+            return Err(Stop { status: 126, failure: failure.fix(fix) });
+        }
         let elf = followed.elf.as_ref().filter(|_| followed.unserved.is_none());
         let elsewhere = elf
             .zip(loads)
             .is_some_and(|(elf, loads)| self.loads_elsewhere(elf, &followed.file, loads));
         if elsewhere || remote::is_remote(&followed.file.host) {
             return self.run_inside(own, arguments, b"");
-        }
-        if let (true, Some(why)) = (strict, followed.unserved) {
-            let failure = Failure::new(shown(program), format!("{} ({why})", Errno::EACCES));
-            let fix = "the library cannot serve it, and --strict or --clear forbids to run it \
-                       outside";
-            return Err(Stop { status: 126, failure: failure.fix(fix) });
         }
         Ok(Command {
             path: cstring(followed.file.host)?,

@@ -145,6 +145,19 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         done
     }
 
+    /// The same for a directory in which something is to be done. A symbolic
+    /// link is none: diod would follow it, on its own host.
+    fn enter<R>(&self, route: Route<'_>, act: impl FnOnce(&Fid) -> Result<R>) -> Result<R> {
+        if route.names.is_empty() {
+            return act(route.from);
+        }
+        let (fid, qid) = self.walk(route.from, route.names)?;
+        let link = qid.is_some_and(Qid::is_symlink);
+        let done = if link { Err(Errno::ELOOP) } else { act(&fid) };
+        self.clunk(fid);
+        done
+    }
+
     /// The attributes of a file.
     ///
     /// # Errors
@@ -198,7 +211,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     /// Those of the walk and of [`Client::mkdir`].
     pub fn mkdir_at(&self, dir: Route<'_>, name: &[u8], mode: u32, gid: u32) -> Result<Qid> {
         if !self.agreed.ours {
-            return self.visit(dir, |fid| self.mkdir(fid, name, mode, gid));
+            return self.enter(dir, |fid| self.mkdir(fid, name, mode, gid));
         }
         let name = checked(name)?;
         let frame = self.one(dir, |dfid| Tmkdir { dfid, name, mode, gid })?;
@@ -211,7 +224,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     /// Those of the walk and of [`Client::symlink`].
     pub fn symlink_at(&self, dir: Route<'_>, name: &[u8], target: &[u8], gid: u32) -> Result<Qid> {
         if !self.agreed.ours {
-            return self.visit(dir, |fid| self.symlink(fid, name, target, gid));
+            return self.enter(dir, |fid| self.symlink(fid, name, target, gid));
         }
         let name = checked(name)?;
         let frame = self.one(dir, |dfid| Tsymlink { dfid, name, target, gid })?;
@@ -230,7 +243,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         (major, minor): (u32, u32),
     ) -> Result<Qid> {
         if !self.agreed.ours {
-            return self.visit(dir, |fid| self.mknod(fid, name, mode, major, minor));
+            return self.enter(dir, |fid| self.mknod(fid, name, mode, major, minor));
         }
         let name = checked(name)?;
         let frame = self.one(dir, |dfid| Tmknod { dfid, name, mode, major, minor, gid: NONUM })?;
@@ -243,7 +256,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     /// Those of the walk and of [`Client::unlink`].
     pub fn unlink_at(&self, dir: Route<'_>, name: &[u8], is_dir: bool) -> Result<()> {
         if !self.agreed.ours {
-            return self.visit(dir, |fid| self.unlink(fid, name, is_dir));
+            return self.enter(dir, |fid| self.unlink(fid, name, is_dir));
         }
         let name = checked(name)?;
         let flags = if is_dir { AT_REMOVEDIR } else { 0 };
@@ -262,8 +275,8 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         newname: &[u8],
     ) -> Result<()> {
         if !self.agreed.ours {
-            return self.visit(olddir, |old| {
-                self.visit(newdir, |new| self.rename(old, oldname, new, newname))
+            return self.enter(olddir, |old| {
+                self.enter(newdir, |new| self.rename(old, oldname, new, newname))
             });
         }
         let (oldname, newname) = (checked(oldname)?, checked(newname)?);
@@ -278,7 +291,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     /// Those of the walks and of [`Client::link`].
     pub fn link_at(&self, file: Route<'_>, dir: Route<'_>, name: &[u8]) -> Result<()> {
         if !self.agreed.ours {
-            return self.visit(file, |file| self.visit(dir, |dir| self.link(file, dir, name)));
+            return self.visit(file, |file| self.enter(dir, |dir| self.link(file, dir, name)));
         }
         let name = checked(name)?;
         self.two(file, dir, |fid, dfid| Tlink { dfid, fid, name }).map(drop)
@@ -298,7 +311,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         gid: u32,
     ) -> Result<Opened> {
         if !self.agreed.ours || dir.names.len() > WALK_MAX {
-            return self.visit(dir, |fid| self.create(fid, name, flags, mode, gid));
+            return self.enter(dir, |fid| self.create(fid, name, flags, mode, gid));
         }
         dir.names.iter().try_for_each(|name| Name::new(name).component().map(drop))?;
         let name = checked(name)?;

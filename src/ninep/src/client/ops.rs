@@ -168,6 +168,8 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         if !self.linux() {
             return self.old_open(fid, flags);
         }
+        // A server of others would wait for the other end of a pipe, and we for it.
+        let flags = if self.agreed.ours { flags } else { flags | NONBLOCK };
         let frame = self.call(&Tlopen { fid, flags }, Late::Nothing)?;
         let reply: Rlopen = self.reply(&frame)?;
         Ok((reply.qid, self.payload(reply.iounit)))
@@ -190,7 +192,12 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         if self.agreed.ours && names.len() <= WALK_MAX {
             return self.open_together(from, names, flags, first);
         }
-        let (fid, _) = self.walk(from, names)?;
+        let (fid, qid) = self.walk(from, names)?;
+        if qid.is_some_and(Qid::is_symlink) {
+            // diod opens by name: its kernel would follow the link, on its host.
+            self.clunk(fid);
+            return Err(Errno::ELOOP);
+        }
         let mut opened = self.open(fid, flags).map_err(|(fid, e)| {
             self.clunk(fid);
             e
@@ -637,5 +644,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
 pub const HANDOFF_XATTR: &[u8] = b"privns.handoff";
 /// What stands before a token in the aname that claims it.
 pub const HANDOFF_ANAME: &[u8] = b"privns.fid:";
+/// open(2).
+const NONBLOCK: u32 = 0o4000;
 /// unlinkat(2).
 const AT_REMOVEDIR: u32 = 0x200;
