@@ -118,7 +118,11 @@ fn aio9p() {
     let site = Site::new();
     let script = format!("exec {} -m aio9p.example.simple_u >/dev/null 2>&1", python.display());
     let _server = site.sh(&script).start();
-    site.until("py9p.sock");
+    let start = Instant::now();
+    while std::os::unix::net::UnixStream::connect(site.path("py9p.sock")).is_err() {
+        assert!(start.elapsed() < Duration::from_secs(20), "the server does not listen");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     site.write("work.py", WORK_ON_AIO9P);
     let address = format!("unix!{}", site.at("py9p.sock"));
     let mount = ["--mount", &address, "/r"];
