@@ -47,6 +47,9 @@ pub mod place;
 mod rename;
 mod room;
 pub mod router;
+#[cfg(test)]
+#[path = "served_tests.rs"]
+mod served;
 mod shelf;
 
 use crate::process::View;

@@ -1,39 +1,21 @@
 //! Calls on names, on a server and on the kernel: two directories alike, the
 //! same call in each, the same answer. The kernel is the oracle.
 
-use super::super::conn::Settings;
+use super::super::served::{self, Served};
 use super::*;
-use crate::process::Process;
 use privns_namespace::Table;
-use privns_namespace::family::Family;
 use privns_namespace::file::Cache;
 use privns_ninep::Dialect;
-use privns_ninep::client::window::Window;
-use privns_servers::auth::Auth;
 use privns_servers::dir::Dir;
-use privns_servers::serve::Listener;
-use privns_servers::{Limits, Server};
-use std::boxed::Box;
 use std::ffi::CString;
 use std::fs;
-use std::io::Read;
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::string::String;
-use std::sync::Arc;
-use std::time::Duration;
 use std::vec;
 
-struct World {
-    root: PathBuf,
-    process: &'static Process,
-    server: Arc<Server<Dir>>,
-    /// The server listens as long as this is there.
-    _stop: UnixStream,
-}
+type World = Served<Dir>;
 
 impl World {
     /// With a name that ends so the server is asked for everything.
@@ -41,44 +23,9 @@ impl World {
 
     fn new(name: &str, dialect: Option<Dialect>) -> World {
         let cache = if name.ends_with(World::ASKED) { Cache::None } else { Cache::Close };
-        let name = std::format!("privns-names-{name}-{}", std::process::id());
-        let root = std::env::temp_dir().join(name);
-        let _ = fs::remove_dir_all(&root);
-        fs::create_dir_all(root.join("served")).unwrap();
-        fs::create_dir_all(root.join("native")).unwrap();
-        let socket = root.join("socket");
+        let root = served::directory(&std::format!("names-{name}"), &["served", "native"]);
         let dir = Dir::new(&root.join("served")).unwrap();
-        let server = Arc::new(Server::new(dir, false, Limits::default()));
-        let listener = UnixListener::bind(&socket).unwrap();
-        let shared = server.clone();
-        let (stop, wake) = UnixStream::pair().unwrap();
-        std::thread::spawn(move || {
-            let mut gone = [0];
-            wake.set_nonblocking(true).unwrap();
-            let stopped = || (&wake).read(&mut gone).is_ok();
-            shared.listen(&[&Listener::Unix(listener)], Auth::Uid, wake.as_fd(), stopped)
-        });
-        let process: &'static Process = Box::leak(Box::new(Process::new()));
-        process.join(Family::create(b"", &Table::new()).unwrap());
-        process.meet();
-        let settings = Settings {
-            id: 1,
-            dial: &[b"unix!", socket.as_os_str().as_bytes()].concat(),
-            aname: b"",
-            uname: b"",
-            msize: 1 << 16,
-            dialect,
-            timeout: Duration::from_secs(20),
-            owner_me: false,
-            window: Window::new(0),
-            cache,
-        };
-        process.remotes.servers.dial(&settings, None, || None).unwrap();
-        World { root, process, server, _stop: stop }
-    }
-
-    fn view(&self) -> View<'static> {
-        self.process.view().unwrap()
+        Served::begin(root, dir, &Table::new(), dialect, cache)
     }
 
     fn fill(&self) {
@@ -96,13 +43,6 @@ impl World {
             symlink("f", root.join("l")).unwrap();
             symlink("nowhere", root.join("dangling")).unwrap();
         }
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        self.server.shut();
-        let _ = fs::remove_dir_all(&self.root);
     }
 }
 

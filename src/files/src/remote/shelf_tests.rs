@@ -1,26 +1,15 @@
 //! Copies of a server's files, whatever that says of them.
 
-use super::super::conn::Settings;
+use super::super::served::{self, Served};
 use super::*;
-use crate::process::Process;
 use privns_namespace::Table;
-use privns_namespace::family::Family;
 use privns_namespace::file::Cache;
 use privns_ninep::attr::{Attr, Qid, Time, mode};
-use privns_ninep::client::window::Window;
-use privns_servers::auth::Auth;
-use privns_servers::serve::Listener;
-use privns_servers::{How, Limits, Server, Tree, Who, tree::read_bytes};
-use std::boxed::Box;
+use privns_servers::{How, Tree, Who, tree::read_bytes};
 use std::fs;
-use std::io::Read;
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
 use std::string::String;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use std::vec;
 use std::vec::Vec;
 
@@ -77,55 +66,22 @@ impl Tree for Liar {
 }
 
 struct World {
-    root: PathBuf,
-    process: &'static Process,
-    server: Arc<Server<Liar>>,
+    served: Served<Liar>,
     said: Arc<Mutex<Said>>,
-    /// The server listens as long as this is there.
-    _stop: UnixStream,
 }
 
 impl World {
     fn new(name: &str) -> World {
-        let root = std::env::temp_dir();
-        let root = root.join(std::format!("privns-shelf-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&root);
-        fs::create_dir_all(root.join("skel")).unwrap();
-        let socket = root.join("socket");
+        let root = served::directory(&std::format!("shelf-{name}"), &["skel"]);
         let said = Arc::new(Mutex::new(Said::default()));
-        let server = Arc::new(Server::new(Liar(said.clone()), false, Limits::default()));
-        let listener = UnixListener::bind(&socket).unwrap();
-        let shared = server.clone();
-        let (stop, wake) = UnixStream::pair().unwrap();
-        std::thread::spawn(move || {
-            let mut gone = [0];
-            wake.set_nonblocking(true).unwrap();
-            let stopped = || (&wake).read(&mut gone).is_ok();
-            shared.listen(&[&Listener::Unix(listener)], Auth::Uid, wake.as_fd(), stopped)
-        });
-        let process: &'static Process = Box::leak(Box::new(Process::new()));
         let mut table = Table::new();
         table.skeleton = root.join("skel").as_os_str().as_bytes().to_vec();
-        process.join(Family::create(b"", &table).unwrap());
-        process.meet();
-        let settings = Settings {
-            id: 1,
-            dial: &[b"unix!", socket.as_os_str().as_bytes()].concat(),
-            aname: b"",
-            uname: b"",
-            msize: 1 << 16,
-            dialect: None,
-            timeout: Duration::from_secs(20),
-            owner_me: false,
-            window: Window::new(0),
-            cache: Cache::None,
-        };
-        process.remotes.servers.dial(&settings, None, || None).unwrap();
-        World { root, process, server, said, _stop: stop }
+        let served = Served::begin(root, Liar(said.clone()), &table, None, Cache::None);
+        World { served, said }
     }
 
     fn view(&self) -> View<'static> {
-        self.process.view().unwrap()
+        self.served.view()
     }
 
     /// What the copy has, and how often the server was read for it.
@@ -133,7 +89,7 @@ impl World {
         let before = self.said.lock().unwrap().reads;
         let copy = self.view().at_hand(b"/dev/null/9p/1/d/f").unwrap();
         let copy = String::from_utf8(copy.as_bytes().to_vec()).unwrap();
-        assert!(copy.starts_with(self.root.to_str().unwrap()) && copy.ends_with("/1/d/f"));
+        assert!(copy.starts_with(self.served.root.to_str().unwrap()) && copy.ends_with("/1/d/f"));
         let host = self.view().unshelved(copy.as_bytes()).unwrap();
         assert_eq!(host.as_bytes(), b"/dev/null/9p/1/d/f");
         (fs::read(copy).unwrap(), self.said.lock().unwrap().reads - before)
@@ -142,10 +98,9 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        self.server.shut();
-        let shelf = self.root.join(std::format!("shelf/{}", Kernel.geteuid()));
+        self.served.server.shut();
+        let shelf = self.served.root.join(std::format!("shelf/{}", Kernel.geteuid()));
         let left: Vec<_> = fs::read_dir(shelf).unwrap().map(|e| e.unwrap().file_name()).collect();
-        let _ = fs::remove_dir_all(&self.root);
         assert_eq!(left, ["1"], "left on the shelf");
     }
 }
