@@ -63,6 +63,42 @@ pub fn last_slash(name: &[u8]) -> Option<usize> {
     rest.iter().rposition(|&b| b == b'/')
 }
 
+/// How many bytes two names have in common from their beginnings.
+#[must_use]
+#[inline]
+pub fn shared(a: &[u8], b: &[u8]) -> usize {
+    let len = a.len().min(b.len());
+    let mut at = 0;
+    // Eight bytes at a time, as long as they are the same.
+    while let (Some(x), Some(y)) = (word(a, at), word(b, at)) {
+        if x != y {
+            return at + (x ^ y).trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    while at < len && a[at] == b[at] {
+        at += 1;
+    }
+    at
+}
+
+#[inline]
+fn word(name: &[u8], at: usize) -> Option<u64> {
+    name.get(at..)?.first_chunk::<8>().map(|word| u64::from_le_bytes(*word))
+}
+
+/// The innermost directory that two canonical names both lie at or below, as a
+/// canonical name: empty for the root.
+#[must_use]
+pub fn common<'a>(a: &'a [u8], b: &[u8]) -> &'a [u8] {
+    let len = shared(a, b);
+    let ends = |name: &[u8]| name.get(len).is_none_or(|&b| b == b'/');
+    match ends(a) && ends(b) {
+        true => &a[..len],
+        false => &a[..last_slash(&a[..len]).unwrap_or(0)],
+    }
+}
+
 /// The directory part of a canonical absolute path: `/` for the root itself.
 #[must_use]
 pub fn parent(path: &[u8]) -> &[u8] {
@@ -131,5 +167,34 @@ mod tests {
         assert_eq!((parent(b"/"), file_name(b"/")), (&b"/"[..], &b""[..]));
         assert_eq!((parent(b"/a"), file_name(b"/a")), (&b"/"[..], &b"a"[..]));
         assert_eq!((parent(b"/a/b"), file_name(b"/a/b")), (&b"/a"[..], &b"b"[..]));
+    }
+
+    #[test]
+    fn names_share_bytes_and_whole_directories() {
+        let plain = |a: &[u8], b: &[u8]| {
+            a.iter().zip(b).position(|(x, y)| x != y).unwrap_or(a.len().min(b.len()))
+        };
+        let long: &[u8] = b"/usr/share/doc/some-package/copyright";
+        for len in 0..=long.len() {
+            for at in 0..len {
+                let mut other = long[..len].to_vec();
+                other[at] ^= 1;
+                for (a, b) in [(long, &other[..]), (&other[..], long), (long, &long[..len])] {
+                    assert_eq!(shared(a, b), plain(a, b), "{len} {at}");
+                }
+            }
+        }
+        let all: [(&[u8], &[u8], &[u8]); 7] = [
+            (b"/a/b/c", b"/a/b/d", b"/a/b"),
+            (b"/a/b", b"/a/b/d", b"/a/b"),
+            (b"/a/b", b"/a/bc", b"/a"),
+            (b"/a/b", b"/a/b", b"/a/b"),
+            (b"/ab", b"/ac", b""),
+            (b"", b"/a", b""),
+            (b"/a/b", b"/a", b"/a"),
+        ];
+        for (a, b, dir) in all {
+            assert_eq!((common(a, b), common(b, a)), (dir, dir));
+        }
     }
 }

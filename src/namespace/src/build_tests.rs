@@ -3,6 +3,7 @@
 use super::*;
 use crate::file::parse;
 use crate::file::tests::Fixed;
+use crate::index::{self, Index};
 use core::cell::RefCell;
 use core::ffi::CStr;
 use privns_abi::Stat;

@@ -7,7 +7,7 @@
 //! offset once, so that lookups cannot leave the buffer.
 
 use crate::file::{Cache, Dialect, MountOptions, Owner};
-use crate::table::{Kind, Source, Table, Verb, order};
+use crate::table::{Source, Table, Verb, order};
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 use privns_abi::{Errno, Result, path};
@@ -88,11 +88,7 @@ pub fn encode(table: &Table) -> Vec<u8> {
         {
             outer.pop();
         }
-        let kind = match mount.kind {
-            Kind::Dir => libc::DT_DIR,
-            Kind::File => libc::DT_REG,
-            Kind::Symlink => libc::DT_LNK,
-        };
+        let kind = mount.kind.dt_type();
         // The first mount point below one comes right behind it.
         let next = table.mounts().get(i + 1);
         let below = next.is_some_and(|next| path::is_within(&next.path, &mount.path));
@@ -103,7 +99,7 @@ pub fn encode(table: &Table) -> Vec<u8> {
         for member in &mount.members {
             let Source::Host(host) = &member.source;
             let mut flags = 0;
-            let skeleton = matches!(member.rule.verb, Verb::Dir | Verb::Implied | Verb::Symlink(_));
+            let skeleton = member.rule.verb.is_skeleton();
             for (is, flag) in [
                 (member.read_only, READ_ONLY),
                 (member.create, CREATE),
@@ -497,7 +493,7 @@ impl<'a> ServerRef<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::{Order, Rule};
+    use crate::table::{Kind, Order, Rule};
 
     fn table(binds: &[(&str, &str)]) -> Table {
         let mut table = Table::new();

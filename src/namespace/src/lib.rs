@@ -1,10 +1,12 @@
 //! What a namespace is: which names show which files.
 //!
 //! - [`table`]: the mount table as it is edited, stored and printed.
-//! - [`index`]: the same, laid out flat for lookups in place.
+//! - [`index`]: the same, laid out flat for lookups in place; [`lookup`]: what is
+//!   asked of either.
 //! - [`image`]: the same as bytes, in a family's memory ([`family`]).
 //! - [`remote`]: the names of files that 9P servers have.
 //! - [`traffic`]: what is exchanged with those servers, counted.
+//! - [`remembered`]: a host whose files are looked at once, for launchers.
 //! - [`trail`]: what a remembered answer depends on.
 //! - [`resolve`]: from a name to a host file, component by component, as the
 //!   kernel would in such a tree.
@@ -38,10 +40,12 @@ pub mod image;
 pub mod index;
 pub mod inherited;
 pub mod instance;
+pub mod lookup;
 mod memory_file;
 pub mod poly;
 pub mod print;
 pub mod program;
+pub mod remembered;
 pub mod remote;
 pub mod resolve;
 pub mod table;

@@ -568,4 +568,4 @@ fn global(host: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 #[path = "print_tests.rs"]
-mod tests;
+pub(crate) mod tests;

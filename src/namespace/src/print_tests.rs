@@ -175,7 +175,7 @@ fn name() -> impl Strategy<Value = &'static str> {
     ])
 }
 
-fn line() -> impl Strategy<Value = String> {
+pub(crate) fn line() -> impl Strategy<Value = String> {
     let flags = proptest::sample::select(vec!["", "", "-b ", "-a ", "-r ", "-bc ", "-ar "]);
     let mount = vec!["tcp!h", "-b tcp!h", "-a tcp!g", "-r tcp!g", "mem!", "-bc mem!"];
     let mount = proptest::sample::select(mount);
@@ -192,6 +192,14 @@ fn line() -> impl Strategy<Value = String> {
         1 => name().prop_map(|at| std::format!("private {at}")),
         1 => Just("clear".to_string()),
     ]
+}
+
+/// A line that may fail.
+pub(crate) fn quiet(line: &str) -> String {
+    match line.split_once(' ') {
+        Some((verb, rest)) => std::format!("{verb} -q {rest}\n"),
+        None => std::format!("{line}\n"),
+    }
 }
 
 /// The members of every mount point, but for what the skeleton calls them and
@@ -232,11 +240,7 @@ proptest! {
     #[test]
     fn any_table_is_printed_as_lines_that_make_it_again(lines in proptest::collection::vec(line(), 1..9)) {
         let world = World::new(TREE);
-        let quiet = |line: &String| match line.split_once(' ') {
-            Some((verb, rest)) => std::format!("{verb} -q {rest}\n"),
-            None => line.clone() + "\n",
-        };
-        let lines: String = lines.iter().map(quiet).collect();
+        let lines: String = lines.iter().map(|line| quiet(line)).collect();
         let table = built(&world, &lines).unwrap().table;
         let first = text(&world, &table);
         let second = again(&world, &table, &first);

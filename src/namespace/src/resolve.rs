@@ -12,7 +12,7 @@
 //! of it another process may put a symbolic link there. Callers that open use
 //! `RESOLVE_NO_SYMLINKS` again and come back on ELOOP.
 
-use crate::index::{Index, MountRef};
+use crate::lookup::{Mounts, Point, Served};
 use crate::remote;
 use crate::trail::Trail;
 use alloc::vec::Vec;
@@ -90,9 +90,9 @@ pub trait Jump {
 }
 
 /// Knows nothing but the table.
-pub struct ByText<'a>(pub Index<'a>);
+pub struct ByText<M>(pub M);
 
-impl Jump for ByText<'_> {
+impl<'a, M: Mounts<'a>> Jump for ByText<M> {
     fn jump(&self, _link: &[u8], text: &[u8]) -> Result<Name> {
         name_of(self.0, text, 0)
     }
@@ -103,9 +103,9 @@ impl Jump for ByText<'_> {
 /// # Errors
 /// ENOENT, ENOTDIR, EACCES, ELOOP, ENAMETOOLONG as the kernel; EPERM when the
 /// last component would be made in a union that takes no new files.
-pub fn walk(
+pub fn walk<'a>(
     host: &dyn Host,
-    index: Index<'_>,
+    index: impl Mounts<'a>,
     jump: &dyn Jump,
     start: Start<'_>,
     name: &[u8],
@@ -119,9 +119,9 @@ pub fn walk(
 ///
 /// # Errors
 /// Those of [`walk`].
-pub fn walk_from(
+pub fn walk_from<'a>(
     host: &dyn Host,
-    index: Index<'_>,
+    index: impl Mounts<'a>,
     jump: &dyn Jump,
     root: &[u8],
     start: Start<'_>,
@@ -156,15 +156,15 @@ pub fn walk_from(
     Ok(walk.here)
 }
 
-struct Walk<'a> {
-    host: &'a dyn Host,
-    index: Index<'a>,
-    jump: &'a dyn Jump,
-    root: &'a [u8],
+struct Walk<'w, M, P> {
+    host: &'w dyn Host,
+    index: M,
+    jump: &'w dyn Jump,
+    root: &'w [u8],
     last: Last,
     here: Located,
     /// The mount point we stand at, when it is a union.
-    union: Option<MountRef<'a>>,
+    union: Option<P>,
     /// What is still to be walked, as text.
     todo: Vec<u8>,
     link: Name,
@@ -179,7 +179,7 @@ enum End {
     Dot,
 }
 
-impl<'a> Walk<'a> {
+impl<'a, M: Mounts<'a>> Walk<'_, M, M::Point> {
     fn run(&mut self) -> Result<()> {
         let mut at = 0;
         let mut end = End::Plain;
@@ -221,16 +221,16 @@ impl<'a> Walk<'a> {
         self.here.trail.pass(&self.todo[from..to]);
         let mut ns = Name::from(self.here.ns.as_bytes())?;
         ns.join(&self.todo[from..to])?;
-        let found = self.index.find(ns.as_bytes());
-        if let Some(mount) = found.mount.filter(|m| m.path() == ns.as_bytes()) {
+        let (mount, mounts_below) = self.index.find(ns.as_bytes());
+        if let Some(mount) = mount.filter(|m| m.path() == ns.as_bytes()) {
             if mount.dt_type() == libc::DT_LNK && follow {
                 let mut text = Name::new();
-                let mut link = Name::from(mount.first().host())?;
+                let mut link = Name::from(mount.first().host)?;
                 self.host.readlink(link.as_cstr()?, &mut text)?;
                 self.link = text;
                 return self.follow(to).map(|()| true);
             }
-            self.cross(mount, found.mounts_below)?;
+            self.cross(mount, mounts_below)?;
             return Ok(false);
         }
         let chosen = self.choose(from, to, is_last, follow)?;
@@ -245,7 +245,7 @@ impl<'a> Walk<'a> {
         self.here.ns = ns;
         self.here.at_mount = false;
         self.here.is_union = false;
-        self.here.mounts_below = found.mounts_below;
+        self.here.mounts_below = mounts_below;
         Ok(false)
     }
 
@@ -270,7 +270,7 @@ impl<'a> Walk<'a> {
             };
         };
         for member in union.members() {
-            let mut host = Name::from(member.host())?;
+            let mut host = Name::from(member.host)?;
             host.join(name)?;
             let choice = match look(self.host, &mut host, &mut self.link) {
                 Ok(()) if follow => Choice::Link,
@@ -279,7 +279,7 @@ impl<'a> Walk<'a> {
                 Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
                 Err(error) => return Err(error),
             };
-            self.settle(host, member.seq(), member.is_read_only());
+            self.settle(host, member);
             return Ok(choice);
         }
         if !is_last {
@@ -290,16 +290,16 @@ impl<'a> Walk<'a> {
             (true, None) => return Err(Errno::EPERM),
             (false, _) => union.first(),
         };
-        let mut host = Name::from(member.host())?;
+        let mut host = Name::from(member.host)?;
         host.join(name)?;
-        self.settle(host, member.seq(), member.is_read_only());
+        self.settle(host, member);
         Ok(Choice::File)
     }
 
-    fn settle(&mut self, host: Name, seq: u32, read_only: bool) {
+    fn settle(&mut self, host: Name, member: Served<'_>) {
         self.here.host = host;
-        self.here.seq = seq;
-        self.here.read_only = read_only;
+        self.here.seq = member.seq;
+        self.here.read_only = member.read_only;
     }
 
     /// Replaces what is to be walked by the link's text and the rest after
@@ -366,8 +366,8 @@ impl<'a> Walk<'a> {
 
     /// Stands at a canonical name, in member `seq` if that serves it.
     fn enter(&mut self, ns: &[u8], seq: u32) -> Result<()> {
-        let found = self.index.find(ns);
-        let Some(mount) = found.mount else {
+        let (mount, mounts_below) = self.index.find(ns);
+        let Some(mount) = mount else {
             if self.index.is_cleared() {
                 return Err(Errno::ENOENT);
             }
@@ -375,21 +375,21 @@ impl<'a> Walk<'a> {
             self.here.ns.set(ns)?;
             self.here.at_mount = false;
             self.here.is_union = false;
-            self.here.mounts_below = found.mounts_below;
+            self.here.mounts_below = mounts_below;
             let host = Name::from(if ns.is_empty() { b"/" } else { ns })?;
-            self.settle(host, 0, false);
+            self.settle(host, Served::GLOBAL);
             return Ok(());
         };
         if mount.path() == ns {
-            return self.cross(mount, found.mounts_below);
+            return self.cross(mount, mounts_below);
         }
         let rest = &ns[mount.path().len()..];
         for member in mount.members() {
-            let mut host = Name::from(member.host())?;
+            let mut host = Name::from(member.host)?;
             host.push(rest)?;
-            let known = seq != 0 && mount.members().any(|m| m.seq() == seq);
+            let known = seq != 0 && mount.members().any(|m| m.seq == seq);
             let serves = match (known, mount.is_union()) {
-                (true, _) => member.seq() == seq,
+                (true, _) => member.seq == seq,
                 (false, false) => true,
                 (false, true) => self.host.lstat(host.as_cstr()?).is_ok(),
             };
@@ -398,8 +398,8 @@ impl<'a> Walk<'a> {
                 self.here.ns.set(ns)?;
                 self.here.at_mount = false;
                 self.here.is_union = false;
-                self.here.mounts_below = found.mounts_below;
-                self.settle(host, member.seq(), member.is_read_only());
+                self.here.mounts_below = mounts_below;
+                self.settle(host, member);
                 return Ok(());
             }
         }
@@ -407,11 +407,11 @@ impl<'a> Walk<'a> {
     }
 
     /// Stands at a mount point.
-    fn cross(&mut self, mount: MountRef<'a>, mounts_below: bool) -> Result<()> {
+    fn cross(&mut self, mount: M::Point, mounts_below: bool) -> Result<()> {
         let first = mount.first();
         self.here.ns.set(mount.path())?;
-        let host = Name::from(if first.host().is_empty() { b"/" } else { first.host() })?;
-        self.settle(host, first.seq(), first.is_read_only());
+        let host = Name::from(if first.host.is_empty() { b"/" } else { first.host })?;
+        self.settle(host, first);
         self.union = mount.is_union().then_some(mount);
         self.here.at_mount = true;
         self.here.is_union = mount.is_union();
@@ -498,26 +498,34 @@ pub fn is_magic(link: &[u8]) -> bool {
 ///
 /// # Errors
 /// ENOENT when nothing shows it.
-pub fn name_of(index: Index<'_>, host: &[u8], seq: u32) -> Result<Name> {
+pub fn name_of<'a>(index: impl Mounts<'a>, host: &[u8], seq: u32) -> Result<Name> {
     let host = if host == b"/" { b"" } else { host };
-    let through = |member: crate::index::MemberRef<'_>| -> Option<Result<Name>> {
-        let rest = host.strip_prefix(member.host()).filter(|r| r.is_empty() || r[0] == b'/')?;
-        let mount = member.mount();
-        let name = Name::from(mount.path()).and_then(|mut name| name.push(rest).map(|()| name));
-        let Ok(ns) = &name else { return Some(name) };
-        let seen = index.find(ns.as_bytes()).mount?.path() == mount.path();
-        seen.then_some(name)
-    };
-    if let Some(name) = index.member(seq).and_then(through) {
+    let through = |(mount, member): (_, Served<'_>)| named(index, mount, member, host);
+    let known = index.with(seq).and_then(|m| Some((m, m.members().find(|m| m.seq == seq)?)));
+    if let Some(name) = known.and_then(through) {
         return name;
     }
     let global = !index.is_cleared() && !remote::is_remote(host);
-    if global && index.find(host).mount.is_none() {
+    if global && index.find(host).0.is_none() {
         return Name::from(host);
     }
-    let members = index.all().flat_map(|mount| mount.members());
-    let best = members.filter_map(|m| Some((m.host().len(), through(m)?)));
+    let members = index.points().flat_map(|mount| mount.members().map(move |m| (mount, m)));
+    let best = members.filter_map(|shown| Some((shown.1.host.len(), through(shown)?)));
     best.max_by_key(|(len, _)| *len).map_or(Err(Errno::ENOENT), |(_, name)| name)
+}
+
+/// The name that a member shows a host file by, if it does.
+fn named<'a, M: Mounts<'a>>(
+    index: M,
+    mount: M::Point,
+    member: Served<'_>,
+    host: &[u8],
+) -> Option<Result<Name>> {
+    let rest = host.strip_prefix(member.host).filter(|r| r.is_empty() || r[0] == b'/')?;
+    let name = Name::from(mount.path()).and_then(|mut name| name.push(rest).map(|()| name));
+    let Ok(ns) = &name else { return Some(name) };
+    let seen = index.find(ns.as_bytes()).0?.path() == mount.path();
+    seen.then_some(name)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The walk on a tree in memory.
 
 use super::*;
+use crate::index::Index;
 use crate::index::encode;
 use crate::table::{Kind, Order, Rule, Source, Table, Verb};
 use privns_host::fake::Tree;

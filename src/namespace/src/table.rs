@@ -51,6 +51,29 @@ pub enum Kind {
     Symlink,
 }
 
+impl Kind {
+    /// What a listing shows for it (`DT_DIR`, `DT_REG` or `DT_LNK`).
+    #[must_use]
+    pub fn dt_type(self) -> u8 {
+        match self {
+            Kind::Dir => libc::DT_DIR,
+            Kind::File => libc::DT_REG,
+            Kind::Symlink => libc::DT_LNK,
+        }
+    }
+}
+
+impl Mount {
+    /// The member that new files go to; `None`: EPERM.
+    #[must_use]
+    pub fn creates(&self) -> Option<&Member> {
+        match self.members.as_slice() {
+            [only] => Some(only),
+            all => all.iter().find(|m| m.create).or_else(|| all.iter().find(|m| m.base)),
+        }
+    }
+}
+
 /// One tree, or file, at a mount point.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
@@ -132,14 +155,12 @@ pub enum Order {
 /// `/` sorts before every other byte.
 #[must_use]
 pub fn order(a: &[u8], b: &[u8]) -> Ordering {
-    let differ = a.iter().zip(b).position(|(x, y)| x != y);
-    match differ {
-        None => a.len().cmp(&b.len()),
-        Some(at) => match (a[at], b[at]) {
-            (b'/', _) => Ordering::Less,
-            (_, b'/') => Ordering::Greater,
-            (x, y) => x.cmp(&y),
-        },
+    let at = path::shared(a, b);
+    match (a.get(at), b.get(at)) {
+        (None, _) | (_, None) => a.len().cmp(&b.len()),
+        (Some(b'/'), _) => Ordering::Less,
+        (_, Some(b'/')) => Ordering::Greater,
+        (Some(x), Some(y)) => x.cmp(y),
     }
 }
 
@@ -291,6 +312,9 @@ impl Table {
 
     /// Adds mount points, which are in [`order`], each instead of what is there.
     pub(crate) fn extend(&mut self, mounts: Vec<Mount>) {
+        if mounts.is_empty() {
+            return;
+        }
         let replaced = |m: &Mount| mounts.binary_search_by(|new| order(&new.path, &m.path)).is_ok();
         self.mounts.retain(|m| !replaced(m));
         self.mounts.extend(mounts);

@@ -31,6 +31,7 @@ use environment::Variables;
 use privns_abi::Errno;
 use privns_host::{Host, Kernel, startup};
 use privns_namespace::family::{Counter, Flag, Inherited};
+use privns_namespace::remembered::Remembered;
 use privns_namespace::{Built, Family, Index, Located, carried, index, remote};
 use program::{Command, Loads, View};
 use request::{Naming, Request};
@@ -261,7 +262,9 @@ fn prepare(
     let mut variables = Variables::edited(&request.edits);
     let bytes = index::encode(table);
     let index = Index::parse(&bytes).map_err(|e| Failure::new("the table", e))?;
-    let root = View { index, cwd: b"", files };
+    // PATH, its directories, the program and its loader lie side by side.
+    let files = Remembered::new(files);
+    let root = View { index, cwd: b"", files: &files };
     let cwd = enter_directory(root, start.clone(), &variables)?;
     let view = View { cwd: cwd.ns.as_bytes(), ..root };
     let command = command(request, &view, family, &variables)?;

@@ -210,8 +210,12 @@ impl View<'_> {
             let file = File { name: name.to_vec(), host, seq: located.seq };
             return if runs { Ok(file) } else { Err(Errno::EACCES) };
         }
-        let stat = rustix::fs::statat(CWD, &host[..], AtFlags::empty()).map_err(errno)?;
-        if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
+        // The walk has followed all links but those that only the kernel can.
+        let stat = match located.magic {
+            true => self.files.stat(located.host.as_cstr()?)?,
+            false => self.files.lstat(located.host.as_cstr()?)?,
+        };
+        if stat.mode & libc::S_IFMT != libc::S_IFREG {
             return Err(Errno::EACCES);
         }
         rustix::fs::accessat(CWD, &host[..], Access::EXEC_OK, AtFlags::empty()).map_err(errno)?;

@@ -1,8 +1,9 @@
 //! What the names on a line stand for, in the namespace as built so far.
 
 use crate::index::Index;
+use crate::lookup::Point;
 use crate::resolve::{ByText, Last, Located, Start, walk};
-use crate::table::{Mount, Table};
+use crate::table::{Kind, Mount, Table};
 use alloc::vec::Vec;
 use privns_abi::{Errno, Result, path};
 use privns_host::{Host, Name};
@@ -11,7 +12,7 @@ use privns_host::{Host, Name};
 #[derive(Clone, Copy)]
 pub(super) struct Look<'a> {
     pub(super) host: &'a dyn Host,
-    pub(super) index: Index<'a>,
+    pub(super) table: &'a Table,
     /// Canonical name of the directory that relative names begin in.
     pub(super) cwd: &'a [u8],
 }
@@ -61,7 +62,15 @@ impl Shown {
 impl Look<'_> {
     fn walk(&self, name: &[u8], last: Last) -> Result<Located> {
         let start = Start { ns: self.cwd, seq: 0 };
-        walk(self.host, self.index, &ByText(self.index), start, name, last)
+        walk(self.host, self.table, &ByText(self.table), start, name, last)
+    }
+
+    /// Where a name leads in the global namespace.
+    fn global(&self, name: &[u8]) -> Result<Seen> {
+        let start = Start { ns: self.cwd, seq: 0 };
+        let index = Index::EMPTY;
+        let located = walk(self.host, index, &ByText(index), start, name, Last::FOLLOW)?;
+        self.finish(located)
     }
 
     /// The file that `name` leads to.
@@ -75,12 +84,11 @@ impl Look<'_> {
     }
 
     fn finish(&self, mut located: Located) -> Result<Seen> {
-        let skeleton = |seq| {
-            self.index
-                .member(seq)
-                .is_some_and(|m| m.is_skeleton() && m.mount().dt_type() == libc::DT_DIR)
+        let skeleton = |mount: &Mount| {
+            let mut members = mount.members();
+            mount.kind == Kind::Dir && members.any(|m| m.seq == located.seq && m.skeleton)
         };
-        if located.at_mount && skeleton(located.seq) {
+        if located.at_mount && self.table.at(located.ns.as_bytes()).is_some_and(skeleton) {
             // Empty, whatever has become of the directory on the host.
             let (ns, host) = (located.ns.as_bytes().to_vec(), located.host.as_bytes().to_vec());
             return Ok(Seen { ns, host, dir: true, read_only: true, at_mount: true });
@@ -115,10 +123,10 @@ impl Look<'_> {
 
     /// What `src` shows: in the namespace, and where that has no such name, in
     /// the global one. `host!/…` is the global one always.
-    pub(super) fn source(&self, table: &Table, src: &[u8]) -> Result<Shown> {
-        let global = Look { index: Index::EMPTY, ..*self };
+    pub(super) fn source(&self, src: &[u8]) -> Result<Shown> {
+        let table = self.table;
         let outside = |name: &[u8]| -> Result<Shown> {
-            let seen = global.see(name)?;
+            let seen = self.global(name)?;
             Ok(Shown {
                 ns: seen.ns.clone(),
                 dir: seen.dir,
@@ -155,7 +163,7 @@ impl Look<'_> {
     }
 
     /// Where `dst` is to be mounted, whether anything is there or not.
-    pub(super) fn spot(&self, table: &Table, dst: &[u8], last: Last) -> Result<Spot> {
+    pub(super) fn spot(&self, dst: &[u8], last: Last) -> Result<Spot> {
         let parts: Vec<&[u8]> = path::components(dst).collect();
         for there in (0..=parts.len()).rev() {
             let rest = &parts[there..];
@@ -166,7 +174,7 @@ impl Look<'_> {
                 located => located?,
             };
             let ns = located.ns.as_bytes().to_vec();
-            let mounted = table.at(&ns).is_some();
+            let mounted = self.table.at(&ns).is_some();
             let seen = match self.finish(located) {
                 Err(Errno::ENOENT) => None,
                 seen => Some(seen?),

@@ -13,14 +13,13 @@ pub use places::{Instance, Places};
 
 use crate::failure::{Failure, Why, shown};
 use crate::file::{Action, Line, MountOptions, is_address};
-use crate::index::{self, Index};
 use crate::instance;
+use crate::remembered::Remembered;
 use crate::remote::{self, Server};
 use crate::resolve::{Last, name_of};
 use crate::table::{Kind, Member, Mount, Order, Rule, Source, Table, Verb};
 use alloc::format;
 use alloc::vec::Vec;
-use core::cell::OnceCell;
 use look::{Look, Seen, Shown, Spot};
 use privns_abi::{Errno, path};
 use privns_host::Host;
@@ -33,7 +32,7 @@ type Result<T> = core::result::Result<T, Failure>;
 
 /// A namespace being built.
 pub struct Builder<'a> {
-    host: &'a dyn Host,
+    host: Remembered<'a>,
     places: &'a mut dyn Places,
     table: Table,
     cwd: Vec<u8>,
@@ -41,8 +40,6 @@ pub struct Builder<'a> {
     /// A bind whose source is not there is passed over.
     pub skip_missing: bool,
     skipped: Vec<Failure>,
-    /// The table laid out for lookups, until it changes.
-    index: OnceCell<Vec<u8>>,
 }
 
 /// What building gave.
@@ -76,14 +73,13 @@ impl<'a> Builder<'a> {
         cwd: &[u8],
     ) -> Builder<'a> {
         Builder {
-            host,
+            host: Remembered::new(host),
             places,
             table: table.clone(),
             cwd: if cwd == b"/" { Vec::new() } else { cwd.to_vec() },
             start: None,
             skip_missing: false,
             skipped: Vec::new(),
-            index: OnceCell::new(),
         }
     }
 
@@ -106,7 +102,6 @@ impl<'a> Builder<'a> {
     }
 
     pub(crate) fn table(&mut self) -> &mut Table {
-        self.changed();
         &mut self.table
     }
 
@@ -114,14 +109,9 @@ impl<'a> Builder<'a> {
         &self.table
     }
 
-    /// What was laid out for lookups no longer counts.
-    fn changed(&mut self) {
-        self.index.take();
-    }
-
     /// What binding `src` would show, when that is one host path.
     pub(crate) fn shows(&self, src: &[u8]) -> Option<Shows> {
-        let shown = self.look(|look, table| look.source(table, src)).ok()?;
+        let shown = self.look().source(src).ok()?;
         let below = |m: &Mount| m.members.iter().any(|m| m.rule.verb != Verb::Implied);
         let below = shown.below.iter().filter(|m| below(m)).cloned();
         let below = below.map(|m| Mount { path: m.path[shown.ns.len()..].to_vec(), ..m }).collect();
@@ -141,7 +131,7 @@ impl<'a> Builder<'a> {
     /// mounted, and whether it is read-only.
     pub(crate) fn underneath(&self, name: &[u8]) -> Option<(Vec<u8>, bool)> {
         let name = if name.is_empty() { b"/" } else { name };
-        let seen = self.look(|look, _| look.see(name)).ok()?;
+        let seen = self.look().see(name).ok()?;
         (!seen.at_mount).then_some((seen.host, seen.read_only))
     }
 
@@ -161,7 +151,7 @@ impl<'a> Builder<'a> {
 
     /// A name that shows a host path, if there is one.
     pub(crate) fn name_of(&self, host: &[u8]) -> Option<Vec<u8>> {
-        let name = self.look(|look, _| name_of(look.index, host, 0)).ok()?;
+        let name = name_of(&self.table, host, 0).ok()?;
         Some(name.as_bytes().to_vec())
     }
 
@@ -173,7 +163,8 @@ impl<'a> Builder<'a> {
         match before {
             Some(before) if passed => {
                 self.table = before;
-                self.changed();
+                // Its number, and so its name in the skeleton, is the next one's.
+                self.host.forget();
                 self.skipped.push(failure);
                 Ok(())
             }
@@ -183,12 +174,6 @@ impl<'a> Builder<'a> {
 
     /// Acts on one line; one that fails may leave half its work in the table.
     pub(crate) fn act(&mut self, line: &Line) -> Result<()> {
-        let done = self.act_on(line);
-        self.changed();
-        done
-    }
-
-    fn act_on(&mut self, line: &Line) -> Result<()> {
         match &line.action {
             Action::Bind { src, dst } => self.bind(line, src, dst)?,
             Action::Mount { address, dst, options } => self.mount(line, address, dst, options)?,
@@ -217,21 +202,17 @@ impl<'a> Builder<'a> {
     }
 
     /// Looks names up in the table as it is now.
-    fn look<T>(
-        &self,
-        ask: impl FnOnce(Look<'_>, &Table) -> privns_abi::Result<T>,
-    ) -> privns_abi::Result<T> {
-        let bytes = self.index.get_or_init(|| index::encode(&self.table));
-        let index = Index::split(bytes)?;
-        ask(Look { host: self.host, index, cwd: &self.cwd }, &self.table)
+    fn look(&self) -> Look<'_> {
+        Look { host: &self.host, table: &self.table, cwd: &self.cwd }
+    }
+
+    fn spot(&self, line: &Line, dst: &[u8], last: Last) -> Result<Spot> {
+        self.look().spot(dst, last).map_err(|errno| place(line, dst, errno))
     }
 
     fn bind(&mut self, line: &Line, src: &[u8], dst: &[u8]) -> Result<()> {
-        let (from, to) = self
-            .look(|look, table| Ok((look.source(table, src), look.spot(table, dst, Last::FOLLOW))))
-            .map_err(|errno| Failure::new("bind", errno))?;
-        let from = from.map_err(|errno| missing("bind", src, errno))?;
-        let to = to.map_err(|errno| place(line, dst, errno))?;
+        let from = self.look().source(src).map_err(|errno| missing("bind", src, errno))?;
+        let to = self.spot(line, dst, Last::FOLLOW)?;
         let stands = self.kind_at(&to).unwrap_or(from.dir);
         if stands != from.dir || (line.order != Order::Replace && !from.dir) {
             let why =
@@ -251,9 +232,7 @@ impl<'a> Builder<'a> {
         dst: &[u8],
         options: &MountOptions,
     ) -> Result<()> {
-        let to = self
-            .look(|look, table| look.spot(table, dst, Last::FOLLOW))
-            .map_err(|errno| place(line, dst, errno))?;
+        let to = self.spot(line, dst, Last::FOLLOW)?;
         if self.kind_at(&to) == Some(false) {
             let failure = place(line, dst, Errno::ENOTDIR);
             return Err(failure.fix("a server's tree is mounted on a directory"));
@@ -300,8 +279,7 @@ impl<'a> Builder<'a> {
     fn address(&self, address: &[u8]) -> (Vec<u8>, Vec<u8>) {
         const UNIX: &[u8] = b"unix!";
         let path = address.strip_prefix(UNIX);
-        let Some(shown) = path.and_then(|path| self.look(|l, table| l.source(table, path)).ok())
-        else {
+        let Some(shown) = path.and_then(|path| self.look().source(path).ok()) else {
             return (address.to_vec(), address.to_vec());
         };
         let relative = path.is_some_and(|path| !path.starts_with(b"/"));
@@ -381,8 +359,7 @@ impl<'a> Builder<'a> {
         });
         let empty = from.mount.as_ref().is_some_and(|mount| self.is_bare(mount));
         let last = line.order == Order::After || (line.order == Order::Before && empty);
-        let hidden =
-            |top: &[u8]| last && self.look(|look, _| Ok(look.is_there(top))).is_ok_and(|is| is);
+        let hidden = |top: &[u8]| last && self.look().is_there(top);
         // What is there already stays the older.
         let there = |name: &[u8], old: &Mount| {
             let now = self.table.at(name).filter(|_| line.order != Order::Replace);
@@ -459,7 +436,6 @@ impl<'a> Builder<'a> {
         member.source = Source::Host(host);
         member.read_only = false;
         self.table.cover(name, Kind::Dir, alloc::vec![member]);
-        self.changed();
         Ok(())
     }
 
@@ -476,14 +452,11 @@ impl<'a> Builder<'a> {
     }
 
     fn private(&mut self, line: &Line, dir: &[u8]) -> Result<()> {
-        let (from, to) = self
-            .look(|look, table| Ok((look.source(table, dir), look.spot(table, dir, Last::FOLLOW))))
-            .map_err(|errno| Failure::new("private", errno))?;
-        let from = from.map_err(|errno| missing("private", dir, errno))?;
+        let from = self.look().source(dir).map_err(|errno| missing("private", dir, errno))?;
         if !from.dir {
             return Err(missing("private", dir, Errno::ENOTDIR));
         }
-        let to = to.map_err(|errno| place(line, dir, errno))?;
+        let to = self.spot(line, dir, Last::FOLLOW)?;
         let first = from.mount.and_then(|mount| mount.members.into_iter().next());
         let original = match (from.plain, first) {
             (Some(seen), _) => seen.host,
@@ -521,9 +494,7 @@ impl<'a> Builder<'a> {
     }
 
     fn dir(&mut self, line: &Line, dst: &[u8]) -> Result<()> {
-        let to = self
-            .look(|look, table| look.spot(table, dst, Last::FOLLOW))
-            .map_err(|errno| place(line, dst, errno))?;
+        let to = self.spot(line, dst, Last::FOLLOW)?;
         match self.kind_at(&to) {
             Some(false) => return Err(place(line, dst, Errno::EEXIST)),
             Some(true) => {
@@ -544,9 +515,7 @@ impl<'a> Builder<'a> {
     }
 
     fn symlink(&mut self, line: &Line, target: &[u8], dst: &[u8]) -> Result<()> {
-        let to = self
-            .look(|look, table| look.spot(table, dst, Last::NO_FOLLOW))
-            .map_err(|errno| place(line, dst, errno))?;
+        let to = self.spot(line, dst, Last::NO_FOLLOW)?;
         if to.ns.is_empty() {
             return Err(place(line, dst, Errno::EBUSY));
         }
@@ -581,10 +550,10 @@ impl<'a> Builder<'a> {
         // SRC may since have been covered, by the union itself for one; then
         // the global name is meant.
         let global = [b"host!", src].concat();
-        let own = self.look(|look, _| look.name(src, Last::FOLLOW)).is_ok_and(|own| own == at);
+        let own = self.look().name(src, Last::FOLLOW).is_ok_and(|own| own == at);
         let mut last = missing("unmount", src, Errno::ENOENT);
         for src in [src, &global].into_iter().skip(own.into()) {
-            let hosts = self.look(|look, table| look.source(table, src).map(hosts));
+            let hosts = self.look().source(src).map(hosts);
             let hosts = match hosts {
                 Ok(hosts) => hosts,
                 Err(errno) => {
@@ -624,15 +593,13 @@ impl<'a> Builder<'a> {
         if dst.starts_with(b"/") && self.table.at(&spelled).is_some() {
             return Ok(spelled);
         }
-        self.look(|look, table| {
-            let own = look.name(dst, Last::NO_FOLLOW)?;
-            if table.at(&own).is_some() { Ok(own) } else { look.name(dst, Last::FOLLOW) }
-        })
+        let own = self.look().name(dst, Last::NO_FOLLOW)?;
+        if self.table.at(&own).is_some() { Ok(own) } else { self.look().name(dst, Last::FOLLOW) }
     }
 
     fn cd(&mut self, dir: &[u8]) -> Result<()> {
         let failure = |errno: Errno| Failure::new(format!("cd {}", shown(dir)), errno);
-        let seen = self.look(|look, _| look.see(dir)).map_err(failure)?;
+        let seen = self.look().see(dir).map_err(failure)?;
         if !seen.dir {
             return Err(failure(Errno::ENOTDIR));
         }

@@ -1,6 +1,6 @@
 //! Directories that a rule of namespace.conf makes instances of.
 
-use super::{Builder, Result, missing, place};
+use super::{Builder, Result, missing};
 use crate::file::Line;
 use crate::poly;
 use crate::resolve::Last;
@@ -12,10 +12,8 @@ impl Builder<'_> {
     /// Mounts the instance that a rule gives.
     pub(super) fn by_rule(&mut self, line: &Line, text: &[u8], dir: &[u8]) -> Result<()> {
         let rule = poly::Rule::parse(text)?;
-        let (seen, to) = self
-            .look(|look, table| Ok((look.see(dir), look.spot(table, dir, Last::FOLLOW))))
-            .map_err(|errno| missing("private", dir, errno))?;
-        let to = to.map_err(|errno| place(line, dir, errno))?;
+        let seen = self.look().see(dir);
+        let to = self.spot(line, dir, Last::FOLLOW)?;
         let original: Option<Vec<u8>> = match seen {
             Ok(seen) if !seen.dir => return Err(missing("private", dir, Errno::ENOTDIR)),
             Ok(seen) if self.in_skeleton(&seen.host) => None,
