@@ -16,13 +16,16 @@ fn main() {
     // Our constructor runs before any other library's: theirs open files too.
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,initfirst");
     println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libprivns.so");
-    // Start-up is paid by every exec. The table's references to our own
+    // Start-up is paid by every exec. The C compiler's own code for the start and
+    // end of a library does nothing for us, and has four weak names looked up;
+    // library.ld has the one thing of it that is needed. The table's references to our own
     // exported names need no look-up, and what is called seldom none before
     // it is; no mprotect of the relocated data; and what lies where is said by
     // a script.
     for flag in ["-Bsymbolic", "-z,norelro", "-z,lazy", "--hash-style=gnu"] {
         println!("cargo:rustc-cdylib-link-arg=-Wl,{flag}");
     }
+    println!("cargo:rustc-cdylib-link-arg=-nostartfiles");
     let script = fs::canonicalize("library.ld").expect("it is beside this file");
     println!("cargo:rerun-if-changed=library.ld");
     println!("cargo:rustc-cdylib-link-arg=-Wl,-T,{}", script.display());

@@ -23,7 +23,7 @@ use privns_namespace::trail;
 /// In this order in memory: what every process touches lies in the first page,
 /// before the large tables. A page that a forked child writes costs it a fault.
 #[derive(Default)]
-#[repr(C, align(4096))]
+#[repr(C, align(64))]
 pub struct Process {
     family: OnceBox<Family>,
     table: Rcu<Table>,

@@ -71,7 +71,7 @@ impl Kernel {
         let mut ts = MaybeUninit::<libc::timespec>::uninit();
         // SAFETY: the vDSO writes one timespec; a clock that every kernel has.
         let ts = unsafe {
-            libc::clock_gettime(libc::CLOCK_REALTIME, ts.as_mut_ptr());
+            crate::lazy::clock_gettime(libc::CLOCK_REALTIME, ts.as_mut_ptr());
             ts.assume_init()
         };
         (ts.tv_sec, ts.tv_nsec as u32)

@@ -240,7 +240,7 @@ impl Host for Kernel {
         let mut ts = MaybeUninit::<libc::timespec>::uninit();
         // SAFETY: the vDSO writes one timespec; a clock that every kernel has.
         let ts = unsafe {
-            libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, ts.as_mut_ptr());
+            crate::lazy::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, ts.as_mut_ptr());
             ts.assume_init()
         };
         ts.tv_sec as u64 * 1000 + ts.tv_nsec as u64 / 1_000_000

@@ -30,6 +30,7 @@ pub mod file;
 pub mod futex;
 pub mod ids;
 pub mod kernel;
+pub mod lazy;
 #[cfg(any(test, feature = "launcher"))]
 mod mappings;
 pub mod name;

@@ -58,7 +58,7 @@ pub fn now() -> Duration {
     let mut ts = MaybeUninit::<libc::timespec>::uninit();
     // SAFETY: the vDSO writes one timespec; a clock that every kernel has.
     let ts = unsafe {
-        if libc::clock_gettime(libc::CLOCK_MONOTONIC, ts.as_mut_ptr()) != 0 {
+        if crate::lazy::clock_gettime(libc::CLOCK_MONOTONIC, ts.as_mut_ptr()) != 0 {
             return Duration::ZERO;
         }
         ts.assume_init()

@@ -324,17 +324,14 @@ pub(crate) fn cancellable(waits: bool, make: impl FnOnce() -> Result<usize>) -> 
     if !waits || crate::start::single_threaded() {
         return make();
     }
-    unsafe extern "C" {
-        fn pthread_setcanceltype(kind: c_int, old: *mut c_int) -> c_int;
-    }
     const ASYNCHRONOUS: c_int = 1;
     let mut old = 0;
     // SAFETY: the thread's own cancel type, put back below. Nothing between
     // the two allocates, or holds anything that an unwind would lose.
-    unsafe { pthread_setcanceltype(ASYNCHRONOUS, &mut old) };
+    unsafe { crate::lazy::pthread_setcanceltype(ASYNCHRONOUS, &mut old) };
     let done = make();
     // SAFETY: as above.
-    unsafe { pthread_setcanceltype(old, &mut old) };
+    unsafe { crate::lazy::pthread_setcanceltype(old, &mut old) };
     done
 }
 

@@ -1,7 +1,8 @@
 //! Canonical names, where libc's inner calls pass us by: the walk knows them.
 
 use crate::call::Ret;
-use crate::real::{libcs, real};
+use crate::io::fits;
+use crate::real::libcs;
 use crate::reveal::{cwd, readlink_at};
 use crate::streams::pointer;
 use crate::PROCESS;
@@ -38,7 +39,7 @@ pub(crate) unsafe fn realpath_chk(
     room: size_t,
 ) -> *mut c_char {
     libcs!(__realpath_chk(path: *const c_char, buf: *mut c_char, room: size_t) -> *mut c_char);
-    check(room >= PATH_MAX);
+    fits(PATH_MAX, room);
     // SAFETY: passed on.
     unsafe { realpath(path, buf) }
 }
@@ -80,7 +81,7 @@ unsafe fn resolve(path: *const c_char) -> Result<Name> {
 /// A copy in memory of the program's own malloc, for it to free.
 pub(crate) fn give(bytes: &[u8]) -> Result<*mut c_char> {
     // SAFETY: an ordinary allocation.
-    let to = unsafe { libc::malloc(bytes.len() + 1) }.cast::<c_char>();
+    let to = unsafe { crate::lazy::malloc(bytes.len() + 1) }.cast::<c_char>();
     if to.is_null() {
         return Err(Errno::ENOMEM);
     }
@@ -112,14 +113,14 @@ pub(crate) unsafe fn getwd(buf: *mut c_char) -> *mut c_char {
 
 pub(crate) unsafe fn getwd_chk(buf: *mut c_char, room: size_t) -> *mut c_char {
     libcs!(__getwd_chk(buf: *mut c_char, room: size_t) -> *mut c_char);
-    check(cwd().is_ok_and(|name| name.as_bytes().len() < room));
+    fits(cwd().map_or(0, |name| name.as_bytes().len() + 1), room);
     // SAFETY: checked.
     unsafe { getwd(buf) }
 }
 
 pub(crate) unsafe fn getcwd_chk(buf: *mut c_char, size: size_t, room: size_t) -> *mut c_char {
     libcs!(__getcwd_chk(buf: *mut c_char, size: size_t, room: size_t) -> *mut c_char);
-    check(size <= room);
+    fits(size, room);
     // SAFETY: checked.
     unsafe { crate::reveal::getcwd(buf, size) }
 }
@@ -127,7 +128,7 @@ pub(crate) unsafe fn getcwd_chk(buf: *mut c_char, size: size_t, room: size_t) ->
 pub(crate) unsafe fn get_current_dir_name() -> *mut c_char {
     libcs!(get_current_dir_name() -> *mut c_char);
     // SAFETY: the environment is the program's.
-    let pwd = unsafe { libc::getenv(c"PWD".as_ptr()) };
+    let pwd = unsafe { crate::lazy::getenv(c"PWD".as_ptr()) };
     // $PWD where it names this directory, however it is spelled.
     // SAFETY: not null, a variable's value.
     if !pwd.is_null() && unsafe { *pwd == b'/' as c_char && same_file(pwd, c".".as_ptr()) } {
@@ -169,21 +170,7 @@ pub(crate) unsafe fn readlinkat_chk(
     size: size_t,
     room: size_t,
 ) -> ssize_t {
-    check(size <= room);
+    fits(size, room);
     // SAFETY: checked.
     unsafe { readlink_at(dirfd, path, buf, size) }.size()
-}
-
-/// What the fortified forms do when the compiler's count of the buffer is too
-/// small: libc's own end of the program.
-fn check(fits: bool) {
-    if fits {
-        return;
-    }
-    if let Some(fail) = real!(__chk_fail()) {
-        // SAFETY: does not come back.
-        unsafe { fail() };
-    }
-    // SAFETY: ends the process.
-    unsafe { libc::abort() };
 }

@@ -3,9 +3,10 @@
 //! working directory and the open files. An environment that has all of this
 //! is passed on untouched.
 
+use crate::loaded::{self, Loaded};
 use crate::start::Environment;
 use crate::strings::{begins, Block, Next};
-use core::ffi::{c_char, c_int, c_void, CStr};
+use core::ffi::{c_char, c_int, CStr};
 use core::fmt::Write;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use privns_abi::{Errno, Result};
@@ -70,14 +71,7 @@ impl Settings {
 /// The library's own file: absolute, since the next program may be started
 /// from another directory.
 pub(crate) fn library() -> Result<Name> {
-    let mut found: *const c_char = core::ptr::null();
-    // SAFETY: the callback gets the address of `found` and uses it so.
-    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut found).cast()) };
-    if found.is_null() {
-        return Err(Errno::ENOENT);
-    }
-    // SAFETY: the loader's own string, for the life of the process.
-    let file = unsafe { CStr::from_ptr(found) }.to_bytes();
+    let file = loaded::find(Loaded::is_us).ok_or(Errno::ENOENT)?.file();
     let mut name = Name::new();
     if file.first() != Some(&b'/') {
         Kernel.getcwd(&mut name)?;
@@ -85,28 +79,6 @@ pub(crate) fn library() -> Result<Name> {
     }
     name.push(file)?;
     Ok(name)
-}
-
-unsafe extern "C" fn look(
-    info: *mut libc::dl_phdr_info,
-    _size: usize,
-    found: *mut c_void,
-) -> c_int {
-    let us = look as *const () as usize;
-    // SAFETY: the loader's own data, for the length of this call.
-    unsafe {
-        let info = &*info;
-        let headers = core::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into());
-        let holds = |h: &libc::Elf64_Phdr| {
-            let from = info.dlpi_addr as usize + h.p_vaddr as usize;
-            h.p_type == libc::PT_LOAD && (from..from + h.p_memsz as usize).contains(&us)
-        };
-        if !headers.iter().any(holds) {
-            return 0;
-        }
-        *found.cast::<*const c_char>() = info.dlpi_name;
-    }
-    1
 }
 
 /// Most values of `PRIVNS` are shorter: exec runs in fresh children, where every

@@ -123,13 +123,10 @@ pub(crate) unsafe fn pwritev2(
 }
 
 /// The fortified forms know how much room there is.
-fn fits(size: size_t, room: size_t) {
+pub(crate) fn fits(size: size_t, room: size_t) {
     if size > room {
-        unsafe extern "C" {
-            fn __chk_fail() -> !;
-        }
         // SAFETY: libc's own end for such a program.
-        unsafe { __chk_fail() }
+        unsafe { crate::lazy::__chk_fail() }
     }
 }
 

@@ -159,7 +159,7 @@ impl Mode {
 pub(crate) unsafe fn take_over(fd: c_int, file: *mut FILE) {
     // SAFETY: a stream of libc's.
     unsafe {
-        let own = libc::fileno(file);
+        let own = crate::lazy::fileno(file);
         let flags = door!(libc::SYS_fcntl, own, libc::F_GETFD).unwrap_or(0) as c_int;
         let cloexec = if flags & libc::FD_CLOEXEC != 0 { libc::O_CLOEXEC } else { 0 };
         let _ = crate::descriptors::onto(fd, own, cloexec);

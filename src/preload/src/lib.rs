@@ -34,6 +34,8 @@ mod handover;
 mod io;
 mod ipc;
 mod jumps;
+mod lazy;
+mod loaded;
 mod loader;
 mod log;
 mod lost;

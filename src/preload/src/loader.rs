@@ -174,7 +174,7 @@ fn asker(view: View<'_>, address: *const c_void) -> Result<(Name, Name)> {
 /// Where the program itself begins in memory.
 fn main_program() -> *const c_void {
     // SAFETY: asks for one number, which the kernel gives every program.
-    let headers = unsafe { libc::getauxval(libc::AT_PHDR) } as *const c_void;
+    let headers = unsafe { crate::lazy::getauxval(libc::AT_PHDR) } as *const c_void;
     let real = real!(dladdr(*const c_void, *mut libc::Dl_info) -> c_int);
     let mut info = core::mem::MaybeUninit::<libc::Dl_info>::zeroed();
     // SAFETY: as in `asker`.

@@ -6,8 +6,9 @@
 //!
 //! Only while the process has one thread: from the constructor.
 
+use crate::loaded::{self, Dynamic, Loaded};
 use crate::table::{entries, ENTRIES};
-use core::ffi::{c_int, c_void, CStr};
+use core::ffi::CStr;
 use privns_abi::{Errno, Result};
 use privns_host::{sys, Kernel};
 use privns_namespace::family::Family;
@@ -190,53 +191,38 @@ struct Symbol {
     size: u64,
 }
 
-#[repr(C)]
-struct Dynamic {
-    tag: i64,
-    value: u64,
-}
-
 impl Object {
     /// The object that serves libc's functions.
     pub(crate) fn of_libc() -> Option<Object> {
-        let mut found = None;
-        // SAFETY: the callback gets the address of `found` and uses it so.
-        unsafe { libc::dl_iterate_phdr(Some(Object::look), (&raw mut found).cast()) };
-        found
+        let libc = loaded::find(|loaded| {
+            let file = loaded.file().rsplit(|&b| b == b'/').next().unwrap_or_default();
+            file.starts_with(b"libc.so.") || file.starts_with(b"libc-2.")
+        })?;
+        // SAFETY: it stays loaded.
+        unsafe { Object::read(libc) }
     }
 
-    unsafe extern "C" fn look(
-        info: *mut libc::dl_phdr_info,
-        _size: usize,
-        found: *mut c_void,
-    ) -> c_int {
-        // SAFETY: the loader's own data, for the length of this call.
+    unsafe fn read(loaded: &Loaded) -> Option<Object> {
+        let base = loaded.base;
+        // SAFETY: a library's first segment begins with its header, and has the
+        // headers of the segments in it.
         unsafe {
-            let info = &*info;
-            let name = CStr::from_ptr(info.dlpi_name).to_bytes();
-            let file = name.rsplit(|&b| b == b'/').next().unwrap_or_default();
-            if !file.starts_with(b"libc.so.") && !file.starts_with(b"libc-2.") {
-                return 0;
+            let header = &*(base as *const libc::Elf64_Ehdr);
+            if header.e_ident.get(..4) != Some(b"\x7fELF") {
+                return None;
             }
-            let headers = core::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into());
-            let Some(dynamic) = headers.iter().find(|h| h.p_type == libc::PT_DYNAMIC) else {
-                return 0;
-            };
-            let base = info.dlpi_addr as usize;
-            let dynamic = (base + dynamic.p_vaddr as usize) as *const Dynamic;
+            let headers = (base + header.e_phoff as usize) as *const libc::Elf64_Phdr;
+            let headers = core::slice::from_raw_parts(headers, header.e_phnum.into());
             let build = headers
                 .iter()
                 .filter(|h| h.p_type == libc::PT_NOTE)
                 .find_map(|h| build_id(base + h.p_vaddr as usize, h.p_memsz as usize));
-            let object = Object::parse(base, dynamic);
             let relro = headers.iter().find(|h| h.p_type == libc::PT_GNU_RELRO);
             let read_only =
                 relro.map_or((0, 0), |h| (base + h.p_vaddr as usize, h.p_memsz as usize));
-            let build = build.unwrap_or(0);
-            *found.cast::<Option<Object>>() =
-                object.map(|object| Object { build, read_only, ..object });
+            let object = Object::parse(base, loaded.dynamic)?;
+            Some(Object { build: build.unwrap_or(0), read_only, ..object })
         }
-        1
     }
 
     unsafe fn parse(base: usize, mut dynamic: *const Dynamic) -> Option<Object> {

@@ -38,5 +38,4 @@ rare! {
     posix_spawnattr_getschedparam(attr: *const posix_spawnattr_t, param: *mut sched_param) -> c_int, else -1;
     posix_spawnattr_getsigdefault(attr: *const posix_spawnattr_t, set: *mut sigset_t) -> c_int, else -1;
     posix_spawnattr_getsigmask(attr: *const posix_spawnattr_t, set: *mut sigset_t) -> c_int, else -1;
-    __chk_fail() -> (), else ();
 }

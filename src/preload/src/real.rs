@@ -55,7 +55,7 @@ impl Real {
     #[cold]
     fn find(&self) -> *mut c_void {
         // SAFETY: a lookup by name, in the libraries that come after ours.
-        let at = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
+        let at = unsafe { crate::lazy::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
         self.at.store(at, Ordering::Relaxed);
         at
     }

@@ -240,7 +240,7 @@ unsafe fn getcwd_into(buf: *mut c_char, size: size_t) -> Result<*mut c_char> {
     }
     let to = if buf.is_null() {
         // SAFETY: an ordinary allocation of the program's own malloc.
-        unsafe { libc::malloc(room) }.cast()
+        unsafe { crate::lazy::malloc(room) }.cast()
     } else {
         buf
     };

@@ -88,7 +88,7 @@ impl Found {
         // that `grow` has made.
         unsafe {
             let len = usize::from((*entry).d_reclen);
-            let copy = libc::malloc(len);
+            let copy = crate::lazy::malloc(len);
             if copy.is_null() {
                 return Err(Errno::ENOMEM);
             }
@@ -102,7 +102,8 @@ impl Found {
     fn grow(&mut self) -> Result<()> {
         let room = (self.room * 2).max(16);
         // SAFETY: null or our own list, of the program's malloc.
-        let list = unsafe { libc::realloc(self.list.cast(), room * size_of::<*mut dirent>()) };
+        let list =
+            unsafe { crate::lazy::realloc(self.list.cast(), room * size_of::<*mut dirent>()) };
         if list.is_null() {
             return Err(Errno::ENOMEM);
         }
@@ -115,10 +116,10 @@ impl Drop for Found {
     fn drop(&mut self) {
         for i in 0..self.len {
             // SAFETY: made by `push`, and given to nobody.
-            unsafe { libc::free((*self.list.add(i)).cast()) };
+            unsafe { crate::lazy::free((*self.list.add(i)).cast()) };
         }
         // SAFETY: as above.
-        unsafe { libc::free(self.list.cast()) };
+        unsafe { crate::lazy::free(self.list.cast()) };
     }
 }
 

@@ -63,7 +63,7 @@ pub(crate) unsafe fn search(
         return Errno::ENAMETOOLONG;
     }
     // SAFETY: a variable of the program's, read as libc reads it.
-    let dirs = unsafe { libc::getenv(c"PATH".as_ptr()) };
+    let dirs = unsafe { crate::lazy::getenv(c"PATH".as_ptr()) };
     // SAFETY: not null: a string.
     let dirs = if dirs.is_null() { DEFAULT } else { unsafe { CStr::from_ptr(dirs) }.to_bytes() };
     let mut denied = false;

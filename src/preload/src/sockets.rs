@@ -275,10 +275,7 @@ pub(crate) unsafe fn recvfrom_chk(
     addr: *mut sockaddr,
     len: *mut socklen_t,
 ) -> ssize_t {
-    if size > room {
-        // SAFETY: ends the program, as libc does (FORTIFY_SOURCE).
-        unsafe { crate::rare::__chk_fail() };
-    }
+    crate::io::fits(size, room);
     // SAFETY: as above.
     unsafe { recvfrom(fd, buf, size, flags, addr, len) }
 }

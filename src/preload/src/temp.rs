@@ -191,7 +191,7 @@ pub(crate) unsafe fn tempnam(dir: *const c_char, prefix: *const c_char) -> *mut 
     // SAFETY: C strings or null; the environment is the program's.
     let name = unsafe {
         let prefix = if prefix.is_null() { c"file" } else { CStr::from_ptr(prefix) }.to_bytes();
-        let asked = libc::getenv(c"TMPDIR".as_ptr());
+        let asked = crate::lazy::getenv(c"TMPDIR".as_ptr());
         let dir = [asked.cast_const(), dir, c"/tmp".as_ptr()].into_iter().find(|&d| is_dir(d));
         let dir = dir.map(|dir| CStr::from_ptr(dir).to_bytes()).ok_or(Errno::ENOENT);
         dir.and_then(|dir| named(dir, &prefix[..prefix.len().min(5)]))

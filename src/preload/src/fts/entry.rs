@@ -70,7 +70,7 @@ impl Entry {
         // SAFETY: an allocation of the size of all parts, all zeros, which
         // end both strings too.
         unsafe {
-            let at = libc::calloc(1, text + path.len() + 1).cast::<u8>();
+            let at = crate::lazy::calloc(1, text + path.len() + 1).cast::<u8>();
             if at.is_null() {
                 return Err(Errno::ENOMEM);
             }
@@ -155,7 +155,7 @@ pub(super) unsafe fn free(mut entry: *mut Entry) {
         // SAFETY: made by `Entry::new`, and in no other list.
         unsafe {
             let next = (*entry).link;
-            libc::free(entry.cast());
+            crate::lazy::free(entry.cast());
             entry = next;
         }
     }

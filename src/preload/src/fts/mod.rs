@@ -271,11 +271,11 @@ impl Stream {
         unsafe {
             loop {
                 let (next, parent) = ((*done).link, (*done).parent);
-                libc::free(done.cast());
+                crate::lazy::free(done.cast());
                 if next.is_null() {
                     self.current = parent;
                     if (*parent).level == ABOVE {
-                        libc::free(parent.cast());
+                        crate::lazy::free(parent.cast());
                         self.current = null_mut();
                     } else {
                         self.leave(parent);
@@ -311,7 +311,7 @@ impl Drop for Stream {
             let mut at = self.current;
             while !at.is_null() {
                 let next = if (*at).link.is_null() { (*at).parent } else { (*at).link };
-                libc::free(at.cast());
+                crate::lazy::free(at.cast());
                 at = next;
             }
             if self.home >= 0 {
