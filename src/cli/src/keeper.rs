@@ -4,9 +4,10 @@
 //! `ns-exec` becomes the program, so nobody would be there to remove the
 //! skeleton, the instances and the family's entry. The keeper waits for the
 //! lock that every member holds and the kernel drops, even on SIGKILL, and
-//! cleans up. It is forked twice, so that it is no child of the program; it
-//! has a session, a directory and descriptors of its own, so that it keeps
-//! nothing busy and holds no pipe open. Signals wait: it ends when its family
+//! cleans up. It is made by a process in between, so that it is no child of the
+//! program, and takes over the memory that `ns-exec` leaves when it becomes that
+//! (`host::behind`); it has a session, a directory and descriptors of its own, so
+//! that it keeps nothing busy and holds no pipe open. Signals wait: it ends when its family
 //! does, or by SIGKILL, after which `ns reap` does its work.
 
 use crate::{runtime, tree};
@@ -17,20 +18,13 @@ use privns_namespace::Family;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// A keeper that is on its way: see [`Leaving::done`].
-pub struct Leaving {
-    middle: Option<i32>,
-    fd: i32,
-}
-
 /// Forks such that the child is nobody's: in a session of its own, and not seen
 /// by whoever waits for the children of this process.
 ///
 /// # Errors
 /// fork(2)'s.
 pub(crate) fn fork_away() -> Result<Fork> {
-    // See `leave`.
-    let twice = !Kernel.is_reaper();
+    let twice = is_orphaned();
     match Kernel.fork(0)? {
         Fork::Parent(middle) if twice => Kernel.wait(middle).map(|_| Fork::Parent(middle)),
         Fork::Parent(pid) => Ok(Fork::Parent(pid)),
@@ -56,62 +50,35 @@ pub trait Work {
 /// What wakes a keeper up.
 const WAKE: i32 = libc::SIGUSR1;
 
-/// Leaves a keeper behind. `keep` are the only descriptors that it keeps.
-///
-/// # Errors
-/// fork(2)'s.
-pub fn leave(family: &Family, keep: &[i32], mut work: impl Work) -> Result<Leaving> {
-    let fd = family.own_description()?;
-    // Orphans of a reaper (process 1 of a container, say) become its children
-    // again, and its program would wait for the keeper for ever. A direct
-    // child that has no signal to send at its end is one that wait(2) does not
-    // see.
-    let twice = !Kernel.is_reaper();
-    // Its number is known before it has run at all, and whoever wakes it by then
-    // is not to end it.
-    let blocked = Kernel.set_blocked(u64::MAX);
-    let forked = Kernel.fork(0);
-    if !matches!(forked, Ok(Fork::Child)) {
-        Kernel.set_blocked(blocked);
-    }
-    match forked? {
-        Fork::Parent(middle) if twice => Ok(Leaving { middle: Some(middle), fd }),
-        Fork::Parent(pid) => {
-            family.set_keeper(pid as u32);
-            Ok(Leaving { middle: None, fd })
-        }
-        Fork::Child => {
-            let _ = Kernel.setsid();
-            match if twice { Kernel.fork(0) } else { Ok(Fork::Child) } {
-                Ok(Fork::Child) => {}
-                Ok(Fork::Parent(pid)) => {
-                    family.set_keeper(pid as u32);
-                    Kernel.exit(0)
-                }
-                Err(_) => Kernel.exit(1),
-            }
-            keep_watch(family, fd, keep, &mut work);
-            work.clear_up(family);
-            Kernel.exit(0)
-        }
-    }
+/// Whether what is to be nobody's child has to be forked twice. Orphans of a
+/// reaper (process 1 of a container, say) become its children again, and its
+/// program would wait for the keeper for ever. A direct child that has no signal
+/// to send at its end is one that wait(2) does not see.
+fn is_orphaned() -> bool {
+    !Kernel.is_reaper()
 }
 
-impl Leaving {
-    /// Waits until the keeper has come off; gives its process number and that
-    /// of its descriptor of the table.
-    ///
-    /// # Errors
-    /// EAGAIN when it could not be forked.
-    pub fn done(self, family: &Family) -> Result<(i32, i32)> {
-        if let Some(middle) = self.middle {
-            Kernel.wait(middle)?;
-        }
-        let _ = Kernel.close(self.fd);
-        match family.keeper() as i32 {
-            0 => Err(Errno::EAGAIN),
-            pid => Ok((pid, self.fd)),
-        }
+/// Leaves a keeper behind, which begins when this process has become the program
+/// or has ended; gives its process number and that of its descriptor of the
+/// table. `keep` are the only other descriptors that it keeps. Signals wait: its
+/// number is known before it runs, and whoever wakes it by then is not to end it.
+///
+/// # Errors
+/// clone(2)'s.
+pub fn leave(
+    family: &'static Family,
+    keep: Vec<i32>,
+    mut work: impl Work + Send + 'static,
+) -> Result<(i32, i32)> {
+    let fd = family.own_description()?;
+    let born = |pid: i32| family.set_keeper(pid as u32);
+    Kernel.leave_behind(is_orphaned(), born, move || {
+        keep_watch(family, fd, &keep, &mut work);
+        work.clear_up(family);
+    })?;
+    match family.keeper() as i32 {
+        0 => Err(Errno::EAGAIN),
+        pid => Ok((pid, fd)),
     }
 }
 

@@ -22,6 +22,8 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+#[cfg(feature = "launcher")]
+mod behind;
 pub mod dirent;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;

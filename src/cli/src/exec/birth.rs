@@ -106,23 +106,26 @@ impl Birth {
         Ok(family)
     }
 
-    /// Forks the keeper, which cleans up from here on.
+    /// Leaves the keeper behind, which cleans up from here on, and lets the family
+    /// be found by way of it.
     ///
     /// # Errors
-    /// fork(2)'s.
-    pub fn leave_keeper(mut self, family: &Family) -> Result<Left, Failure> {
+    /// clone(2)'s; symlinkat(2)'s.
+    pub fn leave_keeper(mut self, family: &'static Family, table: &Table) -> Result<(), Failure> {
         let mut held = Held::new(self.places.take());
-        held.more(family);
-        let mut keep = vec![self.entry.fd()];
+        held.more(table);
+        // In the memory that we leave to it.
+        let entry: &'static Entry = Box::leak(Box::new(self.entry));
+        let mut keep = vec![entry.fd()];
         keep.extend(held.fds());
         let given = self.places.take_given();
         keep.extend(given.iter().flat_map(Given::fds));
         // What a copied table shows belongs to the family that it was copied
         // from, which therefore must not end before this one.
         keep.extend(outer_fd());
-        let work = Work { held, given, id: self.id, entry: &self.entry };
-        let leaving = keeper::leave(family, &keep, work).map_err(no_keeper)?;
-        Ok(Left { leaving, entry: self.entry })
+        let work = Work { held, given, id: self.id, entry };
+        let (pid, fd) = keeper::leave(family, keep, work).map_err(no_keeper)?;
+        entry.publish(pid, fd).map_err(no_keeper)
     }
 
     /// Takes back what has been made.
@@ -140,16 +143,18 @@ impl Birth {
 }
 
 /// What a keeper does.
-struct Work<'a> {
+struct Work {
     held: Held,
     given: Option<Given>,
     id: u64,
-    entry: &'a Entry,
+    entry: &'static Entry,
 }
 
-impl keeper::Work for Work<'_> {
+impl keeper::Work for Work {
     fn look(&mut self, family: &Family) {
-        self.held.more(family);
+        if let Ok(table) = family.read_table() {
+            self.held.more(&table);
+        }
         family.set_held(family.generation());
     }
 
@@ -177,23 +182,6 @@ fn no_place(name: &[u8], e: Errno) -> Failure {
             Failure::new(format!("--family {}", shown(name)), e).fix("that family lives: --join it")
         }
         e => Failure::new("the family's place in the runtime directory", e),
-    }
-}
-
-/// A family whose keeper has been forked.
-pub struct Left {
-    leaving: keeper::Leaving,
-    entry: Entry,
-}
-
-impl Left {
-    /// Lets the family be found, by way of its keeper.
-    ///
-    /// # Errors
-    /// The keeper did not come off; symlinkat(2)'s.
-    pub fn publish(self, family: &Family) -> Result<(), Failure> {
-        let (pid, fd) = self.leaving.done(family).map_err(no_keeper)?;
-        self.entry.publish(pid, fd).map_err(no_keeper)
     }
 }
 

@@ -32,7 +32,7 @@ use privns_abi::Errno;
 use privns_host::{Host, Kernel, startup};
 use privns_namespace::family::{Counter, Flag, Inherited};
 use privns_namespace::remembered::Remembered;
-use privns_namespace::{Built, Family, Index, Located, carried, index, remote};
+use privns_namespace::{Built, Family, Index, Located, Table, carried, index, remote};
 use program::{Command, Loads, View};
 use request::{Naming, Request};
 use std::ffi::{CString, OsStr, OsString};
@@ -197,7 +197,7 @@ fn join(request: &Request, found: Family, library: &[u8]) -> Result<i32, Stop> {
     let table = family.read_table().map_err(failure)?;
     let built = Built { table, start: None, skipped: Vec::new() };
     let reach = Reach::of(&built.table);
-    prepare(request, &family, built, &*reach, library)?.become_program(&family)
+    prepare(request, &family, &built, &*reach, library)?.become_program(&family)
 }
 
 fn create(request: &Request, name: &[u8], library: &[u8]) -> Result<i32, Stop> {
@@ -205,25 +205,30 @@ fn create(request: &Request, name: &[u8], library: &[u8]) -> Result<i32, Stop> {
     if let Some(arrival) = &request.arrival {
         birth.reach().take_in(&arrival.sockets, &arrival.origin);
     }
-    let made = birth.build(request).and_then(|built| {
-        let family = birth.family(&built.table, request)?;
-        birth.set_up(&family, library)?;
-        Ok((family, built))
-    });
-    match made {
-        Ok((family, built)) => {
-            let reach = birth.reach();
-            let left = birth.leave_keeper(&family)?;
-            // The keeper comes off while we go on.
-            let ready = prepare(request, &family, built, &*reach, library);
-            left.publish(&family)?;
-            ready?.become_program(&family)
+    match begin(request, &mut birth, library) {
+        Ok((family, table, ready)) => {
+            birth.leave_keeper(family, &table)?;
+            ready.become_program(family)
         }
-        Err(failure) => {
+        Err(stop) => {
             birth.abandon();
-            Err(failure.into())
+            Err(stop)
         }
     }
+}
+
+/// Everything but the keeper, which the family needs as soon as there is one.
+fn begin(
+    request: &Request,
+    birth: &mut Birth,
+    library: &[u8],
+) -> Result<(&'static Family, Table, Ready), Stop> {
+    let built = birth.build(request)?;
+    // The keeper goes on with it when we have gone.
+    let family: &'static Family = Box::leak(Box::new(birth.family(&built.table, request)?));
+    birth.set_up(family, library)?;
+    let ready = prepare(request, family, &built, &*birth.reach(), library)?;
+    Ok((family, built.table, ready))
 }
 
 /// Runs the programs that a change of a living family asked for.
@@ -254,11 +259,11 @@ struct Ready {
 fn prepare(
     request: &Request,
     family: &Family,
-    built: Built,
+    built: &Built,
     files: &dyn Host,
     library: &[u8],
 ) -> Result<Ready, Stop> {
-    let Built { table, start, .. } = &built;
+    let Built { table, start, .. } = built;
     let mut variables = Variables::edited(&request.edits);
     let bytes = index::encode(table);
     let index = Index::parse(&bytes).map_err(|e| Failure::new("the table", e))?;

@@ -37,7 +37,7 @@ use crate::runtime::Runtime;
 use crate::tree::{self, errno};
 use privns_abi::{Errno, Stat};
 use privns_host::Kernel;
-use privns_namespace::{Family, Source, Table, Verb, family, instance};
+use privns_namespace::{Source, Table, Verb, family, instance};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -277,10 +277,9 @@ impl Held {
         Held(made.into_iter().map(|made| (made.path, made.held)).collect())
     }
 
-    /// Holds what the family's table shows and is not held yet.
-    pub fn more(&mut self, family: &Family) {
-        let Ok(table) = family.read_table() else { return };
-        for host in shown_by(&table) {
+    /// Holds what a table shows and is not held yet.
+    pub fn more(&mut self, table: &Table) {
+        for host in shown_by(table) {
             if !self.0.iter().any(|(path, _)| *path == host) {
                 self.0.extend(hold(&host).map(|dir| (host, dir)));
             }
