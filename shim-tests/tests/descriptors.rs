@@ -258,6 +258,29 @@ E"#,
     );
 }
 
+/// What a process has written is there when it has ended, or has become another, whether it has
+/// closed the file or not.
+#[test]
+fn what_was_written_is_there_at_the_end() {
+    alike(
+        r#"exec python3 - <<'E'
+import os
+R = os.environ['R']; p = R + '/f'
+ends = [lambda: os._exit(0), lambda: os.execv('/bin/true', ['true']), lambda: os.execv('/bin/sh', ['sh', '-c', 'echo more >&9'])]
+for n in range(90):
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(os.open(p, os.O_CREAT | os.O_TRUNC | os.O_WRONLY), 9)
+        for i in range(4): os.write(9, b'%d' % (n % 10) * 50000)
+        ends[n % 3]()
+    assert os.waitpid(pid, 0)[1] == 0
+    text = open(p).read()
+    assert text == str(n % 10) * 200000 + ('more\n' if n % 3 == 2 else ''), (n, len(text))
+print('all')
+E"#,
+    );
+}
+
 /// Record locks stay over exec, unless a descriptor of the file is closed by it; they are not a
 /// child's; and two that wait for each other do not wait for ever.
 #[test]

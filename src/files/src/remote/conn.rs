@@ -305,11 +305,17 @@ impl Servers {
         }
     }
 
-    /// Waits for what is under way, before the connections end: diod 1.0.24 is
-    /// killed by SIGPIPE when it answers on one that has. Servers of ours are
-    /// not waited for.
+    /// Waits for what is under way, before the connections end: whoever waits
+    /// for this process may look at once for what it has written. Of servers
+    /// of ours only those answers are waited for; others for all, since diod
+    /// 1.0.24 is killed by SIGPIPE when it answers on a connection that has
+    /// ended.
     pub(super) fn drain(&self) {
-        for conn in self.conns().filter(|conn| !conn.is_dead() && !conn.is_ordered()) {
+        for conn in self.conns().filter(|conn| !conn.is_dead()) {
+            if conn.is_ordered() {
+                let _ = conn.client.settle_all();
+                continue;
+            }
             // Answers may come in any order: each request reads for all.
             for _ in 0..ANSWERS {
                 if conn.client.counters().in_flight == 0 || conn.client.getattr(&conn.root).is_err()
