@@ -1,6 +1,6 @@
 //! Programs in trees that other people's servers have.
 
-use privns_shim_tests::{Running, Site, needs, python_with, tool};
+use privns_shim_tests::{Diod, Running, Site, needs, python_with, tool};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -133,3 +133,42 @@ fn aio9p() {
         .run()
         .prints("x\nf\ndir");
 }
+
+/// Files that lose their name while they are open, as temporary files and large
+/// here-documents do, are the processes' that have them, as natively.
+#[test]
+fn diod_nameless_files() {
+    needs!("diod_nameless_files", "diod", "bash", "python3", "tcsh");
+    let site = Site::new();
+    let native = site.sh(NAMELESS).env("TMPDIR", site.mkdir("plain")).run();
+    assert_eq!(native.err(), "", "{native}");
+    let diod = Diod::start(&site, "d");
+    let inside = site.inside(&["-e", &diod.mount("/r")], NAMELESS).env("TMPDIR", "/r").run();
+    assert_eq!((inside.out(), inside.err()), (native.out(), native.err()), "{inside}");
+}
+
+const NAMELESS: &str = r#"cd "$TMPDIR"
+printf 'cat <<E\nof tcsh\nE\n' >s; tcsh -f s
+bash -c 'big=$(head -c 300000 /dev/zero | tr "\0" x); wc -c <<<$big; cat <<E | wc -c
+$big
+E'
+python3 - <<'E'
+import fcntl, os, subprocess, tempfile
+file = tempfile.TemporaryFile(); file.write(b'one\ntwo\n'); file.flush(); file.seek(4)
+print(subprocess.run(['cat'], stdin=file, capture_output=True).stdout)
+file = tempfile.TemporaryFile(); subprocess.run(['echo', 'out'], stdout=file)
+if os.fork() == 0: os.write(file.fileno(), b'child'); os._exit(0)
+os.wait(); file.seek(0); print(file.read(), os.fstat(file.fileno()).st_nlink)
+out = open('f', 'w'); out.write('abc'); out.flush(); back = open('f'); os.unlink('f')
+out.write('def'); out.flush(); print(back.read(), os.fstat(back.fileno()).st_size, oct(os.fstat(out.fileno()).st_mode))
+add = open('f', 'a+'); add.write('abc'); add.flush(); os.unlink('f'); add.write('def'); add.flush()
+os.set_inheritable(add.fileno(), True); os.system('echo more >&%d' % add.fileno()); add.seek(0)
+print(add.read(), fcntl.fcntl(add, fcntl.F_GETFL) & os.O_APPEND, fcntl.fcntl(add, fcntl.F_GETFD))
+one = open('f', 'w+'); os.link('f', 'g'); os.unlink('f'); one.write('linked'); one.flush(); print(open('g').read())
+fd = os.open('h', os.O_RDWR | os.O_CREAT, 0o400); copy = os.dup(fd); os.write(fd, b'0123'); os.lseek(fd, 1, 0)
+os.unlink('h'); print(os.read(copy, 2), os.read(fd, 9)); os.ftruncate(fd, 2); os.fchmod(fd, 0o751)
+print(oct(os.fstat(copy).st_mode), os.fstat(copy).st_size)
+old = open('old', 'w+'); old.write('old'); old.flush(); open('new', 'w').write('new'); os.rename('new', 'old')
+old.seek(0); print(subprocess.run(['cat'], stdin=old, capture_output=True).stdout, open('old').read())
+E
+ls -A"#;

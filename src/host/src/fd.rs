@@ -142,6 +142,16 @@ impl Kernel {
         above.or_else(|_| self.dup_from(fd, 3, cloexec))
     }
 
+    /// dup3(2): `to` becomes a duplicate of `fd`, which is another number.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn dup_onto(self, fd: i32, to: i32, cloexec: bool) -> Result<()> {
+        let flags = if cloexec { libc::O_CLOEXEC } else { 0 };
+        // SAFETY: no memory is involved.
+        unsafe { sys!(libc::SYS_dup3, fd, to, flags) }.map(drop)
+    }
+
     /// Sets or clears close-on-exec.
     ///
     /// # Errors

@@ -97,7 +97,8 @@ which lengthens a file. A descriptor cannot be sent over a socket (EOPNOTSUPP). 
 
 Servers that are not ns-serve promise no order: what is written there is waited for at once. They end record locks (fcntl(2)) at exec, and let two processes that \
 wait for each other wait; what is open is opened anew by its name in a child, and is lost (ESTALE) when \
-that is gone.
+another process has removed that. What the only process that has it open removes is from then on a file \
+in memory, of 1 GiB at most, which its children inherit: temporary files and here-documents.
 
 9P2000.u has no locks (ENOLCK), no extended attributes (EOPNOTSUPP) and no hard links (EPERM), times in \
 whole seconds, and renames in one directory only (EXDEV, so that mv(1) copies); a rename over another \

@@ -344,6 +344,12 @@ impl File {
         }
     }
 
+    /// The same file, to be read alone.
+    pub(super) fn to_read(&self, conn: &Conn) -> Result<File> {
+        let opened = self.open_as(conn, libc::O_RDONLY)?;
+        Ok(File::new(self.server, Open::new(conn.clone(), opened), self.last_path(), 0))
+    }
+
     /// A fid to take locks by, of either kind if the server allows it.
     pub(super) fn open_for_locks(&self, conn: &Conn) -> Result<(Opened, bool)> {
         let both = (self.flags() & !libc::O_ACCMODE) | libc::O_RDWR;

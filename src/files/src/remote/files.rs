@@ -201,7 +201,7 @@ impl Process {
         Process::reopened(self.master()?, flags)
     }
 
-    fn reopened(master: i32, flags: i32) -> Result<i32> {
+    pub(super) fn reopened(master: i32, flags: i32) -> Result<i32> {
         // One that is for naming only is that to the kernel too: poll(2) says so.
         let kept = match flags & libc::O_PATH {
             0 => flags & (PLACEHOLDER | libc::O_CLOEXEC),

@@ -359,7 +359,7 @@ impl View<'_> {
     }
 
     /// Where the file's offset is.
-    fn position(self, fd: i32, file: &File) -> Result<u64> {
+    pub(super) fn position(self, fd: i32, file: &File) -> Result<u64> {
         let at = match file.offset.shared.load(Ordering::Acquire) {
             true => Kernel.lseek(fd, 0, libc::SEEK_CUR)? as u64,
             false => file.offset.at.load(Ordering::Acquire),

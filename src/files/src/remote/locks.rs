@@ -351,6 +351,16 @@ impl View<'_> {
         found
     }
 
+    /// Whether the process has record locks on a file.
+    pub(super) fn has_locks(self, file: &File) -> bool {
+        let mut found = false;
+        self.process.remotes.locks.each(file, |_| {
+            found = true;
+            true
+        });
+        found
+    }
+
     /// The process has closed a descriptor of a file: its record locks are
     /// gone, all of them (fcntl(2)).
     pub(super) fn unlock_closed(self, file: &File) {

@@ -26,7 +26,7 @@ use privns_host::{Kernel, Name, Slot};
 const PIECE: usize = 256 << 10;
 const PAGE: usize = 4096;
 /// Bytes that are copied for one mapping at most.
-const COPIED_MAX: u64 = 1 << 30;
+pub(super) const COPIED_MAX: u64 = 1 << 30;
 /// Shared mappings that a process may have.
 const MOST: usize = 256;
 

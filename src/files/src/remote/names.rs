@@ -264,15 +264,20 @@ impl View<'_> {
             }
             _ => {}
         }
-        if !is_dir {
-            self.anchor(place.id, &place.from_root()?);
-        }
+        let path = place.from_root()?;
+        let losers = if is_dir {
+            None
+        } else {
+            self.anchor(place.id, &path);
+            self.losers(place.id, &path)
+        };
         self.once(place, |way| {
             let busy = if is_dir { Errno::EBUSY } else { Errno::EISDIR };
             let (dir, name) = way.parent().ok_or(busy)?;
             way.in_parent(way.client().unlink_at(dir, name, is_dir))
         })?;
-        self.process.remotes.files.removed(place.id, &place.from_root()?);
+        self.process.remotes.files.removed(place.id, &path);
+        self.keep_in_memory(losers);
         Ok(())
     }
 

@@ -23,7 +23,9 @@ impl View<'_> {
         if old.end() != End::Plain || new.end() != End::Plain {
             self.may_rename(old, new)?;
         }
-        self.anchor(new.id, &new.from_root()?);
+        let (from, to) = (old.from_root()?, new.from_root()?);
+        self.anchor(new.id, &to);
+        let losers = if flags == 0 && from != to { self.losers(new.id, &to) } else { None };
         self.once(old, |from| {
             let to = Way::new(self, new)?;
             let (olddir, oldname) = from.parent().ok_or(Errno::EBUSY)?;
@@ -44,8 +46,8 @@ impl View<'_> {
             };
             to.in_parent(from.in_parent(renamed))
         })?;
-        let (from, to) = (old.from_root()?, new.from_root()?);
         self.process.remotes.files.renamed(old.id, &from, &to);
+        self.keep_in_memory(losers);
         self.cwd_renamed(old.id, &from, &to)
     }
 
