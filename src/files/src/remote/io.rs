@@ -280,21 +280,11 @@ impl View<'_> {
         mut send: impl FnMut(&[u8]) -> Result<usize>,
     ) -> Result<usize> {
         file.tell_lost()?;
+        let sent = send_all(data, &mut send);
+        let waits = sent.is_ok() && file.known().is_some_and(|open| !open.conn.is_ordered());
+        let settled = if waits { self.settle(file) } else { Ok(()) };
         self.process.remotes.changed(file);
-        let mut done = 0;
-        while done < data.len() {
-            match send(&data[done..]) {
-                Ok(0) => break,
-                Ok(n) => done += n,
-                Err(Errno::EINTR) if done > 0 => break,
-                // It may be that of an earlier write, and is told only once.
-                Err(error) => return Err(error),
-            }
-        }
-        if file.known().is_some_and(|open| !open.conn.is_ordered()) {
-            self.settle(file)?;
-        }
-        Ok(done)
+        settled.and(sent)
     }
 
     /// Waits for the answers to what was written.
@@ -422,7 +412,6 @@ impl View<'_> {
         if file.kind() == Kind::Directory || file.may(true).is_err() || size > LIMIT {
             return Err(Errno::EINVAL);
         }
-        self.process.remotes.changed(file);
         let change = SetAttr { valid: set::SIZE, size, ..SetAttr::default() };
         self.remote_setattr(&Place::below(file, b""), &change)?;
         if self.process.remotes.maps.any() {
@@ -494,15 +483,14 @@ impl View<'_> {
         (n, ended)
     }
 
-    /// Notes what came with the open.
-    pub(super) fn read_at_open(self, file: &File, mut data: Vec<u8>, filled: usize) {
+    /// Notes what came with the open, which is of the moment of `changes`.
+    pub(super) fn read_at_open(self, file: &File, mut data: Vec<u8>, filled: usize, changes: u64) {
         // A file without a length may have something else the next time.
         if file.length() == 0 || file.kind() != Kind::Regular {
             return;
         }
         data.truncate(filled);
         let end = filled as u64 == file.length();
-        let changes = self.process.remotes.changes(file);
         let until = Kernel.now_ms() + MOMENT;
         drop(file.ahead.put(Box::new(Ahead { data, end, changes, until })));
     }
@@ -530,6 +518,20 @@ impl View<'_> {
         }
         read
     }
+}
+
+fn send_all(data: &[u8], send: &mut dyn FnMut(&[u8]) -> Result<usize>) -> Result<usize> {
+    let mut done = 0;
+    while done < data.len() {
+        match send(&data[done..]) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(Errno::EINTR) if done > 0 => break,
+            // It may be that of an earlier write, and is told only once.
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
 }
 
 fn readable(file: &File) -> Result<()> {

@@ -139,12 +139,20 @@ impl Remotes {
         &self.changes[(mixed >> 32) as usize % COUNTS]
     }
 
-    /// The file was written: it differs from what was read ahead of it.
+    /// The file was written: it differs from what was read ahead of it. Said when
+    /// that is done, and not before: what other threads ask for until then may
+    /// be of before, and would be taken for what is there now.
     fn changed(&self, file: &file::File) {
         self.count_of(file).fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Another number when the file may have changed since.
+    /// A name or an attribute has changed.
+    fn note(&self) {
+        self.names.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Another number when the file may have changed since. What is kept is
+    /// good as long as this is what it was before the server was asked.
     fn changes(&self, file: &file::File) -> u64 {
         let written = self.count_of(file).load(Ordering::Acquire);
         written.wrapping_add(self.children.load(Ordering::Acquire))
@@ -237,7 +245,7 @@ impl View<'_> {
             }
             act(&way)
         });
-        self.process.remotes.names.fetch_add(1, Ordering::AcqRel);
+        self.process.remotes.note();
         done
     }
 

@@ -318,7 +318,17 @@ impl View<'_> {
         if place.end() == End::Slash {
             self.remote_stat(place)?;
         }
-        self.once(place, |way| way.client().setattr_at(way.route(), &self.mine(way, change)))
+        let done =
+            self.once(place, |way| way.client().setattr_at(way.route(), &self.mine(way, change)));
+        if change.valid & set::SIZE != 0 {
+            let remotes = &self.process.remotes;
+            match place.dir.filter(|_| place.is_open()) {
+                Some(file) => remotes.changed(file),
+                // Which file it is, nobody has said.
+                None => remotes.change(),
+            }
+        }
+        done
     }
 
     /// With owner=me what is shown as ours is the server's owner there. 9P2000
@@ -350,13 +360,15 @@ impl View<'_> {
     /// # Errors
     /// As there.
     pub fn remote_utimens(self, place: &Place<'_>, [atime, mtime]: [When; 2]) -> Result<()> {
-        self.on(place, |way| {
+        let done = self.on(place, |way| {
             let says_now = way.client().agreed().dialect == privns_ninep::Dialect::Linux;
             let mut change = SetAttr::default();
             change.atime = change_time(&mut change, atime, (set::ATIME, set::ATIME_SET), says_now);
             change.mtime = change_time(&mut change, mtime, (set::MTIME, set::MTIME_SET), says_now);
             way.client().setattr_at(way.route(), &change)
-        })
+        });
+        self.process.remotes.note();
+        done
     }
 
     /// The value of an extended attribute; the list of names when `name` is
@@ -412,20 +424,30 @@ impl View<'_> {
         if !writes(flags) && flags & (libc::O_DIRECTORY | libc::O_PATH) == 0 {
             first.resize(FIRST, 0);
         }
+        let remotes = &self.process.remotes;
+        let before = remotes.all_changes();
         let Opening { open, path } = self.remote_open(place, flags, mode, &mut first)?;
         let filled = open.opened.first.unwrap_or(0);
         let meta = open.opened.attr.map(|attr| Meta::new(&open.conn, attr));
         let file = Arc::new(File::new(place.id, open, path, flags));
-        if let Some(meta) = meta {
-            self.tell(&file, meta);
+        let has = |flag| flags & flag != 0;
+        if has(libc::O_TRUNC) {
+            remotes.changed(&file);
         }
-        self.read_at_open(&file, first, filled);
+        let (changes, now) = (remotes.changes(&file), remotes.all_changes());
+        // Making and emptying a file are changes, our own. Other threads may
+        // have made others: then what the server said is perhaps of before.
+        if now == before + u64::from(has(libc::O_CREAT)) + u64::from(has(libc::O_TRUNC)) {
+            if let Some(meta) = meta {
+                self.tell(&file, meta, now);
+            }
+            self.read_at_open(&file, first, filled, changes);
+        }
         self.process.stand(file).map_err(|(_, error)| error)
     }
 
-    /// Notes what was told with an open.
-    pub(super) fn tell(self, file: &File, meta: Meta) {
-        let changes = self.process.remotes.all_changes();
+    /// Notes what was told with an open, which is of the moment of `changes`.
+    pub(super) fn tell(self, file: &File, meta: Meta, changes: u64) {
         let told = Told { meta, changes, until: Kernel.now_ms() + MOMENT };
         drop(file.told.put(Box::new(told)));
     }

@@ -227,9 +227,10 @@ impl View<'_> {
             Err(error) if is_final(error) => return Err(error),
             Err(_) => return Ok(None),
         };
+        let changes = self.process.remotes.all_changes();
         let stood = Kernel.whole_stat(fd, c"", libc::AT_EMPTY_PATH).and_then(|st| {
             let ours = st.st_dev == near.dev && is_regular(st.st_mode);
-            if ours { self.stand_near(place, &conn, fd, flags, &st) } else { Ok(false) }
+            if ours { self.stand_near(place, &conn, fd, (flags, changes), &st) } else { Ok(false) }
         });
         if !matches!(stood, Ok(true)) {
             let _ = Kernel.close(fd);
@@ -242,12 +243,12 @@ impl View<'_> {
         place: &Place<'_>,
         conn: &Conn,
         fd: i32,
-        flags: i32,
+        (flags, changes): (i32, u64),
         st: &libc::stat,
     ) -> Result<bool> {
         let mut file = File::near(place.id, st.st_ino, flags, place.from_root()?);
         file.near = Some(NearFile::new(fd, self.process.remotes.changes(&file)));
-        self.tell(&file, Meta::new(conn, attr_of(st)));
+        self.tell(&file, Meta::new(conn, attr_of(st)), changes);
         self.process.stand_at(fd, Arc::new(file)).map(|()| true)
     }
 
