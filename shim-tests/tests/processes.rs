@@ -130,6 +130,23 @@ fn a_program_of_a_bind_knows_its_own_name() {
     bound(&site, script).run().prints("/new/rl\n/new/rl\n/new/rl");
 }
 
+/// What a program was started with is called by others as it calls it itself.
+#[test]
+fn what_links_in_proc_say_of_other_members() {
+    let site = site();
+    let script = r#"cd /new; mkdir d; cp /bin/sleep d/sl; cd d; ./sl 60 <../f 3<. & p=$!; cd /
+        until [ "$(cat /proc/$p/comm)" = sl ]; do sleep 0.01; done
+        for l in cwd exe fd/0 fd/3 root; do readlink /proc/$p/$l; done; cat /proc/$p/fd/0
+        cd /proc/$p; readlink cwd fd/0; realpath cwd exe; kill $p"#;
+    let names = "/new/d\n/new/d/sl\n/new/f\n/new/d\n/\nseen\n/new/d\n/new/f\n/new/d\n/new/d/sl";
+    bound(&site, script).run().prints(names);
+    // Of a server's file they have nothing to read but what stands for it.
+    let script = r"cd /m; echo text >f; sleep 60 <f & p=$!; until grep -q sleep /proc/$p/comm; do sleep 0.01; done
+        cat /proc/self/fd/0 <f; cat /proc/$p/fd/0 2>&1 | grep -o 'No such device.*'; kill $p";
+    let outcome = site.inside(&["--tmpfs", "/m"], script).run();
+    outcome.prints("text\nNo such device or address");
+}
+
 #[test]
 fn libraries_of_a_bind() {
     needs!("libraries_of_a_bind", "cc");

@@ -202,24 +202,13 @@ pub(crate) fn stays(fd: c_int) -> bool {
 /// # Errors
 /// ENOMEM: without its root the program is not to run.
 pub(crate) fn take(view: View<'_>, inherited: &Inherited<'_>) -> Result<()> {
-    let number = |text: &[u8]| core::str::from_utf8(text).ok().and_then(|n| n.parse::<u32>().ok());
-    let mut rest = inherited.rest;
-    while let Some((kind, text)) = rest.split_first() {
-        let end = match kind {
-            b'n' => None,
-            b'r' | b'e' | b'w' => counted_end(text),
-            _ => text.iter().position(|b| *b == b';'),
-        };
-        let (item, left) = text.split_at(end.unwrap_or(text.len()));
+    for (kind, item) in items(inherited.rest) {
         match kind {
             b'x' => view.process.set_exe(number(item).unwrap_or(0)),
             b'd' => view.process.set_cwd(number(item).unwrap_or(0), false),
             b'f' => {
-                let mut parts = item.splitn(2, |b| *b == b'=');
-                let fd = parts.next().and_then(number);
-                let seq = parts.next().and_then(number);
-                if let (Some(fd), Some(seq)) = (fd, seq) {
-                    view.process.fds.set_seq(fd as c_int, seq);
+                if let Some((fd, seq)) = item_fd(item) {
+                    view.process.fds.set_seq(fd, seq);
                 }
             }
             b'w' => {
@@ -234,9 +223,33 @@ pub(crate) fn take(view: View<'_>, inherited: &Inherited<'_>) -> Result<()> {
             b'n' => name_command(item),
             _ => {}
         }
-        rest = left.strip_prefix(b";").unwrap_or_default();
     }
     Ok(())
+}
+
+/// What is told, item by item: of what kind each is, and its text.
+pub(crate) fn items(mut rest: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    core::iter::from_fn(move || {
+        let (kind, text) = rest.split_first()?;
+        let end = match kind {
+            b'n' => None,
+            b'r' | b'e' | b'w' => counted_end(text),
+            _ => text.iter().position(|b| *b == b';'),
+        };
+        let (item, left) = text.split_at(end.unwrap_or(text.len()));
+        rest = left.strip_prefix(b";").unwrap_or_default();
+        Some((*kind, item))
+    })
+}
+
+/// A descriptor, and the member that serves it.
+pub(crate) fn item_fd(item: &[u8]) -> Option<(c_int, u32)> {
+    let (fd, seq) = item.split_at(item.iter().position(|b| *b == b'=')?);
+    Some((number(fd)? as c_int, number(&seq[1..])?))
+}
+
+fn number(text: &[u8]) -> Option<u32> {
+    core::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// Where an item with a name ends: names are counted, for they may hold

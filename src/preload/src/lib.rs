@@ -46,6 +46,7 @@ mod names;
 mod open;
 mod pairs;
 mod patch;
+mod peers;
 mod rare;
 mod real;
 mod reveal;

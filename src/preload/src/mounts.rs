@@ -101,7 +101,7 @@ pub(crate) fn link_text(link: &[u8], text: &[u8]) -> Option<Name> {
 }
 
 /// All of a host file.
-fn read(mut name: Name) -> Result<Vec<u8>> {
+pub(crate) fn read(mut name: Name) -> Result<Vec<u8>> {
     const STEP: usize = 16 << 10;
     let fd = Kernel.openat(libc::AT_FDCWD, name.as_cstr()?, libc::O_RDONLY | libc::O_CLOEXEC, 0)?;
     let mut all: Vec<u8> = Vec::new();

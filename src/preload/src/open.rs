@@ -11,6 +11,7 @@ use privns_files::fds::Shown;
 use privns_files::process::View;
 use privns_files::Target;
 use privns_host::kernel::{OpenHow, RESOLVE_NO_SYMLINKS};
+use privns_host::Kernel;
 use privns_host::Spelled;
 use privns_namespace::resolve::Last;
 
@@ -136,6 +137,10 @@ unsafe fn open_exact(
             })
         };
         match opened {
+            Ok(fd) if to.magic && is_nothing(view, fd as c_int) => {
+                let _ = Kernel.close(fd as c_int);
+                return Err(Errno::ENXIO);
+            }
             Ok(fd) => return Ok(note(view, fd, &to)),
             // O_NOFOLLOW's own answer, or a link put there since the walk.
             Err(Errno::ELOOP) if flags & libc::O_NOFOLLOW == 0 && !to.magic => {}
@@ -146,6 +151,12 @@ unsafe fn open_exact(
         }
     }
     Err(Errno::ELOOP)
+}
+
+/// Whether a link of `/proc` has led to what only stands for another process's
+/// remote file: that one is not to be had by it, and must not seem empty.
+fn is_nothing(view: View<'_>, fd: c_int) -> bool {
+    !view.process.is_virtual(fd) && Kernel.is_placeholder(fd)
 }
 
 /// What a read-only mount says to an open that may change something, of a file
@@ -174,7 +185,7 @@ fn read_only(flags: c_int, there: Result<u32>) -> Result<()> {
 #[cold]
 pub(crate) fn refused() -> bool {
     let how = OpenHow::new(libc::O_PATH | libc::O_CLOEXEC, 0, RESOLVE_NO_SYMLINKS);
-    match privns_host::Kernel.openat2(libc::AT_FDCWD, c"/", &how) {
+    match Kernel.openat2(libc::AT_FDCWD, c"/", &how) {
         Ok(fd) => {
             let _ = privns_host::Kernel.close(fd);
             false

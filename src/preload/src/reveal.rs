@@ -147,7 +147,7 @@ fn shown_link(view: View<'_>, link: &[u8], text: Name) -> Result<Name> {
             .ok()
             .and_then(|n| n.parse().ok())
             .map_or(0, |fd| view.process.fds.seq(fd)),
-        _ => 0,
+        _ => crate::peers::seq(view, link),
     };
     if own && link.ends_with(b"/root") {
         return Name::from(b"/");
