@@ -1,6 +1,6 @@
-//! What a program was started with and Rust's runtime changes before `main`:
-//! SIGPIPE is ignored from then on, and standard descriptors that were closed
-//! lead to `/dev/null`. A launcher must hand down what it was given.
+//! What a launcher was started with, which it must hand down. It ignores SIGPIPE
+//! itself, as programs in Rust do, and has something behind each of the standard
+//! descriptors, so that what it opens never lands where messages go.
 
 use crate::sys;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -22,9 +22,12 @@ extern "C" fn look() {
         // SAFETY: no memory is involved.
         if unsafe { sys!(libc::SYS_fcntl, fd, libc::F_GETFD) }.is_err() {
             found |= 1 << fd;
+            let null = c"/dev/null".as_ptr();
+            // SAFETY: a name that ends in NUL. The lowest free number is this one.
+            let _ = unsafe { sys!(libc::SYS_openat, libc::AT_FDCWD, null, libc::O_RDWR) };
         }
     }
-    if sigpipe(None) == libc::SIG_IGN {
+    if sigpipe(libc::SIG_IGN) == libc::SIG_IGN {
         found |= PIPE_IGNORED;
     }
     FOUND.store(found, Ordering::Relaxed);
@@ -39,24 +42,36 @@ struct Action {
     mask: u64,
 }
 
-/// What SIGPIPE does, after setting it where asked to.
-fn sigpipe(set: Option<usize>) -> usize {
-    let new = Action { handler: set.unwrap_or(0), flags: 0, restorer: 0, mask: 0 };
+/// Sets what SIGPIPE does; gives what it did.
+fn sigpipe(handler: usize) -> usize {
+    let new = Action { handler, flags: 0, restorer: 0, mask: 0 };
     let mut old = Action { handler: 0, flags: 0, restorer: 0, mask: 0 };
-    let new = set.map_or(core::ptr::null(), |_| &raw const new);
-    // SAFETY: both are null or the kernel's struct; a disposition without a
-    // handler needs no restorer.
-    let _ = unsafe { sys!(libc::SYS_rt_sigaction, libc::SIGPIPE, new, &raw mut old, 8) };
+    // SAFETY: both are the kernel's struct; a disposition without a handler needs
+    // no restorer.
+    let _ = unsafe { sys!(libc::SYS_rt_sigaction, libc::SIGPIPE, &raw const new, &raw mut old, 8) };
     old.handler
 }
 
-/// Undoes what the runtime did: right before exec, after which nothing is said
-/// any more.
+/// Undoes it: right before exec, after which nothing is said any more.
 pub fn restore() {
     let found = FOUND.load(Ordering::Relaxed);
-    sigpipe(Some(if found & PIPE_IGNORED != 0 { libc::SIG_IGN } else { libc::SIG_DFL }));
+    sigpipe(if found & PIPE_IGNORED != 0 { libc::SIG_IGN } else { libc::SIG_DFL });
     for fd in (0..3).filter(|fd| found & (1 << fd) != 0) {
-        // SAFETY: the runtime opened /dev/null there; nobody else uses it.
+        // SAFETY: we opened /dev/null there; nobody else uses it.
         let _ = unsafe { sys!(libc::SYS_close, fd) };
     }
+}
+
+/// `main!(run)`: the C library calls `run` as the program's `main`, without what
+/// Rust's runtime does before: to prepare a message for a stack that overflows it
+/// reads /proc/self/maps, a twentieth of what starting a shell takes. The rest of
+/// what it does is done here, and the arguments are where they always are.
+#[macro_export]
+macro_rules! main {
+    ($run:path) => {
+        #[unsafe(no_mangle)]
+        extern "C" fn main() -> i32 {
+            $run()
+        }
+    };
 }
