@@ -8,7 +8,9 @@
 //!
 //! Members are printed in the order in which they were mounted, except that a
 //! mount point comes before those below it where mounting it would cover them,
-//! and a union grows outwards from the member that stood there first.
+//! a union grows outwards from the member that stood there first, and a mount
+//! point comes before a union above it grows where another of the union's members
+//! has a symbolic link of its name.
 
 use crate::build::{Builder, Instance, Places};
 use crate::failure::Failure;
@@ -29,12 +31,13 @@ use privns_host::{Host, Name};
 #[must_use]
 pub fn print(host: &dyn Host, table: &Table, start: Option<&[u8]>) -> Vec<Line> {
     let host = &Unasked { host, table };
-    let mut first = BTreeSet::new();
+    let mut moved = Moved::default();
     let mut lines = loop {
-        match attempt(host, table, &first) {
+        match attempt(host, table, &moved) {
             Ok(lines) => break lines,
             // Ends: each round adds one of the mount points.
-            Err(covers) => first.insert(covers),
+            Err((mount, Again::Covers)) => moved.first.insert(mount),
+            Err((mount, Again::Astray)) => moved.early.insert(mount),
         };
     };
     if let Some(start) = start {
@@ -44,26 +47,43 @@ pub fn print(host: &dyn Host, table: &Table, start: Option<&[u8]>) -> Vec<Line> 
     lines
 }
 
-/// The lines, when the mount points of `first` come before those below them;
-/// else the one that has to as well.
-fn attempt(host: &dyn Host, table: &Table, first: &BTreeSet<usize>) -> Result<Vec<Line>, usize> {
+/// The mount points that are printed in another order than they were made.
+#[derive(Default)]
+struct Moved {
+    /// Before those below them.
+    first: BTreeSet<usize>,
+    /// Before the union that they lie in has grown.
+    early: BTreeSet<usize>,
+}
+
+/// The lines, with these mount points moved; else the one that has to be as well.
+fn attempt(host: &dyn Host, table: &Table, moved: &Moved) -> Result<Vec<Line>, (usize, Again)> {
     let server = Cell::new(0);
     let mut places = Recorded { table, server: &server };
     let built = Builder::new(host, &mut places, &Table::new(), b"");
-    let mut printer = Printer { want: table, server: &server, built, lines: Vec::new() };
+    let lines = Vec::new();
+    let mut printer = Printer { want: table, server: &server, built, lines, astray: false };
     if table.cleared {
         printer.say(Line::new(Action::Clear, b""));
     }
-    for step in steps(table, first) {
+    for step in steps(table, moved) {
         let mount = &table.mounts()[step.mount];
-        let may_cover = first.contains(&step.mount);
-        printer.bring(mount, step.member, may_cover).map_err(|Covers| step.mount)?;
+        let may_cover = moved.first.contains(&step.mount);
+        printer.bring(mount, step.member, may_cover).map_err(|again| (step.mount, again))?;
+        if core::mem::take(&mut printer.astray) && !moved.early.contains(&step.mount) {
+            return Err((step.mount, Again::Astray));
+        }
     }
     Ok(printer.lines)
 }
 
-/// Mounting it here would take away what is mounted below it.
-struct Covers;
+/// Why a mount point has to be printed at another time.
+enum Again {
+    /// Mounting it here would take away what is mounted below it.
+    Covers,
+    /// Its name is a symbolic link by now.
+    Astray,
+}
 
 /// The lines as a namespace file.
 #[must_use]
@@ -184,23 +204,34 @@ struct Step {
     mount: usize,
     /// The member's place in it.
     member: usize,
-    when: u32,
+    /// At the same time the lesser comes first.
+    when: (u32, u32),
 }
 
 /// Every member that a line may be needed for, in the order of the lines.
-fn steps(table: &Table, first: &BTreeSet<usize>) -> Vec<Step> {
+fn steps(table: &Table, moved: &Moved) -> Vec<Step> {
     let mounts = table.mounts();
-    let mut when: Vec<u32> = mounts.iter().map(first_seq).collect();
-    for &i in first.iter().rev() {
+    let mut when: Vec<(u32, u32)> = mounts.iter().map(|mount| (first_seq(mount), 0)).collect();
+    for &i in moved.first.iter().rev() {
         let below = 1 + table.below(&mounts[i].path).count();
         when[i] = when[i..i + below].iter().copied().min().unwrap_or(when[i]);
+    }
+    let mut waits = BTreeSet::new();
+    for &i in &moved.early {
+        let found = table.covering(above(&mounts[i].path));
+        let union = found.and_then(|found| mounts.iter().position(|m| m.path == found.path));
+        if let Some(union) = union {
+            when[i] = when[i].min((when[union].0, 1));
+            waits.insert(union);
+        }
     }
     let mut steps = Vec::new();
     for (i, mount) in mounts.iter().enumerate().filter(|(_, m)| !is_implied(m)) {
         let mut when = when[i];
         for (nth, member) in outwards(mount).into_iter().enumerate() {
             if nth > 0 && has_base(mount) {
-                when = when.max(mount.members[member].seq);
+                let phase = if waits.contains(&i) { 2 } else { when.1 };
+                when = (when.0.max(mount.members[member].seq), phase);
             }
             steps.push(Step { mount: i, member, when });
         }
@@ -208,6 +239,14 @@ fn steps(table: &Table, first: &BTreeSet<usize>) -> Vec<Step> {
     // Stable: mount points above come first, and the members of each in turn.
     steps.sort_by_key(|step| step.when);
     steps
+}
+
+/// The canonical name of the directory above one.
+fn above(name: &[u8]) -> &[u8] {
+    match path::parent(name) {
+        b"/" => b"",
+        parent => parent,
+    }
 }
 
 fn is_implied(mount: &Mount) -> bool {
@@ -254,6 +293,8 @@ fn outwards(mount: &Mount) -> Vec<usize> {
 
 struct Printer<'a> {
     want: &'a Table,
+    /// What was to be mounted last is now mounted elsewhere.
+    astray: bool,
     /// See [`Recorded`].
     server: &'a Cell<u32>,
     built: Builder<'a>,
@@ -272,7 +313,7 @@ enum Has {
 
 impl Printer<'_> {
     /// Prints what is needed for a member to be there.
-    fn bring(&mut self, mount: &Mount, member: usize, may_cover: bool) -> Result<(), Covers> {
+    fn bring(&mut self, mount: &Mount, member: usize, may_cover: bool) -> Result<(), Again> {
         match self.has(mount, member) {
             Has::It => return Ok(()),
             Has::Neighbours(order) => {
@@ -308,9 +349,14 @@ impl Printer<'_> {
     }
 
     /// Prints the first member of a mount point.
-    fn begin(&mut self, mount: &Mount, start: usize, may_cover: bool) -> Result<(), Covers> {
+    fn begin(&mut self, mount: &Mount, start: usize, may_cover: bool) -> Result<(), Again> {
         let covers = self.built.so_far().below(&mount.path).any(|below| !is_implied(below));
-        if covers && !may_cover {
+        let empty = has_base(mount) && in_skeleton(self.want, &mount.members[start]);
+        let implied = self.built.so_far().at(&mount.path).is_some_and(is_implied);
+        if covers && empty && implied && mount.kind == Kind::Dir {
+            // What is there already is now meant to be.
+            self.mount(mount, start, Order::Replace);
+        } else if covers && !may_cover {
             let bind =
                 matches!(mount.members[start].rule.verb, Verb::Bind | Verb::Along | Verb::Mount);
             let member = &mount.members[start];
@@ -319,7 +365,7 @@ impl Printer<'_> {
                 || in_skeleton(self.want, member)
                 || !self.built.is_bare_at(&mount.path)
             {
-                return Err(Covers);
+                return Err(Again::Covers);
             }
             // Joining what is there only to be mounted upon covers nothing.
             self.mount(mount, start, Order::Before);
@@ -427,6 +473,9 @@ impl Printer<'_> {
             // Its source has gone, say: printed all the same.
             self.assume(mount, member, order);
         }
+        let here = self.built.so_far().at(&mount.path);
+        let is = |m: &Member| m.source == member.source;
+        self.astray |= !here.is_some_and(|here| here.members.iter().any(is));
         self.drop_extra(mount);
     }
 
@@ -515,11 +564,11 @@ impl Printer<'_> {
             let want = self.want.at(&[dst, &brought.path].concat());
             let Some(want) = want.filter(|want| !is_implied(want)) else { return true };
             some = true;
+            let alone = want.members.len() == 1;
             let same = |(want, brought): (&Member, &Member)| {
                 want.source == brought.source
                     && read_only(want) == (read_only(brought) || made_read_only)
-                    && want.create == brought.create
-                    && want.base == brought.base
+                    && (alone || (want.create == brought.create && want.base == brought.base))
             };
             want.members.len() == brought.members.len()
                 && want.members.iter().zip(&brought.members).all(same)

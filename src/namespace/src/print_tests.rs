@@ -114,6 +114,14 @@ fn the_shortest_way_to_say_it() {
             "mount mem! /.privns-server; bind -r /.privns-server/d /c; unmount /.privns-server",
         ),
         ("bind /a /n/x\nprivate /n/x", "bind /a /n/x; private /n/x"),
+        // A directory that was there already is meant to be there only from then on.
+        ("dir /l/sub\nbind /a/.. /a\ndir /l", "dir /l/sub; bind / /a; dir /l"),
+        ("symlink / /n/m\nbind /n/../ /c\ndir /n", "symlink / /n/m; bind / /c; dir /n"),
+        // The first member of the union has a link where the other has a directory.
+        (
+            "bind /tmp /bin\nbind -b /a/.. /usr\nbind /usr /",
+            "bind /usr /; bind /tmp /bin; bind -b host!/ /; bind /bin /usr/bin",
+        ),
     ] {
         assert_eq!(printed(lines), want, "{lines}");
     }
@@ -172,6 +180,14 @@ fn name() -> impl Strategy<Value = &'static str> {
         "/a/f",
         "/b/f",
         "/a/..",
+        "/a/sub/..",
+        "/b/../a/sub",
+        "/l/..",
+        "/l/sub/..",
+        "/n/..",
+        "/n/m/../x",
+        "/bin/..",
+        "/var/run/..",
     ])
 }
 

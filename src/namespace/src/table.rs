@@ -232,6 +232,20 @@ impl Table {
         Member { seq, source, read_only: false, create: false, base: false, rule }
     }
 
+    /// A directory that is there because something is mounted below it is meant
+    /// to be there from now on. It is a member like any that is made now: what
+    /// has come along before has not brought it.
+    pub(crate) fn mean(&mut self, path: &[u8], origin: &[u8]) {
+        let Ok(at) = self.find(path) else { return };
+        for member in &mut self.mounts[at].members {
+            if member.rule.verb == Verb::Implied {
+                member.rule = Rule { verb: Verb::Dir, origin: origin.to_vec() };
+                member.seq = self.next_seq;
+                self.next_seq += 1;
+            }
+        }
+    }
+
     /// Mounts `member` at `path`. A union that begins here keeps `underneath`,
     /// the directory that the name showed until now, as its base.
     ///

@@ -498,14 +498,7 @@ impl<'a> Builder<'a> {
         match self.kind_at(&to) {
             Some(false) => return Err(place(line, dst, Errno::EEXIST)),
             Some(true) => {
-                // From now on it is meant to be there.
-                for mount in self.table.at_mut(&to.ns).into_iter() {
-                    for member in &mut mount.members {
-                        if member.rule.verb == Verb::Implied {
-                            member.rule = Rule { verb: Verb::Dir, origin: line.origin.clone() };
-                        }
-                    }
-                }
+                self.table.mean(&to.ns, &line.origin);
                 return Ok(());
             }
             None => {}
