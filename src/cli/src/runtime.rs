@@ -19,6 +19,7 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// A runtime directory of the user's own.
@@ -34,6 +35,9 @@ pub struct Entry {
     name: Vec<u8>,
     path: Vec<u8>,
 }
+
+/// The entry that this process has made: its family's number, and its path.
+static OWN: OnceLock<(u64, Vec<u8>)> = OnceLock::new();
 
 /// How long to wait for a family that is just being made.
 const BIRTH: Duration = Duration::from_secs(5);
@@ -85,6 +89,7 @@ impl Runtime {
         let dir = tree::open_dir(&self.dir, &key)?;
         rustix::fs::flock(&dir, FlockOperation::LockShared).map_err(errno)?;
         let path = [&self.path[..], b"/", &key].concat();
+        let _ = OWN.set((id, path.clone()));
         let entry = Entry { dir, id, name, path };
         if let Some(job) = crate::world::job() {
             let _ = rustix::fs::symlinkat(&job[..], &entry.dir, "job");
@@ -151,6 +156,21 @@ impl Runtime {
     /// openat(2)'s.
     pub fn entry(&self, id: u64) -> Result<OwnedFd> {
         tree::open_dir(&self.dir, &number(id))
+    }
+
+    /// Puts a link into the entry of a family, where there is one.
+    pub fn note(id: u64, text: &[u8], name: &[u8]) {
+        let own = OWN.get().filter(|own| own.0 == id);
+        // The way to our own is checked, and nobody else's to change.
+        let noted = own.map(|(_, path)| {
+            let link = [path, &b"/"[..], name].concat();
+            rustix::fs::symlinkat(text, CWD, &link[..])
+        });
+        if noted != Some(Ok(()))
+            && let Some(entry) = Runtime::each().find_map(|runtime| runtime.entry(id).ok())
+        {
+            let _ = rustix::fs::symlinkat(text, &entry, name);
+        }
     }
 
     /// The numbers of all entries, living or not.
@@ -256,6 +276,17 @@ impl Lasting {
             users.dedup();
         }
         users.into_iter().flat_map(Lasting::of_user).collect()
+    }
+
+    /// Whether a link of ours is there already, in the place where it would be
+    /// made.
+    #[must_use]
+    pub fn has(link: &[u8]) -> bool {
+        let uid = Kernel.geteuid();
+        let Some(place) = Lasting::paths(uid).next() else { return false };
+        let path = [&place[..], b"/", link].concat();
+        let found = rustix::fs::statat(CWD, &path[..], AtFlags::SYMLINK_NOFOLLOW);
+        found.is_ok_and(|found| found.st_uid == uid)
     }
 
     fn paths(uid: u32) -> impl Iterator<Item = Vec<u8>> {

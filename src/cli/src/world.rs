@@ -109,11 +109,8 @@ pub fn job() -> Option<Vec<u8>> {
 }
 
 fn node() -> Option<Vec<u8>> {
-    static HOST: OnceLock<Option<Vec<u8>>> = OnceLock::new();
-    let read = || tree::read_file(b"/proc/sys/kernel/hostname", 256).ok();
-    let host = || HOST.get_or_init(read).clone();
-    let name = set(b"SLURMD_NODENAME").or_else(host)?;
-    Some(name.trim_ascii().to_vec())
+    let host = || Kernel.node().ok().map(|name| name.as_bytes().to_vec());
+    set(b"SLURMD_NODENAME").or_else(host)
 }
 
 /// A line of the password database.

@@ -246,6 +246,27 @@ impl<'a> Index<'a> {
     /// Finds where a canonical name lies.
     #[must_use]
     pub fn find(self, name: &[u8]) -> Found<'a> {
+        let Found { mut mount, mounts_below } = self.up_to(name);
+        // The last mount not after the name, or one that encloses it.
+        while let Some(m) = mount {
+            if path::is_within(name, m.path()) {
+                break;
+            }
+            mount = m.enclosing();
+        }
+        Found { mount, mounts_below }
+    }
+
+    /// The mount point at exactly a canonical name.
+    #[must_use]
+    pub fn at(self, name: &[u8]) -> Found<'a> {
+        let Found { mount, mounts_below } = self.up_to(name);
+        Found { mount: mount.filter(|mount| mount.path() == name), mounts_below }
+    }
+
+    /// The last mount point that does not come after a name.
+    #[inline]
+    fn up_to(self, name: &[u8]) -> Found<'a> {
         let (mut lo, mut hi) = (0, self.mounts);
         while lo < hi {
             let mid = lo + (hi - lo) / 2;
@@ -255,15 +276,7 @@ impl<'a> Index<'a> {
             }
         }
         let mounts_below = lo < self.mounts && path::is_within(self.mount(lo).path(), name);
-        // The last mount not after the name, or one that encloses it.
-        let mut mount = lo.checked_sub(1).map(|at| self.mount(at));
-        while let Some(m) = mount {
-            if path::is_within(name, m.path()) {
-                break;
-            }
-            mount = m.enclosing();
-        }
-        Found { mount, mounts_below }
+        Found { mount: lo.checked_sub(1).map(|at| self.mount(at)), mounts_below }
     }
 
     /// The mount points directly below a canonical name: their last components

@@ -30,6 +30,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod build;
+mod bytes;
 pub mod carried;
 mod counter;
 pub mod dump;

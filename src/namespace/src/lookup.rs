@@ -15,6 +15,8 @@ pub trait Mounts<'a>: Copy {
     /// The innermost mount point at or above a canonical name, and whether mount
     /// points lie strictly below the name.
     fn find(self, name: &[u8]) -> (Option<Self::Point>, bool);
+    /// The same of a mount point at exactly this name.
+    fn at(self, name: &[u8]) -> (Option<Self::Point>, bool);
     /// Whether names outside every mount point are not there.
     fn is_cleared(self) -> bool;
     /// Every mount point, in order.
@@ -66,6 +68,11 @@ impl<'a> Mounts<'a> for Index<'a> {
         let found = Index::find(self, name);
         (found.mount, found.mounts_below)
     }
+    #[inline]
+    fn at(self, name: &[u8]) -> (Option<MountRef<'a>>, bool) {
+        let found = Index::at(self, name);
+        (found.mount, found.mounts_below)
+    }
     fn is_cleared(self) -> bool {
         Index::is_cleared(self)
     }
@@ -108,20 +115,33 @@ impl<'a> From<MemberRef<'a>> for Served<'a> {
     }
 }
 
+impl Table {
+    /// The last mount point that does not come after a name, and whether mount
+    /// points lie strictly below the name.
+    fn up_to(&self, name: &[u8]) -> (Option<&Mount>, bool) {
+        let mounts = self.mounts();
+        let after = mounts.partition_point(|m| order(&m.path, name) != Ordering::Greater);
+        let below = mounts.get(after).is_some_and(|next| path::is_within(&next.path, name));
+        (after.checked_sub(1).map(|at| &mounts[at]), below)
+    }
+}
+
 impl<'a> Mounts<'a> for &'a Table {
     type Point = &'a Mount;
 
     fn find(self, name: &[u8]) -> (Option<&'a Mount>, bool) {
-        let mounts = self.mounts();
-        let after = mounts.partition_point(|m| order(&m.path, name) != Ordering::Greater);
-        let below = mounts.get(after).is_some_and(|next| path::is_within(&next.path, name));
-        let Some(last) = after.checked_sub(1).map(|at| &mounts[at]) else { return (None, below) };
+        let (last, below) = self.up_to(name);
+        let Some(last) = last else { return (None, below) };
         if path::is_within(name, &last.path) {
             return (Some(last), below);
         }
         // What encloses the name comes before the last mount point that is not
         // behind it, and so encloses that one too.
         (self.covering(path::common(name, &last.path)), below)
+    }
+    fn at(self, name: &[u8]) -> (Option<&'a Mount>, bool) {
+        let (last, below) = self.up_to(name);
+        (last.filter(|last| last.path == name), below)
     }
     fn is_cleared(self) -> bool {
         self.cleared

@@ -219,15 +219,16 @@ impl<'a, M: Mounts<'a>> Walk<'_, M, M::Point> {
     /// is to be walked has been replaced.
     fn step(&mut self, from: usize, to: usize, is_last: bool, follow: bool) -> Result<bool> {
         self.here.trail.pass(&self.todo[from..to]);
-        let mut ns = Name::from(self.here.ns.as_bytes())?;
-        ns.join(&self.todo[from..to])?;
-        let (mount, mounts_below) = self.index.find(ns.as_bytes());
-        if let Some(mount) = mount.filter(|m| m.path() == ns.as_bytes()) {
+        let above = self.here.ns.as_bytes().len();
+        self.here.ns.join(&self.todo[from..to])?;
+        let (mount, mounts_below) = self.index.at(self.here.ns.as_bytes());
+        if let Some(mount) = mount {
             if mount.dt_type() == libc::DT_LNK && follow {
                 let mut text = Name::new();
                 let mut link = Name::from(mount.first().host)?;
                 self.host.readlink(link.as_cstr()?, &mut text)?;
                 self.link = text;
+                self.here.ns.truncate(above);
                 return self.follow(to).map(|()| true);
             }
             self.cross(mount, mounts_below)?;
@@ -236,13 +237,13 @@ impl<'a, M: Mounts<'a>> Walk<'_, M, M::Point> {
         let chosen = self.choose(from, to, is_last, follow)?;
         if let Choice::Link = chosen {
             if is_magic(self.here.host.as_bytes()) {
-                return self.follow_magic(to, is_last, ns);
+                return self.follow_magic(to, is_last);
             }
+            self.here.ns.truncate(above);
             self.here.host.truncate(self.here.host.as_bytes().len() - 1 - (to - from));
             return self.follow(to).map(|()| true);
         }
         self.union = None;
-        self.here.ns = ns;
         self.here.at_mount = false;
         self.here.is_union = false;
         self.here.mounts_below = mounts_below;
@@ -323,10 +324,9 @@ impl<'a, M: Mounts<'a>> Walk<'_, M, M::Point> {
         Ok(())
     }
 
-    fn follow_magic(&mut self, to: usize, is_last: bool, ns: Name) -> Result<bool> {
+    fn follow_magic(&mut self, to: usize, is_last: bool) -> Result<bool> {
         // A root is what the process takes for one, which the host cannot know.
         if is_last && !self.here.host.as_bytes().ends_with(b"/root") {
-            self.here.ns = ns;
             self.here.magic = true;
             return Ok(false);
         }

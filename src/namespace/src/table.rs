@@ -19,6 +19,7 @@ pub struct Table {
     /// Host directory that holds a directory for every mount point that the
     /// host does not have, at the mount point's own name below it; empty
     /// until one is needed.
+    #[serde(with = "crate::bytes")]
     pub skeleton: Vec<u8>,
     /// The global namespace is gone (`clear`): a name outside every mount
     /// point is not there.
@@ -33,6 +34,7 @@ pub struct Table {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     /// The place, a canonical name; empty for the root.
+    #[serde(with = "crate::bytes")]
     pub path: Vec<u8>,
     /// What a listing of the parent shows.
     pub kind: Kind,
@@ -96,7 +98,7 @@ pub struct Member {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
     /// A host path, canonical; empty for the host's root.
-    Host(Vec<u8>),
+    Host(#[serde(with = "crate::bytes")] Vec<u8>),
 }
 
 /// The line that made a member, so that the table can be printed as lines that
@@ -106,6 +108,7 @@ pub struct Rule {
     /// What was asked for.
     pub verb: Verb,
     /// Where it was asked for: `FILE:LINE`, an option, or a program.
+    #[serde(with = "crate::bytes")]
     pub origin: Vec<u8>,
 }
 
@@ -123,13 +126,13 @@ pub enum Verb {
     /// A parent of a mount point, in the skeleton, because the host has none.
     Implied,
     /// `symlink`: a link with this text in the skeleton.
-    Symlink(Vec<u8>),
+    Symlink(#[serde(with = "crate::bytes")] Vec<u8>),
     /// Came along: a mount point below what was bound.
     Along,
     /// `mount`: the root of a server's tree.
     Mount,
     /// `private -i`: an instance by this rule.
-    Instance(Vec<u8>),
+    Instance(#[serde(with = "crate::bytes")] Vec<u8>),
 }
 
 impl Verb {

@@ -4,8 +4,8 @@
 use super::Stop;
 use crate::failure::{Failure, shown};
 use crate::tree::{self, errno};
-use privns_abi::{Errno, path};
-use privns_host::Host;
+use privns_abi::{Errno, Stat, path};
+use privns_host::{Host, Kernel};
 use privns_namespace::program::{Elf, Header, preloaded};
 use privns_namespace::resolve::ByText;
 use privns_namespace::{Index, Last, Located, Start, remote, walk};
@@ -114,7 +114,6 @@ impl View<'_> {
             return self.run_inside(found, arguments, cwd);
         }
         let own = found.clone();
-        let shell = self.shell(&found.name, &argv[1..])?;
         let script = path::file_name(&found.name).to_vec();
         let followed = self.follow(program, found, arguments.clone())?;
         if let (true, Some(why)) = (strict, followed.unserved) {
@@ -130,6 +129,11 @@ impl View<'_> {
         if elsewhere || remote::is_remote(&followed.file.host) {
             return self.run_inside(own, arguments, b"");
         }
+        // What has a header of this machine the kernel runs.
+        let shell = match elf {
+            Some(_) => None,
+            None => self.shell(&own.name, &argv[1..])?,
+        };
         Ok(Command {
             path: cstring(followed.file.host)?,
             argv: cstrings(followed.argv)?,
@@ -205,9 +209,9 @@ impl View<'_> {
         let mut located = self.locate(name)?;
         let host = located.host.as_bytes().to_vec();
         if remote::is_remote(&host) {
-            let mode = self.files.lstat(located.host.as_cstr()?)?.mode;
-            let runs = mode & libc::S_IFMT == libc::S_IFREG && mode & 0o111 != 0;
-            let file = File { name: name.to_vec(), host, seq: located.seq };
+            let stat = self.files.lstat(located.host.as_cstr()?)?;
+            let runs = stat.mode & libc::S_IFMT == libc::S_IFREG && stat.mode & 0o111 != 0;
+            let file = File { name: name.to_vec(), host, seq: located.seq, stat };
             return if runs { Ok(file) } else { Err(Errno::EACCES) };
         }
         // The walk has followed all links but those that only the kernel can.
@@ -219,7 +223,7 @@ impl View<'_> {
             return Err(Errno::EACCES);
         }
         rustix::fs::accessat(CWD, &host[..], Access::EXEC_OK, AtFlags::empty()).map_err(errno)?;
-        Ok(File { name: name.to_vec(), host, seq: located.seq })
+        Ok(File { name: name.to_vec(), host, seq: located.seq, stat })
     }
 
     /// Follows `#!` lines: an interpreter is looked up in the namespace, which
@@ -231,7 +235,7 @@ impl View<'_> {
         mut argv: Vec<Vec<u8>>,
     ) -> Result<Followed, Stop> {
         let first = (file.clone(), argv.clone());
-        let mut plain = file.is_plain();
+        let mut plain = true;
         for round in 0..SCRIPTS_MAX {
             if remote::is_remote(&file.host) {
                 let interpreted = round > 0;
@@ -241,7 +245,7 @@ impl View<'_> {
             let script = match tree::header(&file.host) {
                 Header::Script(script) => script,
                 header => {
-                    let mut unserved = privileged(&file.host);
+                    let mut unserved = file.privileged();
                     if let Header::Elf(elf) = &header {
                         self.loader_is_there(program, elf.loader())?;
                         unserved = elf.unserved(&file.host).or(unserved);
@@ -262,7 +266,7 @@ impl View<'_> {
                     format!("{}: interpreter {}", shown(program), shown(script.interpreter()));
                 Stop { status: 126, failure: Failure::new(what, e) }
             })?;
-            plain &= found.is_plain();
+            plain &= file.is_plain() && found.is_plain();
             let mut longer = vec![script.interpreter().to_vec()];
             longer.extend(script.argument().map(<[u8]>::to_vec));
             longer.push(file.name);
@@ -293,6 +297,7 @@ struct File {
     name: Vec<u8>,
     host: Vec<u8>,
     seq: u32,
+    stat: Stat,
 }
 
 impl File {
@@ -307,6 +312,21 @@ impl File {
         };
         self.name.starts_with(b"/") && id(&self.name).is_some() && id(&self.name) == id(&self.host)
     }
+
+    /// Programs that gain rights lose the library on the way (ld.so(8)).
+    fn privileged(&self) -> Option<&'static str> {
+        let Stat { mode, uid, gid, .. } = self.stat;
+        let own = rustix::process::getegid().as_raw();
+        let gains = |bit, owner, own| mode & bit != 0 && owner != own;
+        if gains(libc::S_ISUID, uid, Kernel.geteuid()) || gains(libc::S_ISGID, gid, own) {
+            return Some("it is setuid or setgid");
+        }
+        let mut value = [0u8; 64];
+        // Root gains nothing by them.
+        let capable = Kernel.geteuid() != 0
+            && rustix::fs::getxattr(&self.host[..], "security.capability", &mut value[..]).is_ok();
+        capable.then_some("it has file capabilities")
+    }
 }
 
 /// What the kernel is given to run.
@@ -318,19 +338,6 @@ struct Followed {
     elf: Option<Box<Elf>>,
     /// The interpreter, in a script's place.
     interpreted: bool,
-}
-
-/// Programs that gain rights lose the library on the way (ld.so(8)).
-fn privileged(host: &[u8]) -> Option<&'static str> {
-    let stat = rustix::fs::statat(CWD, host, AtFlags::empty()).ok()?;
-    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    let gains = |bit, owner, own| stat.st_mode & bit != 0 && owner != own;
-    if gains(libc::S_ISUID, stat.st_uid, uid) || gains(libc::S_ISGID, stat.st_gid, gid) {
-        return Some("it is setuid or setgid");
-    }
-    let mut value = [0u8; 64];
-    let capable = rustix::fs::getxattr(host, "security.capability", &mut value[..]).is_ok();
-    if capable && uid != 0 { Some("it has file capabilities") } else { None }
 }
 
 fn stopped(program: &[u8], e: Errno) -> Stop {

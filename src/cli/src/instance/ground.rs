@@ -29,7 +29,13 @@ pub(super) struct Ground {
 /// ENOENT and the like; a directory or link on the way that another user could
 /// exchange.
 pub(super) fn walk(wanted: &[u8], uid: u32) -> Result<Ground, Why> {
-    let mut dirs = vec![open(CWD, b"/")?];
+    reach(wanted, uid).map(|(ground, _)| ground)
+}
+
+/// The same, with what the directory was when it was reached.
+fn reach(wanted: &[u8], uid: u32) -> Result<(Ground, Stat), Why> {
+    let root = open(CWD, b"/")?;
+    let mut dirs = vec![(stat(&root)?, root)];
     let mut names: Vec<Vec<u8>> = Vec::new();
     let mut ahead: Vec<Vec<u8>> = parts(wanted);
     let mut links = 0;
@@ -39,8 +45,8 @@ pub(super) fn walk(wanted: &[u8], uid: u32) -> Result<Ground, Why> {
             dirs.truncate(1.max(dirs.len() - 1));
             continue;
         }
-        let Some(above) = dirs.last() else { return Err(Errno::ENOENT.into()) };
-        check(&stat(above)?, uid).map_err(|why| at(&names, why))?;
+        let Some((is, above)) = dirs.last() else { return Err(Errno::ENOENT.into()) };
+        check(is, uid).map_err(|why| at(&names, why))?;
         let next = open(above, &name)?;
         let found = stat(&next)?;
         if found.is_symlink() {
@@ -66,11 +72,11 @@ pub(super) fn walk(wanted: &[u8], uid: u32) -> Result<Ground, Why> {
             return Err(Errno::ENOTDIR.into());
         }
         names.push(name);
-        dirs.push(next);
+        dirs.push((found, next));
     }
-    let Some(dir) = dirs.pop() else { return Err(Errno::ENOENT.into()) };
+    let Some((found, dir)) = dirs.pop() else { return Err(Errno::ENOENT.into()) };
     let path = names.iter().flat_map(|name| [b"/", &name[..]].concat()).collect();
-    Ok(Ground { dir, path })
+    Ok((Ground { dir, path }, found))
 }
 
 /// The ground for instances: the directory must be safe itself.
@@ -78,8 +84,8 @@ pub(super) fn walk(wanted: &[u8], uid: u32) -> Result<Ground, Why> {
 /// # Errors
 /// As [`walk`].
 pub(super) fn safe(wanted: &[u8], uid: u32) -> Result<Ground, Why> {
-    let ground = walk(wanted, uid)?;
-    check(&stat(&ground.dir)?, uid)?;
+    let (ground, found) = reach(wanted, uid)?;
+    check(&found, uid)?;
     Ok(ground)
 }
 

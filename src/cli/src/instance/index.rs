@@ -18,10 +18,14 @@ fn link(holder: &[u8]) -> Vec<u8> {
 
 /// Notes that there is a holder at this path.
 pub(super) fn remember(holder: &[u8]) {
+    let link = link(holder);
+    if Lasting::has(&link) {
+        return;
+    }
     // Somebody who clears an empty directory away may be faster, once or twice.
     for _ in 0..16 {
         let Some(Lasting { dir, .. }) = Lasting::make() else { return };
-        match rustix::fs::symlinkat(holder, &dir, &link(holder)[..]) {
+        match rustix::fs::symlinkat(holder, &dir, &link[..]) {
             Err(rustix::io::Errno::NOENT) => {}
             _ => return,
         }

@@ -238,10 +238,7 @@ fn stat(fd: impl AsFd) -> privns_abi::Result<Stat> {
 /// Notes in the family's entry that there is, or will be, an instance. Without
 /// an entry (somebody cleared it away) only [`found`] finds it.
 fn record_as(family: u64, name: &[u8], path: &[u8]) {
-    let link = [RECORD, name].concat();
-    if let Some(entry) = Runtime::each().find_map(|r| r.entry(family).ok()) {
-        let _ = rustix::fs::symlinkat(path, &entry, &link[..]);
-    }
+    Runtime::note(family, path, &[RECORD, name].concat());
 }
 
 /// The instances that an entry of the runtime directory records.
