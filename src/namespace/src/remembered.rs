@@ -5,7 +5,7 @@
 //! at again on the way to the next. Nothing is remembered that was not there.
 //! What others change meanwhile might as well have changed after we looked.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::ffi::CStr;
@@ -16,19 +16,34 @@ use privns_host::{Host, Name};
 pub struct Remembered<'a> {
     host: &'a dyn Host,
     met: RefCell<BTreeMap<Vec<u8>, Stat>>,
+    /// Directories to which no symbolic link leads.
+    plain: RefCell<BTreeSet<Vec<u8>>>,
 }
 
 impl<'a> Remembered<'a> {
     /// Nothing of this host has been met.
     #[must_use]
     pub fn new(host: &'a dyn Host) -> Remembered<'a> {
-        Remembered { host, met: RefCell::default() }
+        Remembered { host, met: RefCell::default(), plain: RefCell::default() }
+    }
+
+    /// No component of this directory's name is a symbolic link.
+    pub(crate) fn is_plain(&self, dir: &[u8]) {
+        if !self.known_plain(dir) {
+            self.plain.borrow_mut().insert(dir.to_vec());
+        }
+    }
+
+    /// Whether that has been found of a directory.
+    pub(crate) fn known_plain(&self, dir: &[u8]) -> bool {
+        self.plain.borrow().contains(dir)
     }
 
     /// Forgets everything: what we have made ourselves is going to be made
     /// anew.
     pub fn forget(&mut self) {
         self.met.get_mut().clear();
+        self.plain.get_mut().clear();
     }
 }
 

@@ -1,7 +1,8 @@
 //! What the names on a line stand for, in the namespace as built so far.
 
 use crate::index::Index;
-use crate::lookup::Point;
+use crate::lookup::{Mounts, Point};
+use crate::remembered::Remembered;
 use crate::resolve::{ByText, Last, Located, Start, walk};
 use crate::table::{Kind, Mount, Table};
 use alloc::vec::Vec;
@@ -11,7 +12,7 @@ use privns_host::{Host, Name};
 /// Where lookups happen.
 #[derive(Clone, Copy)]
 pub(super) struct Look<'a> {
-    pub(super) host: &'a dyn Host,
+    pub(super) host: &'a Remembered<'a>,
     pub(super) table: &'a Table,
     /// Canonical name of the directory that relative names begin in.
     pub(super) cwd: &'a [u8],
@@ -61,8 +62,35 @@ impl Shown {
 
 impl Look<'_> {
     fn walk(&self, name: &[u8], last: Last) -> Result<Located> {
+        if let Some(beside) = self.beside(name, last)? {
+            return Ok(beside);
+        }
         let start = Start { ns: self.cwd, seq: 0 };
-        walk(self.host, self.table, &ByText(self.table), start, name, last)
+        let located = walk(self.host, self.table, &ByText(self.table), start, name, last)?;
+        // What is its own canonical name has no link on the way to it.
+        if located.seq == 0 && located.ns.as_bytes() == name && located.host.as_bytes() == name {
+            self.host.is_plain(path::parent(name));
+        }
+        Ok(located)
+    }
+
+    /// Where a name leads whose directory is known: most lines name what lies beside
+    /// what lines before them have named. `None`: it has to be walked to.
+    fn beside(&self, name: &[u8], last: Last) -> Result<Option<Located>> {
+        let dir = path::parent(name);
+        let known = last == Last::FOLLOW && path::is_canonical(name) && self.host.known_plain(dir);
+        let dir = if dir == b"/" { b"" } else { dir };
+        if !known || self.table.cleared || self.table.find(dir).0.is_some() {
+            return Ok(None);
+        }
+        let (mount, mounts_below) = Mounts::at(self.table, name);
+        let mut host = Name::from(name)?;
+        let looked = self.host.readlink(host.as_cstr()?, &mut Name::new());
+        if mount.is_some() || !matches!(looked, Err(Errno::EINVAL | Errno::ENOENT)) {
+            return Ok(None);
+        }
+        let ns = Name::from(name)?;
+        Ok(Some(Located { ns, host, mounts_below, ..Located::default() }))
     }
 
     /// Where a name leads in the global namespace.
