@@ -96,7 +96,7 @@ impl Peer {
         let stream: std::io::Result<Box<dyn Stream>> = match self.kind {
             Socket::Unix => UnixStream::connect(&self.address).map(|s| Box::new(s) as _),
             Socket::Tcp => TcpStream::connect(&self.address).and_then(|s| {
-                s.set_nodelay(true)?;
+                set_up(&s)?;
                 Ok(Box::new(s) as _)
             }),
         };
@@ -157,6 +157,12 @@ impl Bare {
     }
 }
 
+/// As ours are set up on one machine: small messages leave at once, and nothing is paced.
+fn set_up(stream: &TcpStream) -> std::io::Result<()> {
+    let _ = rustix::net::sockopt::set_tcp_congestion(stream, "reno");
+    stream.set_nodelay(true)
+}
+
 /// The other end, when that is what this process was started as.
 pub(crate) fn asked_for() -> Option<ExitCode> {
     let mut args = std::env::args().skip(1);
@@ -176,7 +182,7 @@ pub(crate) fn asked_for() -> Option<ExitCode> {
         _ => TcpListener::bind("127.0.0.1:0").and_then(|listener| {
             println!("{}", listener.local_addr()?);
             let stream = listener.accept()?.0;
-            stream.set_nodelay(true)?;
+            set_up(&stream)?;
             serve(stream, files)
         }),
     };

@@ -18,6 +18,7 @@ use crate::kernel::Kernel;
 use crate::signals::{self, SLICE};
 use crate::sys;
 use core::mem::MaybeUninit;
+use core::net::{Ipv4Addr, Ipv6Addr};
 use core::sync::atomic::{AtomicI32, Ordering};
 use core::time::Duration;
 use privns_abi::{Errno, Result};
@@ -126,6 +127,7 @@ impl Socket {
                 };
                 socket.connect(&address, size_of_val(&address), end)?;
                 socket.no_delay();
+                socket.unpaced(Ipv4Addr::from(*ip).is_loopback());
             }
             Endpoint::V6(ip, port, scope) => {
                 let address = libc::sockaddr_in6 {
@@ -137,6 +139,7 @@ impl Socket {
                 };
                 socket.connect(&address, size_of_val(&address), end)?;
                 socket.no_delay();
+                socket.unpaced(Ipv6Addr::from(*ip).is_loopback());
             }
         }
         socket.blocking();
@@ -252,6 +255,14 @@ impl Socket {
     /// Small messages leave at once (`TCP_NODELAY`).
     fn no_delay(&self) {
         self.option(libc::IPPROTO_TCP, libc::TCP_NODELAY, &1i32);
+    }
+
+    /// The plainest congestion control for what stays on this machine: one that
+    /// holds bytes back by timers (BBR) has nothing to gain there.
+    fn unpaced(&self, stays: bool) {
+        if stays {
+            self.option(libc::IPPROTO_TCP, libc::TCP_CONGESTION, b"reno");
+        }
     }
 
     /// Sets an option on which nothing but speed depends.
