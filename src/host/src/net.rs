@@ -383,13 +383,14 @@ impl Socket {
                 let write = broken || polled.revents & libc::POLLOUT != 0;
                 return Ok(Ready { read, write });
             }
+            // Also of short waits: there may be one after the other.
+            signals::check()?;
             if left <= SLICE {
                 return Err(Errno::ETIMEDOUT);
             }
             // The clock is asked only of waits that last.
             waited =
                 now().saturating_sub(*began.get_or_insert_with(|| now().saturating_sub(SLICE)));
-            signals::check()?;
         }
     }
 }

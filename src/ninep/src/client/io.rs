@@ -14,6 +14,8 @@ enum Turn<R> {
     Done(R),
     Dead(Errno),
     Read(Framer, Reading),
+    /// Something else is to be slept about from now on.
+    Otherwise,
 }
 
 /// How a reader goes about it.
@@ -66,6 +68,10 @@ pub(super) enum Taken {
 
 /// A reader looks this often whether there is something to be sent.
 const GLANCE: Duration = Duration::from_millis(100);
+
+/// A writer that waits for room beside a reader looks this often whether there
+/// still is one.
+const BESIDE: Duration = Duration::from_millis(2);
 
 /// Errors that say "stop waiting" and nothing about the connection.
 const fn is_pause(e: Errno) -> bool {
@@ -334,19 +340,25 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         }
     }
 
-    /// The socket is full: reads if nobody does, and waits for room.
+    /// The socket is full: reads if nobody does, and waits for room. Where
+    /// somebody else reads it is not for long: should that one leave, the
+    /// server may have to get rid of its replies before it takes anything in.
     fn until_writable(&self, deadline: Duration) -> Result<()> {
         let framer = self.with(|s| s.framer.take());
-        let want = Ready { read: framer.is_some(), write: true };
-        let waited = self.transport.wait(want, self.left(deadline));
-        if let Some(mut framer) = framer {
-            let got = match waited {
-                Ok(ready) if ready.read => self.receive(&mut framer),
-                _ => Ok(()),
+        let (want, left) = (Ready { read: framer.is_some(), write: true }, self.left(deadline));
+        let Some(mut framer) = framer else {
+            return match self.transport.wait(want, left.min(BESIDE)) {
+                Err(Errno::ETIMEDOUT) if left > BESIDE => Ok(()),
+                waited => waited.map(drop),
             };
-            self.deliver(framer, got);
-        }
-        waited.map(|_| ())
+        };
+        let waited = self.transport.wait(want, left);
+        let got = match waited {
+            Ok(ready) if ready.read => self.receive(&mut framer),
+            _ => Ok(()),
+        };
+        self.deliver(framer, got);
+        waited.map(drop)
     }
 
     fn outcome(&self, tag: u16, timeout: Duration) -> Result<Outcome> {
@@ -388,10 +400,11 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         mut ready: impl FnMut(&mut State) -> Option<R>,
         filled: impl Fn(usize, usize) -> Option<R>,
     ) -> Result<R> {
-        let (mut deadline, mut held) = (None, None);
+        let (mut deadline, mut held, mut queued) = (None, None, false);
         loop {
             let left = deadline.map_or(timeout, |deadline| self.left(deadline));
-            let turn = self.monitor.enter(left, about | about::READER, |s| {
+            let reader = if queued { 0 } else { about::READER };
+            let turn = self.monitor.enter(left, about | reader, |s| {
                 if let Some((framer, got)) = held.take() {
                     s.deliver(framer, got);
                 }
@@ -401,6 +414,16 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
                 if let Some(e) = s.mux.failure() {
                     return Some(Turn::Dead(e));
                 }
+                // Whoever waits for the writer does not read meanwhile: that
+                // one does so itself where it has to, and nothing may come
+                // any more by the time it is done.
+                let waits = s.writing && about & about::WRITER != 0;
+                if waits != queued {
+                    return Some(Turn::Otherwise);
+                }
+                if waits {
+                    return None;
+                }
                 let more = !s.outbox.is_empty() && !s.writing;
                 let eager = s.mux.in_flight() > 1;
                 s.framer.take().map(|f| Turn::Read(f, Reading { more, eager }))
@@ -409,6 +432,11 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
                 Turn::Done(value) => return Ok(value),
                 Turn::Dead(e) => return Err(e),
                 Turn::Read(framer, reading) => (framer, reading),
+                Turn::Otherwise => {
+                    queued = !queued;
+                    deadline = deadline.or_else(|| Some(self.deadline(timeout)));
+                    continue;
+                }
             };
             if let Some(Wanted { tag, most, buf }) = &mut wanted
                 && let Some(count) = framer.payload_of(*tag, *most)
