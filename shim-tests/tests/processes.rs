@@ -160,6 +160,34 @@ fn libraries_of_a_bind() {
     bound(&site, script).limit(40).run().prints("7\n7\n7\n127\n7");
 }
 
+/// A loader that is run as a program (ld.so(8)) finds what it is to run, and its
+/// libraries.
+#[test]
+fn loaders_that_are_run_by_name() {
+    needs!("loaders_that_are_run_by_name", "cc", "ldd");
+    let site = site();
+    site.write("src/own.c", "int own(void) { return 7; }\n");
+    site.write(
+        "src/main.c",
+        "#include <stdio.h>\nint own(void);\nint main(int n, char **v) { puts(v[0]); return own() + n; }\n",
+    );
+    let script = r#"cd $R; mkdir lib; cc -shared -fPIC -o lib/libown.so own.c
+        cc -o main main.c -Llib -lown -Wl,-rpath,'$ORIGIN/lib'; cc -o plain main.c -Llib -lown; echo text >text
+        L=$(ldd /bin/sh | grep -o '/[^ ]*/ld-[^ ]*' | head -n 1); cd /
+        ldd $R/main | grep -c 'libown.so => .*/lib/libown.so'; ldd $R/text; ldd $R/plain | grep -c 'not found'
+        $L $R/main a b; echo $?; $L --library-path $R/lib $R/plain; echo $?; $L --argv0 other $R/main; echo $?
+        cd $R; $L ./main; echo $?; $L --verify ./main; echo $?; $L --verify ./none; echo $?; $L --list $R/none 2>&1"#;
+    let native = site.sh(script).env("R", site.at("src")).run();
+    let fresh = self::site();
+    for file in ["own.c", "main.c"] {
+        std::fs::copy(site.at(&format!("src/{file}")), fresh.at(&format!("src/{file}"))).unwrap();
+    }
+    let inside = bound(&fresh, script).env("R", "/new").run();
+    let own = |text: String| text.replace(&site.at("src"), "/new");
+    assert_eq!((inside.out(), inside.err()), (own(native.out()), own(native.err())), "{native}");
+    assert!(native.out().starts_with("1\n1\n"), "{native}");
+}
+
 #[test]
 fn job_control_on_a_terminal() {
     needs!("job_control", "/usr/bin/python3");

@@ -212,7 +212,8 @@ pub fn preloaded(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Whether a path ends in the name of a loader of our C library: `ld-2.31.so`
 /// is what older systems call the file itself.
-fn is_loader(path: &[u8]) -> bool {
+#[must_use]
+pub fn is_loader(path: &[u8]) -> bool {
     let name = privns_abi::path::file_name(path);
     LOADERS.contains(&name) || name.starts_with(b"ld-2.") && name.ends_with(b".so")
 }

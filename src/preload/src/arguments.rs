@@ -117,6 +117,107 @@ pub(crate) unsafe fn by_loader(
     Ok(block.finish())
 }
 
+/// A loader that is run as a program itself (ld.so(8)), as ldd(1) does. It opens
+/// the program that it is told of by its host name.
+pub(crate) struct ByHand {
+    /// The loader's host name.
+    pub(crate) loader: Name,
+    /// Where the program stands among the arguments.
+    at: usize,
+    /// They say what it is to be called.
+    named: bool,
+    /// Where among them its libraries are searched for, in place of what
+    /// LD_LIBRARY_PATH says.
+    path: Option<usize>,
+}
+
+/// The loader's options that have a value behind them.
+const VALUED: &[&[u8]] = &[
+    b"--library-path",
+    b"--glibc-hwcaps-prepend",
+    b"--glibc-hwcaps-mask",
+    b"--inhibit-rpath",
+    b"--audit",
+    b"--preload",
+    b"--argv0",
+];
+
+impl ByHand {
+    /// What the loader of this name is to run; `None` where that is nothing, or
+    /// a name that it searches for as for a library's.
+    ///
+    /// # Safety
+    /// An array as exec takes it.
+    pub(crate) unsafe fn read(loader: &[u8], argv: Strings) -> Option<(ByHand, *const c_char)> {
+        // SAFETY: the caller's array.
+        let count = unsafe { count(argv) };
+        let (mut at, mut named, mut path) = (1, false, None);
+        while at < count {
+            // SAFETY: not beyond the null.
+            let word = unsafe { *argv.add(at) };
+            // SAFETY: a C string, the caller says.
+            let text = unsafe { CStr::from_ptr(word) }.to_bytes();
+            if !text.starts_with(b"--") {
+                let by_hand = ByHand { loader: Name::from(loader).ok()?, at, named, path };
+                return text.contains(&b'/').then_some((by_hand, word));
+            }
+            named |= text == b"--argv0";
+            if text == b"--library-path" {
+                path = Some(at + 1);
+            }
+            at += 1 + usize::from(VALUED.contains(&text));
+        }
+        None
+    }
+
+    /// The directories that the arguments name.
+    ///
+    /// # Safety
+    /// The array that this was read from.
+    pub(crate) unsafe fn library_path<'a>(&self, argv: Strings) -> Option<&'a [u8]> {
+        // SAFETY: one of the array's strings, before the program.
+        self.path.map(|at| unsafe { CStr::from_ptr(*argv.add(at)) }.to_bytes())
+    }
+
+    /// The arguments with the program's host name in place of its own, and with
+    /// other directories in place of those that they name.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    ///
+    /// # Safety
+    /// The array that this was read from, and a C string.
+    pub(crate) unsafe fn arguments(
+        &self,
+        argv: Strings,
+        program: *const c_char,
+        path: Option<&[u8]>,
+    ) -> Result<Next> {
+        // SAFETY: the caller's array.
+        let (count, program) = unsafe { (count(argv), CStr::from_ptr(program)) };
+        let len = program.count_bytes() + path.map_or(0, <[u8]>::len) + 2;
+        let mut block = Block::new(count + 3, len)?;
+        for at in 0..count {
+            // SAFETY: not beyond the null.
+            let word = unsafe { *argv.add(at) };
+            match path.filter(|_| self.path == Some(at)) {
+                Some(path) => block.text(&[path]),
+                None if at != self.at => block.word(word),
+                None => {}
+            }
+            if at != self.at {
+                continue;
+            }
+            if !self.named {
+                block.word(c"--argv0".as_ptr());
+                block.word(word);
+            }
+            block.text(&[program.to_bytes()]);
+        }
+        Ok(block.finish())
+    }
+}
+
 /// The strings of an array.
 ///
 /// # Safety

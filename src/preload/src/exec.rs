@@ -5,7 +5,7 @@
 //! namespace: where that makes a difference, we run the interpreter ourselves,
 //! with the arguments that the kernel would have given it.
 
-use crate::arguments::{by_loader, name_of, Chain};
+use crate::arguments::{by_loader, name_of, ByHand, Chain};
 use crate::call::{Does, Named, Ret};
 use crate::door::with_place;
 use crate::handover::{self, Wanted};
@@ -67,9 +67,7 @@ pub(crate) unsafe fn exec_at(
     let named = Named::flags(dirfd, path, flags, Does::Read);
     match PROCESS.view() {
         // SAFETY: not null, and the program says that it is a string.
-        Some(view) if !path.is_null() => unsafe {
-            Exec { view, named, argv, env, flags, to: Target::new(), remote: None }.run()
-        },
+        Some(view) if !path.is_null() => unsafe { Exec::new(view, named, argv, env, flags).run() },
         // SAFETY: the program's own arguments.
         _ => unsafe { enter(dirfd, path, argv, env, flags) },
     }
@@ -105,6 +103,8 @@ struct Exec<'a> {
     to: Target,
     /// What a server has of it.
     remote: Option<Program>,
+    /// It is not the kernel that runs it.
+    by_hand: Option<ByHand>,
 }
 
 /// A file that is to be run.
@@ -122,7 +122,11 @@ impl Found {
     }
 }
 
-impl Exec<'_> {
+impl<'a> Exec<'a> {
+    fn new(view: View<'a>, named: Named, argv: Strings, env: Strings, flags: c_int) -> Self {
+        Exec { view, named, argv, env, flags, to: Target::new(), remote: None, by_hand: None }
+    }
+
     unsafe fn run(&mut self) -> Result<usize> {
         let mut chain = Chain::default();
         let by_fd = self.flags & libc::AT_EMPTY_PATH != 0 && is_empty(self.named.path);
@@ -134,6 +138,10 @@ impl Exec<'_> {
                 self.find(self.named)
             }
         }?;
+        // SAFETY: the program's own name and array.
+        if let Some(done) = unsafe { self.run_by_hand(&found) } {
+            return done;
+        }
         while let Header::Script(script) = &found.header {
             let (name, by_fd) = match chain.depth {
                 0 => (self.named, by_fd),
@@ -158,6 +166,33 @@ impl Exec<'_> {
         self.judge(&found)?;
         // SAFETY: the program's own arrays.
         unsafe { self.start(&chain, &found) }
+    }
+
+    /// Runs the program that a loader is to run, if that is what has been found
+    /// and there is one that it can be told of better than it has been.
+    ///
+    /// # Safety
+    /// Name and array are what exec was given.
+    unsafe fn run_by_hand(&mut self, found: &Found) -> Option<Result<usize>> {
+        // SAFETY: the caller's name.
+        let given = unsafe { name_of(&self.named) };
+        let name = if self.to.as_given { given } else { self.to.name.as_bytes() };
+        let is_loader = matches!(&found.header, Header::Elf(elf) if elf.loader().is_none())
+            && privns_namespace::program::is_loader(name);
+        if !is_loader || self.flags != 0 || given.is_empty() {
+            return None;
+        }
+        // SAFETY: the caller's array.
+        let (by_hand, program) = unsafe { ByHand::read(name, self.argv) }?;
+        let named = Named::follow(libc::AT_FDCWD, program, Does::Read);
+        let mut inner = Exec::new(self.view, named, self.argv, self.env, 0);
+        // What is not there is the loader's to say.
+        // SAFETY: a C string of the caller's array.
+        let mut found = unsafe { inner.find(named) }.ok()?;
+        found.secure = false;
+        inner.by_hand = Some(by_hand);
+        // SAFETY: the caller's array.
+        Some(unsafe { inner.start(&Chain::default(), &found) })
     }
 
     /// Runs what has been found.
@@ -220,6 +255,14 @@ impl Exec<'_> {
         } else {
             (dirfd, path, self.flags)
         };
+        if let Some(by_hand) = &mut self.by_hand {
+            // SAFETY: the caller's array, and a C string.
+            let argv = unsafe { by_hand.arguments(self.argv, at, libraries.path.as_deref()) };
+            let argv = go.keep(argv?);
+            let loader = by_hand.loader.as_cstr()?.as_ptr();
+            // SAFETY: strings and arrays of the program's or ours.
+            return unsafe { go.enter(libc::AT_FDCWD, loader, argv, env, 0) };
+        }
         let Some(mut loader) = libraries.loader.filter(|_| !is_empty(at)) else {
             drop((libraries.path, libraries.preload));
             // SAFETY: strings and arrays of the program's or ours.
@@ -238,7 +281,8 @@ impl Exec<'_> {
             Header::Elf(elf) if !found.secure && !self.escapes(elf) => {
                 // SAFETY: the program's own array and name.
                 let (given, preload, file) = unsafe {
-                    let given = handover::variable(self.env, b"LD_LIBRARY_PATH=");
+                    let given = self.by_hand.as_ref().and_then(|b| b.library_path(self.argv));
+                    let given = given.or(handover::variable(self.env, b"LD_LIBRARY_PATH="));
                     let preload = handover::variable(self.env, b"LD_PRELOAD=");
                     let own = self.to.as_given.then(|| name_of(&self.named));
                     (given, preload, own.unwrap_or(self.to.name.as_bytes()))
