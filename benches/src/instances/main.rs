@@ -4,6 +4,9 @@
 //! Three rows: the start of a session with two instances, file operations in one, and clearing one
 //! of 10,000 files away. A round takes each column in turn; what counts is the least of many, in
 //! wall time, since part of a session's start is another process's work.
+//!
+//! In the column "bare launcher" a C program that is linked dynamically, as ours is, does nothing but
+//! become the shell: what every launcher costs, whatever it does.
 
 #![forbid(unsafe_code)]
 
@@ -19,6 +22,9 @@ type Result<T> = std::result::Result<T, String>;
 /// The shell whose start is measured.
 const SHELL: [&str; 3] = ["/bin/bash", "-c", ":"];
 const FILES: usize = 10_000;
+/// A launcher that does nothing.
+const BARE: &str =
+    "#include <unistd.h>\nint main(int c, char **v) { return execv(v[1], v + 1); }\n";
 /// What has to be reached.
 const START: f64 = 1.6;
 const OPERATIONS: f64 = 1.03;
@@ -62,14 +68,15 @@ fn run(bin: &Path, rounds: Option<usize>) -> Result<()> {
         let dir = if tool.name == "native" { site.plain.clone() } else { "/tmp".into() };
         told(tool, &[own.clone().into(), "work".into(), dir.into()])
     };
-    row("file operations in an instance", &tools, rounds / 4 + 1, OPERATIONS, operations)?;
+    let only = |is: &dyn Fn(&str) -> bool| -> Vec<Tool> {
+        let launcher = |tool: &Tool| tool.launcher.clone().filter(|_| is(tool.name));
+        tools.iter().map(|tool| Tool { name: tool.name, launcher: launcher(tool) }).collect()
+    };
+    // Nothing is launched there but what is measured.
+    let working = only(&|name| name != "bare launcher");
+    row("file operations in an instance", &working, rounds / 4 + 1, OPERATIONS, operations)?;
     // Only these clear away by themselves.
-    let clears = |tool: &Tool| matches!(tool.name, "native" | "privns");
-    let reaping = tools.iter().map(|tool| {
-        let launcher = tool.launcher.clone().filter(|_| clears(tool));
-        Tool { name: tool.name, launcher }
-    });
-    let reaping: Vec<Tool> = reaping.collect();
+    let reaping = only(&|name| matches!(name, "native" | "privns"));
     row("clearing 10,000 files away", &reaping, rounds / 10 + 1, REAP, |tool| site.clear(tool))
 }
 
@@ -206,11 +213,20 @@ impl Site {
         let pam = std::env::var_os("PRIVNS_BENCH_PAM").map(|_| su);
         vec![
             Tool { name: "native", launcher: Some(Vec::new()) },
+            works(Tool { name: "bare launcher", launcher: self.bare() }),
             works(Tool { name: "privns", launcher: Some(ours) }),
             works(Tool { name: "pam_namespace", launcher: pam }),
             works(Tool { name: "bwrap", launcher: Some(bwrap) }),
             works(Tool { name: "PrivateTmp", launcher: Some(systemd) }),
         ]
+    }
+
+    /// A launcher that does nothing but exec, where a C compiler is there to make one.
+    fn bare(&self) -> Option<Vec<OsString>> {
+        let (source, program) = (self.dir.join("bare.c"), self.dir.join("bare"));
+        fs::write(&source, BARE).ok()?;
+        let compiled = Command::new("cc").arg("-O2").arg("-o").args([&program, &source]).status();
+        compiled.ok()?.success().then(|| vec![program.into()])
     }
 
     /// Makes many files and clears them away: `rm -rf` natively, else `ns reap`.

@@ -331,8 +331,8 @@ impl Entry {
     pub fn remove(&self) {
         let parent = privns_abi::path::parent(&self.path);
         let Ok(runtime) = tree::open_path(parent) else { return };
-        // First what could be found, then the rest.
-        let _ = rustix::fs::unlinkat(&self.dir, "table", AtFlags::empty());
+        // First what could be found, then the rest: the name before the table, since a
+        // name without a table is a family that is being made.
         let key = number(self.id);
         if !self.name.is_empty() {
             let link = link(&self.name);
@@ -340,6 +340,7 @@ impl Entry {
                 let _ = rustix::fs::unlinkat(&runtime, &link[..], AtFlags::empty());
             }
         }
+        let _ = rustix::fs::unlinkat(&self.dir, "table", AtFlags::empty());
         let _ = tree::remove(&runtime, &key);
     }
 }
@@ -381,7 +382,10 @@ pub fn is_lived_in(name: &[u8]) -> bool {
             family.has_members().unwrap_or(true)
                 && members(id).any(|(pid, _)| !known.contains(&pid))
         }
-        Err(_) => runtime.entry(id).is_ok_and(|e| tree::read_link(&e, b"table").is_err()),
+        Err(_) => {
+            runtime.entry(id).is_ok_and(|e| tree::read_link(&e, b"table").is_err())
+                && runtime.id_of(name) == Some(id)
+        }
     })
 }
 
