@@ -108,6 +108,14 @@ fn libraries_in_front() {
     site.sh(around).run().prints("0\nseen");
 }
 
+/// Valgrind says on standard error which calls it does not know.
+#[test]
+fn under_valgrind() {
+    needs!("under_valgrind", "valgrind", "/bin/cat");
+    let script = "cp /bin/cat /new; cd /new; valgrind -q ./cat f /new/f 2>&1";
+    bound(&site(), script).limit(60).run().prints("seen\nseen");
+}
+
 #[test]
 fn scripts_and_programs_that_lie_in_a_bind() {
     let site = site();
@@ -136,9 +144,10 @@ fn what_links_in_proc_say_of_other_members() {
     let site = site();
     let script = r#"cd /new; mkdir d; cp /bin/sleep d/sl; cd d; ./sl 60 <../f 3<. & p=$!; cd /
         until [ "$(cat /proc/$p/comm)" = sl ]; do sleep 0.01; done
-        for l in cwd exe fd/0 fd/3 root; do readlink /proc/$p/$l; done; cat /proc/$p/fd/0
+        (cd /new; sh -c 'exec 4<d/sl; readlink /proc/$$/fd/4'); for l in cwd exe fd/0 fd/3 root; do readlink /proc/$p/$l; done; cat /proc/$p/fd/0
         cd /proc/$p; readlink cwd fd/0; realpath cwd exe; kill $p"#;
-    let names = "/new/d\n/new/d/sl\n/new/f\n/new/d\n/\nseen\n/new/d\n/new/f\n/new/d\n/new/d/sl";
+    let names =
+        "/new/d/sl\n/new/d\n/new/d/sl\n/new/f\n/new/d\n/\nseen\n/new/d\n/new/f\n/new/d\n/new/d/sl";
     bound(&site, script).run().prints(names);
     // Of a server's file they have nothing to read but what stands for it.
     let script = r"cd /m; echo text >f; sleep 60 <f & p=$!; until grep -q sleep /proc/$p/comm; do sleep 0.01; done

@@ -31,15 +31,19 @@ fn look(view: View<'_>, link: &[u8]) -> Option<u32> {
         return None;
     }
     let number = |text: &[u8]| core::str::from_utf8(text).ok()?.parse().ok();
-    let mut told = items(told.rest);
+    let of = |wanted: u8| {
+        let item = items(told.rest).find(|(kind, _)| *kind == wanted).map(|(_, item)| item);
+        item.and_then(number)
+    };
     match what {
-        b"cwd" => told.find(|(kind, _)| *kind == b'd').and_then(|(_, item)| number(item)),
-        b"exe" => told.find(|(kind, _)| *kind == b'x').and_then(|(_, item)| number(item)),
+        b"cwd" => of(b'd'),
+        b"exe" => of(b'x'),
         _ => {
             let fd = number(what)? as i32;
-            let files = told.filter(|(kind, _)| *kind == b'f');
+            let files = items(told.rest).filter(|(kind, _)| *kind == b'f');
             let mut files = files.filter_map(|(_, item)| item_fd(item));
-            files.find(|(of, _)| *of == fd).map(|(_, seq)| seq)
+            // What it has opened since lies where it is at home, perhaps.
+            files.find(|(of, _)| *of == fd).map(|(_, seq)| seq).or_else(|| of(b'd'))
         }
     }
 }

@@ -96,6 +96,9 @@ unsafe extern "C" fn start(argc: c_int, argv: *const *const c_char, env: *const 
     if env.get(b"PRIVNS_NAMES").is_some_and(|v| v.to_bytes() == b"exact") {
         PROCESS.exact.store(true, Ordering::Relaxed);
     }
+    if env.get(b"LD_PRELOAD").is_some_and(|libraries| is_simulated(libraries.to_bytes())) {
+        PROCESS.no_openat2.store(true, Ordering::Relaxed);
+    }
     let symbols = env.get(b"PRIVNS_INTERCEPT").is_some_and(|v| v.to_bytes() == b"symbols");
     // Reading the table tells whether there is a server in it; most have none.
     let served = |view: View<'_>| view.family.had_servers() && view.table().is_ok();
@@ -116,6 +119,13 @@ unsafe extern "C" fn start(argc: c_int, argv: *const *const c_char, env: *const 
     say_hello(patched, symbols);
     // SAFETY: the handlers are ours and stay loaded.
     unsafe { libc::pthread_atfork(Some(forking), Some(fork_ended), Some(forked)) };
+}
+
+/// Whether this runs under Valgrind, of which many versions know no openat2(2)
+/// and say so, at length, on the program's standard error.
+fn is_simulated(preload: &[u8]) -> bool {
+    const CORE: &[u8] = b"/vgpreload_core";
+    preload.windows(CORE.len()).any(|piece| piece == CORE)
 }
 
 fn say_hello(patched: bool, symbols: bool) {
