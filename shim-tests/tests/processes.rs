@@ -108,6 +108,19 @@ fn libraries_in_front() {
     site.sh(around).run().prints("0\nseen");
 }
 
+/// The kernel answers EFAULT, and so do we: no program dies of it.
+#[test]
+fn pointers_that_lead_nowhere() {
+    needs!("pointers_that_lead_nowhere", "python3");
+    let site = site();
+    site.write("nowhere.py", include_str!("nowhere.py"));
+    let script = "cd $R && python3 $T/nowhere.py";
+    let native = site.sh(script).env("R", site.mkdir("plain")).run();
+    assert!(native.ok().matches("EFAULT").count() > 80, "{native}");
+    bound(&site, script).env("R", "/new").run().prints(&native.out());
+    site.inside(&["--tmpfs", "/m"], script).env("R", "/m").run().prints(&native.out());
+}
+
 /// Valgrind says on standard error which calls it does not know.
 #[test]
 fn under_valgrind() {

@@ -10,6 +10,7 @@ use crate::call::{Does, Named, Ret};
 use crate::door::with_place;
 use crate::handover::{self, Wanted};
 use crate::log::{self, Level};
+use crate::names::is_nowhere;
 use crate::strings::Next;
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, CStr};
@@ -67,7 +68,9 @@ pub(crate) unsafe fn exec_at(
     let named = Named::flags(dirfd, path, flags, Does::Read);
     match PROCESS.view() {
         // SAFETY: not null, and the program says that it is a string.
-        Some(view) if !path.is_null() => unsafe { Exec::new(view, named, argv, env, flags).run() },
+        Some(view) if !is_nowhere(path) => unsafe {
+            Exec::new(view, named, argv, env, flags).run()
+        },
         // SAFETY: the program's own arguments.
         _ => unsafe { enter(dirfd, path, argv, env, flags) },
     }

@@ -6,6 +6,7 @@
 
 use crate::call::Ret;
 use crate::door::door;
+use crate::names::is_nowhere;
 use crate::{admin, descriptors, dirs, exec, names, open, pairs, reveal, sockets, stat, PROCESS};
 use core::arch::naked_asm;
 use core::ffi::{c_char, c_long, CStr};
@@ -277,7 +278,7 @@ unsafe fn openat2(
 ) -> Result<usize> {
     // SAFETY: the program's own arguments.
     let plainly = || unsafe { door!(libc::SYS_openat2, dirfd, path, how, size) };
-    let (Some(view), false) = (PROCESS.view(), path.is_null() || how.is_null()) else {
+    let (Some(view), false) = (PROCESS.view(), is_nowhere(path) || how.is_null()) else {
         return plainly();
     };
     if size != size_of::<OpenHow>() {

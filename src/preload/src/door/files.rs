@@ -1,6 +1,7 @@
 //! The calls on a descriptor, for one that stands for a remote file.
 
 use super::transfer::{copy_file_range, sendfile, splice};
+use crate::names::is_nowhere;
 use core::ffi::{c_int, c_long};
 use core::slice;
 use privns_abi::{Errno, Result};
@@ -107,7 +108,7 @@ unsafe fn either(
 unsafe fn room<'a>(at: usize, len: usize) -> Result<&'a mut [u8]> {
     match (at, len) {
         (_, 0) => Ok(&mut []),
-        (0, _) => Err(Errno::EFAULT),
+        (at, _) if is_nowhere(at as *const u8) => Err(Errno::EFAULT),
         _ if len > isize::MAX as usize => Err(Errno::EINVAL),
         // SAFETY: the caller's promise.
         _ => Ok(unsafe { slice::from_raw_parts_mut(at as *mut u8, len.min(LONGEST)) }),
@@ -157,7 +158,7 @@ unsafe fn each(
     if n == 0 {
         return Ok(0);
     }
-    if call.args[1] == 0 {
+    if is_nowhere(call.args[1] as *const u8) {
         return Err(Errno::EFAULT);
     }
     // SAFETY: the program says that there are so many.

@@ -11,6 +11,7 @@ mod files;
 mod names;
 mod transfer;
 
+use crate::names::is_nowhere;
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, c_long, CStr};
 use privns_abi::{Errno, Result};
@@ -170,7 +171,7 @@ unsafe fn at(
     serve: impl Fn(Call<'_>) -> Result<usize>,
 ) -> Option<Result<usize>> {
     let (dirfd, name) = (args[dirfd] as c_int, args[name] as *const c_char);
-    if name.is_null() && !may_lack_name(nr, dirfd, &args) {
+    if is_nowhere(name) && !(name.is_null() && may_lack_name(nr, dirfd, &args)) {
         return None;
     }
     // SAFETY: null, or a string that is the program's or ours.
@@ -189,7 +190,7 @@ unsafe fn name(
     serve: impl Fn(Call<'_>) -> Result<usize>,
 ) -> Option<Result<usize>> {
     let name = args[name] as *const c_char;
-    if name.is_null() {
+    if is_nowhere(name) {
         return None;
     }
     // SAFETY: as above.
@@ -238,8 +239,9 @@ unsafe fn two(
 ) -> Option<Result<usize>> {
     let (old_dir, old) = (args[old_dir] as c_int, args[old] as *const c_char);
     let (new_dir, new) = (args[new_dir] as c_int, args[new] as *const c_char);
-    if old.is_null() || new.is_null() {
-        return None;
+    if is_nowhere(old) || is_nowhere(new) {
+        // Both are read before either is looked up.
+        return Some(Err(Errno::EFAULT));
     }
     // SAFETY: as above.
     unsafe {

@@ -2,6 +2,7 @@
 //! where the program wants them.
 
 use super::{Call, Pair};
+use crate::names::is_nowhere;
 use core::ffi::{c_char, c_int, c_void, CStr};
 use libc::{statfs as Statfs, timespec};
 use privns_abi::{Errno, Result};
@@ -16,7 +17,7 @@ use privns_ninep::attr::{set, SetAttr};
 /// # Safety
 /// Null or a C string.
 unsafe fn text<'a>(at: usize) -> Result<&'a [u8]> {
-    if at == 0 {
+    if is_nowhere(at as *const u8) {
         return Err(Errno::EFAULT);
     }
     // SAFETY: the caller's promise.
@@ -28,8 +29,16 @@ unsafe fn text<'a>(at: usize) -> Result<&'a [u8]> {
 /// # Safety
 /// Null, or room for a `T` that may hold anything.
 unsafe fn room<'a, T>(at: usize) -> Result<&'a mut T> {
+    let at = at as *mut T;
     // SAFETY: the caller's promise.
-    unsafe { (at as *mut T).as_mut() }.ok_or(Errno::EFAULT)
+    unsafe {
+        if is_nowhere(at) {
+            None
+        } else {
+            at.as_mut()
+        }
+    }
+    .ok_or(Errno::EFAULT)
 }
 
 impl Call<'_> {
@@ -162,6 +171,9 @@ pub(super) unsafe fn utimensat(call: Call<'_>) -> Result<usize> {
     let times = call.args[2] as *const timespec;
     let mut when = [When::Now; 2];
     if !times.is_null() {
+        if is_nowhere(times) {
+            return Err(Errno::EFAULT);
+        }
         // SAFETY: not null, and the program says that there are two.
         let given = unsafe { [*times, *times.add(1)] };
         for (when, time) in when.iter_mut().zip(given) {
@@ -200,7 +212,7 @@ pub(super) unsafe fn readlinkat(call: Call<'_>) -> Result<usize> {
 /// # Safety
 /// Null, or room for them.
 unsafe fn put(bytes: &[u8], to: usize) -> Result<()> {
-    if to == 0 {
+    if is_nowhere(to as *const u8) {
         return Err(Errno::EFAULT);
     }
     // SAFETY: the caller's promise.
@@ -336,7 +348,7 @@ pub(super) unsafe fn setxattr(call: Call<'_>) -> Result<usize> {
         let name = xattr_name(name)?;
         let value = match size {
             0 => &[],
-            _ if value == 0 => return Err(Errno::EFAULT),
+            _ if is_nowhere(value as *const u8) => return Err(Errno::EFAULT),
             _ => core::slice::from_raw_parts(value as *const c_void as *const u8, size),
         };
         call.view.remote_set_xattr(&call.place, name, value, flags as u32).map(|()| 0)
