@@ -41,7 +41,7 @@ pub mod kept;
 mod listed;
 pub mod locks;
 pub mod maps;
-mod nameless;
+pub mod nameless;
 pub mod names;
 mod near;
 pub mod place;

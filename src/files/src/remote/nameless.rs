@@ -17,7 +17,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 use privns_abi::Result;
-use privns_host::{Kernel, signals};
+use privns_host::{Kernel, Name, signals};
+use privns_namespace::remote;
 use privns_ninep::attr::Attr;
 
 /// One open file, its slot, and where its offset is.
@@ -34,6 +35,34 @@ pub(super) struct Losers {
     reader: Arc<File>,
     size: u64,
     mode: u32,
+}
+
+/// What the files in memory are called: so, and what their host names were.
+const CALLED: &[u8] = b"privns-nameless";
+/// Longest name of a file in memory (memfd_create(2)).
+const NAME_MAX: usize = 249;
+
+/// The host name that a file in memory had, by the text of a link to it in
+/// `/proc`; `None` for any other file.
+#[must_use]
+pub fn former_name(text: &[u8]) -> Option<&[u8]> {
+    let name = text.strip_prefix(b"/memfd:")?.strip_prefix(CALLED)?;
+    name.strip_suffix(b" (deleted)").filter(|name| !name.is_empty())
+}
+
+impl Losers {
+    /// An empty file in memory that is called after them.
+    fn memory(&self) -> Result<i32> {
+        let first = &self.all[0].file;
+        let mut name = Name::from(CALLED)?;
+        let (host, path) = (remote::name(first.server()), first.last_path());
+        if CALLED.len() + host.len() + 1 + path.len() <= NAME_MAX {
+            name.push(&host).and_then(|()| name.push(b"/")).and_then(|()| name.push(&path))?;
+        }
+        let name = name.as_cstr()?;
+        // One that may be given any mode, where that is allowed.
+        Kernel.memfd_program(name).or_else(|_| Kernel.memfd_create(name))
+    }
 }
 
 impl View<'_> {
@@ -96,10 +125,7 @@ impl View<'_> {
     /// no room for that they stay what they are.
     pub(super) fn keep_in_memory(self, losers: Option<Losers>) {
         let Some(losers) = losers else { return };
-        let name = c"privns-nameless";
-        // One that may be given any mode, where that is allowed.
-        let memory = Kernel.memfd_program(name).or_else(|_| Kernel.memfd_create(name));
-        let Ok(memory) = memory else { return };
+        let Ok(memory) = losers.memory() else { return };
         let _ = self.fill(&losers.reader, memory, 0, losers.size, 0).and_then(|()| {
             let size = Kernel.extent(memory)?.size;
             if size < losers.size {
