@@ -6,11 +6,11 @@
 //! An exchange answers out of memory: no file is read.
 
 use crate::Result;
-use rustix::net::SendFlags;
+use rustix::net::{AddressFamily, SendFlags, SocketType, sockopt};
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -95,10 +95,7 @@ impl Peer {
     pub(crate) fn dial(&self) -> Result<Bare> {
         let stream: std::io::Result<Box<dyn Stream>> = match self.kind {
             Socket::Unix => UnixStream::connect(&self.address).map(|s| Box::new(s) as _),
-            Socket::Tcp => TcpStream::connect(&self.address).and_then(|s| {
-                set_up(&s)?;
-                Ok(Box::new(s) as _)
-            }),
+            Socket::Tcp => connect(&self.address).map(|s| Box::new(s) as _),
         };
         stream.map(Bare).map_err(|e| e.to_string())
     }
@@ -157,10 +154,22 @@ impl Bare {
     }
 }
 
-/// As ours are set up on one machine: small messages leave at once, and nothing is paced.
-fn set_up(stream: &TcpStream) -> std::io::Result<()> {
-    let _ = rustix::net::sockopt::set_tcp_congestion(stream, "reno");
-    stream.set_nodelay(true)
+/// As ours do it on one machine: nothing is paced.
+fn listen() -> std::io::Result<TcpListener> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let _ = sockopt::set_tcp_congestion(&listener, "reno");
+    Ok(listener)
+}
+
+/// The same at the other end; small messages leave at once.
+fn connect(address: &str) -> std::io::Result<TcpStream> {
+    let address: SocketAddr = address.parse().map_err(std::io::Error::other)?;
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    let _ = sockopt::set_tcp_congestion(&socket, "reno");
+    rustix::net::connect(&socket, &address)?;
+    let stream = TcpStream::from(socket);
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// The other end, when that is what this process was started as.
@@ -179,10 +188,10 @@ pub(crate) fn asked_for() -> Option<ExitCode> {
             println!("{path}");
             serve(listener.accept()?.0, files)
         }),
-        _ => TcpListener::bind("127.0.0.1:0").and_then(|listener| {
+        _ => listen().and_then(|listener| {
             println!("{}", listener.local_addr()?);
             let stream = listener.accept()?.0;
-            set_up(&stream)?;
+            stream.set_nodelay(true)?;
             serve(stream, files)
         }),
     };

@@ -125,9 +125,9 @@ impl Socket {
                     sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(*ip) },
                     sin_zero: [0; 8],
                 };
+                socket.unpaced(Ipv4Addr::from(*ip).is_loopback());
                 socket.connect(&address, size_of_val(&address), end)?;
                 socket.no_delay();
-                socket.unpaced(Ipv4Addr::from(*ip).is_loopback());
             }
             Endpoint::V6(ip, port, scope) => {
                 let address = libc::sockaddr_in6 {
@@ -137,9 +137,9 @@ impl Socket {
                     sin6_addr: libc::in6_addr { s6_addr: *ip },
                     sin6_scope_id: *scope,
                 };
+                socket.unpaced(Ipv6Addr::from(*ip).is_loopback());
                 socket.connect(&address, size_of_val(&address), end)?;
                 socket.no_delay();
-                socket.unpaced(Ipv6Addr::from(*ip).is_loopback());
             }
         }
         socket.blocking();
@@ -257,8 +257,9 @@ impl Socket {
         self.option(libc::IPPROTO_TCP, libc::TCP_NODELAY, &1i32);
     }
 
-    /// The plainest congestion control for what stays on this machine: one that
-    /// holds bytes back by timers (BBR) has nothing to gain there.
+    /// The plainest congestion control for what stays on this machine, where
+    /// one that holds bytes back by timers (BBR) has nothing to gain. Before it
+    /// connects: what has been paced once is paced for ever.
     fn unpaced(&self, stays: bool) {
         if stays {
             self.option(libc::IPPROTO_TCP, libc::TCP_CONGESTION, b"reno");

@@ -112,15 +112,15 @@ impl Framer {
     }
 
     /// The payload's size of the message at hand, if that is an Rread with
-    /// this tag of which a part is still to come, with a payload of `most`
-    /// bytes or fewer. Anything else is left to [`Framer::next_message`].
+    /// this tag, whole or not, with a payload of `most` bytes or fewer. Anything
+    /// else is left to [`Framer::next_message`].
     pub(crate) fn payload_of(&self, tag: u16, most: usize) -> Option<usize> {
         let here = &self.buffer[self.start..self.end];
         let head = here.first_chunk::<READ_HEADER>()?;
         let [s0, s1, s2, s3, kind, t0, t1, c0, c1, c2, c3] = *head;
         let size = u32::from_le_bytes([s0, s1, s2, s3]) as usize;
         let count = u32::from_le_bytes([c0, c1, c2, c3]) as usize;
-        let fits = size <= self.largest && size > here.len() && count <= most;
+        let fits = size <= self.largest && count <= most;
         let whole = count.checked_add(READ_HEADER) == Some(size);
         let ours = kind == Rread::TYPE && u16::from_le_bytes([t0, t1]) == tag;
         (ours && whole && fits).then_some(count)

@@ -5,7 +5,7 @@ use privns_abi::Errno;
 use privns_ninep::client::Ready;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno as Failure;
-use rustix::net::{AddressFamily, SocketAddrAny, getpeername, sockopt};
+use rustix::net::{AddressFamily, SocketAddrAny, getpeername, getsockname, sockopt};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
@@ -21,27 +21,37 @@ pub(crate) enum Channel<'c> {
 }
 
 /// Whether sendfile(2) is the fastest way from a file to there: to sockets. Over TCP on one machine
-/// only where nothing paces what is sent ([`unpaced`]); with the kernel's BBR it is three times
+/// only where nothing paces what is sent ([`spare_pacing`]); with the kernel's BBR it is three times
 /// slower than copying.
 fn lends(output: BorrowedFd<'_>) -> bool {
     match getpeername(output).ok().flatten() {
         Some(peer) if peer.address_family() == AddressFamily::UNIX => true,
-        Some(peer) => !is_loopback(peer) || unpaced(output),
+        Some(peer) => !is_loopback(peer) || is_unpaced(output),
         // No socket.
         None => false,
     }
 }
 
-fn is_loopback(peer: SocketAddrAny) -> bool {
-    SocketAddr::try_from(peer).is_ok_and(|peer| peer.ip().is_loopback())
+fn is_loopback(address: SocketAddrAny) -> bool {
+    SocketAddr::try_from(address).is_ok_and(|address| address.ip().is_loopback())
 }
 
-/// Has the plainest congestion control, which every kernel has and lets everybody have, on a
-/// connection that stays on this machine: there is no network to be spared, and one that measures
-/// the way and holds bytes back by timers (BBR) finds nothing there but its own delays. False where
-/// it cannot be had.
-fn unpaced(socket: BorrowedFd<'_>) -> bool {
-    sockopt::set_tcp_congestion(socket, "reno").is_ok()
+fn is_unpaced(socket: BorrowedFd<'_>) -> bool {
+    sockopt::tcp_congestion(socket).is_ok_and(|name| name == PLAIN || name == "cubic")
+}
+
+/// The congestion control that every kernel has and lets everybody have.
+const PLAIN: &str = "reno";
+
+/// Has the plainest congestion control for connections that stay on this machine: there is no network
+/// to be spared, and one that measures the way and holds bytes back by timers (BBR) finds nothing
+/// there but its own delays. It is to be so before they are made: what has been paced once is paced
+/// for ever. So it is done where one listens, and only where none come from elsewhere.
+pub(crate) fn spare_pacing(listener: BorrowedFd<'_>) {
+    if getsockname(listener).is_ok_and(is_loopback) {
+        // Without it they are slower.
+        let _ = sockopt::set_tcp_congestion(listener, PLAIN);
+    }
 }
 
 /// Bytes of a file that are copied at a time.
@@ -268,10 +278,15 @@ mod tests {
     #[test]
     fn nothing_is_paced_that_stays_on_this_machine() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        spare_pacing(listener.as_fd());
         let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let server = listener.accept().unwrap().0;
+        assert_eq!(sockopt::tcp_congestion(&server).unwrap(), PLAIN);
         assert!(lends(server.as_fd()));
-        assert_eq!(sockopt::tcp_congestion(&server).unwrap(), "reno");
+        let everywhere = TcpListener::bind("0.0.0.0:0").unwrap();
+        let before = sockopt::tcp_congestion(&everywhere).unwrap();
+        spare_pacing(everywhere.as_fd());
+        assert_eq!(sockopt::tcp_congestion(&everywhere).unwrap(), before);
     }
 
     #[test]

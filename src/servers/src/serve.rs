@@ -1,7 +1,7 @@
 //! Sockets and threads: one thread a connection, started by whoever accepts.
 
 use crate::auth::Auth;
-use crate::channel::Channel;
+use crate::channel::{Channel, spare_pacing};
 use crate::registry::keep_alive;
 use crate::session::{Common, Payload, Peer, Session};
 use crate::tls::Tls;
@@ -176,6 +176,7 @@ impl<T: Tree> Server<T> {
         mut stop: impl FnMut() -> bool,
     ) -> io::Result<()> {
         let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+        listeners.iter().for_each(|listener| spare_pacing(listener.as_fd()));
         loop {
             let watched = listeners.iter().map(|l| l.as_fd()).chain([wake]);
             let mut fds: Vec<_> =

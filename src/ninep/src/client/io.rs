@@ -50,6 +50,13 @@ struct Wanted<'b> {
     buf: &'b mut [u8],
 }
 
+impl Wanted<'_> {
+    /// The payload's size, if it is what comes next in the stream.
+    fn at_hand(&self, framer: &Framer) -> Option<usize> {
+        framer.payload_of(self.tag, self.most)
+    }
+}
+
 /// How a request for data ended.
 enum Ended {
     Outcome(Outcome),
@@ -438,29 +445,27 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
                     continue;
                 }
             };
-            if let Some(Wanted { tag, most, buf }) = &mut wanted
-                && let Some(count) = framer.payload_of(*tag, *most)
+            // The clock is asked of those alone who wait for long.
+            let turn = left.min(GLANCE);
+            let waited = match wanted.as_ref().and_then(|wanted| wanted.at_hand(&framer)) {
+                Some(_) => Ok(()),
+                None => self.read_turn(&mut framer, reading, turn),
+            };
+            if let (Ok(()), Some(wanted)) = (waited, &mut wanted)
+                && let Some(count) = wanted.at_hand(&framer)
             {
-                let want = count.min(buf.len());
-                match self.receive_payload(&mut framer, &mut buf[..want], left) {
+                match self.take_in(framer, wanted, count, left) {
                     Ok(n) => {
-                        self.took_payload(framer, *tag, n, n == count);
                         if let Some(value) = filled(n, count - n) {
                             return Ok(value);
                         }
                     }
-                    Err(e) => {
-                        self.deliver(framer, Err(e));
-                        if is_pause(e) {
-                            return Err(e);
-                        }
-                    }
+                    Err(e) if is_pause(e) => return Err(e),
+                    // The next visit says that the connection is dead.
+                    Err(_) => {}
                 }
                 continue;
             }
-            // The clock is asked of those alone who wait for long.
-            let turn = left.min(GLANCE);
-            let waited = self.read_turn(&mut framer, reading, turn);
             let over = deadline.is_none() && turn == timeout
                 || deadline.is_some_and(|deadline| self.left(deadline).is_zero());
             match waited {
@@ -513,6 +518,24 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         }
         framer.filled(n);
         Ok(())
+    }
+
+    /// Brings the payload of `count` bytes that is at hand to where it is
+    /// wanted, and gives the reader's role back. How much of it is there.
+    fn take_in(
+        &self,
+        mut framer: Framer,
+        wanted: &mut Wanted<'_>,
+        count: usize,
+        timeout: Duration,
+    ) -> Result<usize> {
+        let want = count.min(wanted.buf.len());
+        let received = self.receive_payload(&mut framer, &mut wanted.buf[..want], timeout);
+        match received {
+            Ok(n) => self.took_payload(framer, wanted.tag, n, n == count),
+            Err(e) => self.deliver(framer, Err(e)),
+        }
+        received
     }
 
     /// Receives the payload of the message at hand to where it is wanted. The
