@@ -117,7 +117,9 @@ impl Pair {
         // SAFETY: neither is null, and the program says that they are strings.
         unsafe {
             old.find(view, &mut from)?;
-            new.find(view, &mut to)?;
+            if let Err(error) = new.find(view, &mut to) {
+                return Err(self.said_first(&mut from).err().unwrap_or(error));
+            }
         }
         let special = from.seq != to.seq
             || from.read_only
@@ -150,6 +152,16 @@ impl Pair {
             })?;
         }
         Ok(done)
+    }
+
+    /// What is wrong with the old name is said before anything of the new one.
+    #[cold]
+    fn said_first(self, from: &mut Target) -> Result<()> {
+        match (self.old.mode(from), self.how) {
+            // That there is no such file is said after all else.
+            (Err(Errno::ENOENT), How::Rename(_)) => dir_of_is_there(self.old),
+            (told, _) => told.map(drop),
+        }
     }
 
     /// What the kernel would refuse where members, read-only mounts or mount
@@ -267,6 +279,19 @@ fn united(view: View<'_>, from: &Target, to: &Target) -> Result<bool> {
     let table = view.table()?;
     let members = table.index().member(from.seq).zip(table.index().member(to.seq));
     Ok(members.is_some_and(|(a, b)| a.mount().path() == b.mount().path()))
+}
+
+/// What the kernel says of the way to a name.
+fn dir_of_is_there(named: Named) -> Result<()> {
+    // SAFETY: located already as a C string.
+    let path = unsafe { CStr::from_ptr(named.path) }.to_bytes();
+    let Some(end) = path.iter().rposition(|&b| b == b'/') else { return Ok(()) };
+    let mut dir = Name::from(&path[..=end])?;
+    dir.push(b".")?;
+    let mut st = core::mem::MaybeUninit::uninit();
+    // SAFETY: a C string, and room for what is told.
+    unsafe { crate::stat::stat_at(named.dirfd, dir.as_cstr()?.as_ptr(), st.as_mut_ptr(), 0) }
+        .map(drop)
 }
 
 /// The directory of a name that goes to the kernel as it is has not been looked

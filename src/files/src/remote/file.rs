@@ -288,7 +288,12 @@ impl File {
     /// As [`File::open`].
     pub(super) fn stop_appending(&self, view: View<'_>) -> Result<()> {
         self.flags.fetch_and(!libc::O_APPEND, Ordering::Relaxed);
-        signals::calmly(|| self.open_again(view).map(drop))
+        let opened = signals::calmly(|| self.open_again(view).map(drop));
+        if opened.is_err() {
+            // It appends still, and is not to be written as if it did not.
+            self.flags.fetch_or(libc::O_APPEND, Ordering::Relaxed);
+        }
+        opened
     }
 
     /// Walks there and opens it again, without making or emptying it.

@@ -158,9 +158,20 @@ impl View<'_> {
             return Err(Errno::EINVAL);
         }
         if file.appends(fd) {
+            self.fix_offset(fd, file)?;
             return self.append(file, data);
         }
         self.put(file, data, at)
+    }
+
+    /// Where an append has left the offset is asked for when it is needed, and
+    /// before we ourselves move the end away from it.
+    fn fix_offset(self, fd: i32, file: &File) -> Result<()> {
+        let at = match file.offset.shared.load(Ordering::Acquire) {
+            true => Kernel.lseek(fd, 0, libc::SEEK_CUR)? as u64,
+            false => file.offset.at.load(Ordering::Acquire),
+        };
+        if at >= AT_END { self.seek(fd, file, 0, libc::SEEK_CUR).map(drop) } else { Ok(()) }
     }
 
     /// write(2).
@@ -175,6 +186,10 @@ impl View<'_> {
             match shared {
                 true => drop(Kernel.lseek(fd, AT_END as i64, libc::SEEK_SET)?),
                 false => file.offset.at.store(AT_END, Ordering::Release),
+            }
+            // Another descriptor of ours may move the end away.
+            if readable(file).is_ok() && self.process.remotes.files.is_twice(file) {
+                self.fix_offset(fd, file)?;
             }
             return Ok(written);
         }
@@ -405,13 +420,14 @@ impl View<'_> {
     ///
     /// # Errors
     /// EINVAL for a file that is not open for writing.
-    pub fn ftruncate(self, file: &File, size: u64) -> Result<()> {
+    pub fn ftruncate(self, fd: i32, file: &File, size: u64) -> Result<()> {
         if file.kind() == Kind::Path {
             return Err(Errno::EBADF);
         }
         if file.kind() == Kind::Directory || file.may(true).is_err() || size > LIMIT {
             return Err(Errno::EINVAL);
         }
+        self.fix_offset(fd, file)?;
         let change = SetAttr { valid: set::SIZE, size, ..SetAttr::default() };
         self.remote_setattr(&Place::below(file, b""), &change)?;
         if self.process.remotes.maps.any() {
@@ -424,7 +440,7 @@ impl View<'_> {
     ///
     /// # Errors
     /// EOPNOTSUPP for all other modes, which no dialect can say.
-    pub fn fallocate(self, file: &File, mode: i32, offset: i64, len: i64) -> Result<()> {
+    pub fn fallocate(self, fd: i32, file: &File, mode: i32, offset: i64, len: i64) -> Result<()> {
         if offset < 0 || len <= 0 {
             return Err(Errno::EINVAL);
         }
@@ -433,7 +449,7 @@ impl View<'_> {
         match mode {
             0 if file.kind() == Kind::Directory => Err(Errno::EBADF),
             0 if self.size(file)? >= end => Ok(()),
-            0 => self.ftruncate(file, end),
+            0 => self.ftruncate(fd, file, end),
             _ => Err(Errno::EOPNOTSUPP),
         }
     }

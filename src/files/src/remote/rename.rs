@@ -6,6 +6,7 @@ use crate::process::View;
 use privns_abi::{Errno, Result};
 use privns_host::Name;
 use privns_namespace::remote;
+use privns_ninep::attr::Attr;
 
 impl View<'_> {
     /// renameat2(2).
@@ -36,11 +37,14 @@ impl View<'_> {
                 false => from.client().rename_at(olddir, oldname, newdir, newname),
             };
             let renamed = match renamed {
-                // What is wrong with the old name is said before the new one's.
-                Err(Errno::ENOENT)
-                    if from.client().getattr_at(olddir).is_ok_and(|dir| !dir.qid.is_dir()) =>
-                {
-                    Err(Errno::ENOTDIR)
+                // What is wrong with the way to the old name is said first, with that
+                // to the new one then, and at last that there is no such file.
+                Err(Errno::ENOENT) => {
+                    let dirs = [olddir, newdir].into_iter();
+                    Err(dirs
+                        .map(|dir| from.client().getattr_at(dir))
+                        .find_map(not_a_dir)
+                        .unwrap_or(Errno::ENOENT))
                 }
                 done => done,
             };
@@ -82,6 +86,15 @@ impl View<'_> {
         host.join(to)?;
         host.push(rest)?;
         self.process.set_remote_cwd(host)
+    }
+}
+
+/// What is said of a name in what should be a directory.
+fn not_a_dir(told: Result<Attr>) -> Option<Errno> {
+    match told {
+        Ok(attr) if attr.qid.is_dir() => None,
+        Ok(_) => Some(Errno::ENOTDIR),
+        Err(error) => Some(error),
     }
 }
 

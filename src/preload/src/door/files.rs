@@ -302,12 +302,12 @@ unsafe fn lseek(call: Call<'_>) -> Result<usize> {
 unsafe fn ftruncate(call: Call<'_>) -> Result<usize> {
     let size = call.args[1] as i64;
     let size = u64::try_from(size).map_err(|_| Errno::EINVAL)?;
-    call.view.ftruncate(call.file, size).map(|()| 0)
+    call.view.ftruncate(call.fd, call.file, size).map(|()| 0)
 }
 
 unsafe fn fallocate(call: Call<'_>) -> Result<usize> {
     let [_, mode, offset, len, ..] = call.args;
-    call.view.fallocate(call.file, mode as c_int, offset as i64, len as i64).map(|()| 0)
+    call.view.fallocate(call.fd, call.file, mode as c_int, offset as i64, len as i64).map(|()| 0)
 }
 
 unsafe fn fsync(call: Call<'_>) -> Result<usize> {

@@ -151,6 +151,7 @@ impl Mem {
         }
         let replaced = match self.victim(newdir, newname) {
             Ok(there) if Arc::ptr_eq(&there, &inode) => return Ok(()),
+            Ok(there) if self.is_above(&there, &olddir.inode) => return Err(Errno::ENOTEMPTY),
             Ok(there) => self.retire(&there, is_dir, (&newdir.inode, newname)).map(|()| true)?,
             Err(Errno::ENOENT) => false,
             Err(e) => return Err(e),
