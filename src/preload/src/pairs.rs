@@ -138,7 +138,7 @@ impl Pair {
             make(from_dir, from, to_dir, to)
         };
         let done = match run(&mut from, &mut to) {
-            Err(Errno::ELOOP) if old.walks(view, &mut from)? | new.walks(view, &mut to)? => {
+            Err(Errno::ELOOP) if self.walk(view, &mut from, &mut to)? => {
                 moves = self.check(view, &mut from, &mut to)?;
                 run(&mut from, &mut to)?
             }
@@ -152,6 +152,23 @@ impl Pair {
             })?;
         }
         Ok(done)
+    }
+
+    /// Walks both names, when there is a link on the way: whether there was one.
+    #[cold]
+    fn walk(self, view: View<'_>, from: &mut Target, to: &mut Target) -> Result<bool> {
+        let walked = match self.old.walks(view, from) {
+            Err(Errno::ENOENT) if self.how != How::Link => {
+                dir_of_is_there(self.old)?;
+                dir_of_is_there(self.new)?;
+                return Err(Errno::ENOENT);
+            }
+            walked => walked?,
+        };
+        match self.new.walks(view, to) {
+            Err(error) => Err(self.said_first(from).err().unwrap_or(error)),
+            also => Ok(walked | also?),
+        }
     }
 
     /// What is wrong with the old name is said before anything of the new one.
