@@ -108,14 +108,6 @@ impl Files {
         slots.filter_map(|slot| slot.file.read()?.clone())
     }
 
-    /// Whether the same file is open a second time.
-    pub(super) fn is_twice(&self, file: &File) -> bool {
-        let same = |other: &Arc<File>| {
-            (other.server(), other.identity()) == (file.server(), file.identity())
-        };
-        self.all().filter(same).nth(1).is_some()
-    }
-
     /// A name is gone from a server: what is open there can only be found by
     /// what has it open.
     pub(super) fn removed(&self, server: u32, path: &[u8]) {

@@ -187,8 +187,8 @@ impl View<'_> {
                 true => drop(Kernel.lseek(fd, AT_END as i64, libc::SEEK_SET)?),
                 false => file.offset.at.store(AT_END, Ordering::Release),
             }
-            // Another descriptor of ours may move the end away.
-            if readable(file).is_ok() && self.process.remotes.files.is_twice(file) {
+            // Whoever reads goes on from here, even if others move the end away.
+            if readable(file).is_ok() {
                 self.fix_offset(fd, file)?;
             }
             return Ok(written);
