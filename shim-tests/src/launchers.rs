@@ -9,6 +9,7 @@ use std::ffi::OsStr;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A Slurm cluster: nodes n1 and n2, both on this host. As root any user can
 /// run jobs, else only this one.
@@ -117,6 +118,15 @@ pub struct Sshd<'a> {
     site: &'a Site,
     dir: PathBuf,
     users: Vec<String>,
+    _alone: MutexGuard<'static, ()>,
+}
+
+/// What changes this host's users, or puts other files in the place of its lists of them, goes one
+/// after the other: cargo test runs the tests of a program all at once, and useradd(8) waits for
+/// nobody and moves a new list over the old.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<'a> Sshd<'a> {
@@ -149,7 +159,7 @@ impl<'a> Sshd<'a> {
     ) -> Self {
         let name = |number| format!("pn{}u{number}", std::process::id());
         let users: Vec<String> = (1..=users).map(name).collect();
-        let sshd = Self { site, dir: site.path("sshd"), users };
+        let sshd = Self { site, dir: site.path("sshd"), users, _alone: alone() };
         let port = free_ports(1).to_string();
         let named = sshd.users.iter().flat_map(|user| ["--user", user]);
         let script = package().join("site/sshd-local");

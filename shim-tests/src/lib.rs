@@ -27,7 +27,7 @@ mod world;
 pub use bins::{Bins, bins, example};
 pub use case::{Case, cases};
 pub use cc::{Source, compile, package, tools};
-pub use launchers::{Slurm, Sshd, free_ports, site_page};
+pub use launchers::{Slurm, Sshd, alone, free_ports, site_page};
 pub use recorder::{Message, Recorder};
 pub use run::{Cmd, Ending, Outcome, Running};
 pub use served::{Diod, Served, until};

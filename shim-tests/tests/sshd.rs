@@ -1,6 +1,8 @@
 //! Namespaces over ssh, with a real sshd and its PAM sessions.
 
-use privns_shim_tests::{Cmd, Ending, Site, Sshd, bins, free_ports, is_root, needs, site_page};
+use privns_shim_tests::{
+    Cmd, Ending, Site, Sshd, alone, bins, free_ports, is_root, needs, site_page,
+};
 use std::os::unix::fs::PermissionsExt;
 
 /// What a program of the family prints in one line, wherever it runs.
@@ -203,6 +205,7 @@ fn a_users_own_profile() {
 #[test]
 fn a_users_own_sshd() {
     needs!("a_users_own_sshd", "/usr/sbin/sshd", "ssh", "ssh-keygen");
+    let _alone = alone();
     let site = site();
     let force = line_of_page(&site, "ForceCommand ");
     rules(&site, "root");
