@@ -210,6 +210,12 @@ pub fn preloaded(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|b| matches!(b, b':' | b' ')).filter(|name| !name.is_empty())
 }
 
+/// The directories in a value of LD_LIBRARY_PATH, which both characters separate
+/// (ld.so(8)); an empty one is the working directory.
+pub fn directories(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|b| matches!(b, b':' | b';'))
+}
+
 /// Whether a path ends in the name of a loader of our C library: `ld-2.31.so`
 /// is what older systems call the file itself.
 #[must_use]

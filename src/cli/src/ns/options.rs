@@ -24,48 +24,38 @@ pub static PROGRAM: Program<Request> = Program {
     see_also: &["ns-exec(1)", "ns-serve(1)"],
 };
 
+/// An option that is a word of the request.
+macro_rules! word {
+    ($name:literal, $arg:expr, $group:expr, $help:literal, $field:ident) => {
+        option($name, &[$arg], $group, $help, |r, v| {
+            r.$field = v.into_iter().next();
+            Ok(())
+        })
+    };
+}
+
+/// An option that sets a flag of the request.
+macro_rules! flag {
+    ($name:literal, $group:expr, $help:literal, $field:ident) => {
+        option($name, &[], $group, $help, |r, _| {
+            r.$field = true;
+            Ok(())
+        })
+    };
+}
+
 static OPTIONS: &[Opt<Request>] = &[
     option("pid", &[Arg("P", Offer::Text)], WHICH, "The family of process P.", |r, v| {
         let pid = std::str::from_utf8(&v[0]).ok().and_then(|p| p.parse().ok()).filter(|&p| p > 0);
         r.pid = Some(pid.ok_or_else(|| Failure::new(shown(&v[0]), "not a process number"))?);
         Ok(())
     }),
-    option(
-        "family",
-        &[Arg("F", Offer::Family)],
-        WHICH,
-        "The family of this name or number.",
-        |r, v| {
-            r.family = v.into_iter().next();
-            Ok(())
-        },
-    ),
-    option(
-        "job",
-        &[Arg("ID", Offer::Text)],
-        REAP,
-        "Of families begun in this batch job.",
-        |r, v| {
-            r.job = v.into_iter().next();
-            Ok(())
-        },
-    ),
-    option("user", &[Arg("U", Offer::Text)], REAP, "Of this user, by name or number.", |r, v| {
-        r.user = v.into_iter().next();
-        Ok(())
-    }),
-    option("json", &[], OUTPUT, "Prints JSON.", |r, _| {
-        r.json = true;
-        Ok(())
-    }),
-    option("self-test", &[], OUTPUT, "With doctor: runs a round of checks here.", |r, _| {
-        r.self_test = true;
-        Ok(())
-    }),
-    option("names", &[], "", "", |r, _| {
-        r.names = true;
-        Ok(())
-    }),
+    word!("family", Arg("F", Offer::Family), WHICH, "The family of this name or number.", family),
+    word!("job", Arg("ID", Offer::Text), REAP, "Of families begun in this batch job.", job),
+    word!("user", Arg("U", Offer::Text), REAP, "Of this user, by name or number.", user),
+    flag!("json", OUTPUT, "Prints JSON.", json),
+    flag!("self-test", OUTPUT, "With doctor: runs a round of checks here.", self_test),
+    flag!("names", "", "", names),
 ];
 
 /// A verb of the namespace file, whose line is what it says.
