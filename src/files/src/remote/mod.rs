@@ -51,6 +51,7 @@ pub mod router;
 #[cfg(test)]
 #[path = "served_tests.rs"]
 mod served;
+pub mod settings;
 mod shelf;
 
 use crate::process::View;

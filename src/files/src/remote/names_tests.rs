@@ -6,6 +6,7 @@ use super::*;
 use privns_namespace::Table;
 use privns_namespace::file::Cache;
 use privns_ninep::Dialect;
+use privns_ninep::attr::{SetAttr, set};
 use privns_servers::dir::Dir;
 use std::ffi::CString;
 use std::fs;

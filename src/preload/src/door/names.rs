@@ -7,7 +7,7 @@ use core::ffi::{c_char, c_int, c_void, CStr};
 use libc::{statfs as Statfs, timespec};
 use privns_abi::{Errno, Result};
 use privns_files::remote::attrs::MAGIC;
-use privns_files::remote::names::When;
+use privns_files::remote::settings::When;
 use privns_host::kernel::OpenHow;
 use privns_host::sys;
 use privns_ninep::attr::{set, SetAttr};
