@@ -16,6 +16,7 @@ mod plain;
 mod away;
 mod build;
 mod column;
+mod ganesha;
 mod rows;
 mod site;
 
@@ -121,6 +122,7 @@ fn run(settings: &Settings) -> Result<()> {
     let site = site::Site::build(settings)?;
     let mut lines = rows::measure(settings, &site)?;
     lines.extend(away::measure(settings, &site)?);
+    lines.extend(ganesha::measure(settings, &site)?);
     lines.extend(build::measure(settings, &site)?);
     lines.retain(|line| line.name.contains(&settings.only));
     if settings.json {
@@ -139,7 +141,7 @@ fn load() -> String {
 }
 
 fn heading(before: &str) {
-    let m = machine::describe(&["diod", "sshfs"]);
+    let m = machine::describe(&["diod", "sshfs", "nfs-ganesha"]);
     let versions = m.versions.join(", ");
     println!(
         "{}; {}, {} cores, load {before} before the run; Linux {}, {}; {versions}.\n",

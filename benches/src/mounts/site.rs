@@ -14,7 +14,7 @@ pub(crate) const MANY: usize = 10_000;
 pub(crate) const SOME: usize = 1_000;
 
 /// A process that ends with the run.
-pub(crate) struct Server(Child);
+pub(crate) struct Server(pub(crate) Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -165,18 +165,18 @@ impl Drop for Site {
 }
 
 /// The program in PATH, or where daemons are.
-fn found(program: &str) -> Option<PathBuf> {
+pub(crate) fn found(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let dirs = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
     dirs.map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string())?;
     socket.local_addr().map(|at| at.port()).map_err(|e| e.to_string())
 }
 
-fn waited(is: impl Fn() -> bool) -> bool {
+pub(crate) fn waited(is: impl Fn() -> bool) -> bool {
     let began = Instant::now();
     while !is() {
         if began.elapsed() > Duration::from_secs(5) {
