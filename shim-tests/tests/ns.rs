@@ -58,7 +58,10 @@ fn why_names_the_member_and_the_line() {
 #[test]
 fn families_and_ps() {
     let site = Site::new();
-    let script = "ns families | grep -c $F; sleep 5 & ns ps | grep -c 'sleep 5'; ns ps | awk -v pid=$$ '$2 == pid' | wc -l; kill $!";
+    // The other process has to become another program first.
+    let script = "ns families | grep -c $F; sleep 5 &
+        for i in $(seq 50); do ns ps | grep -q 'sleep 5' && break; sleep .05; done
+        ns ps | grep -c 'sleep 5'; ns ps | awk -v pid=$$ '$2 == pid' | wc -l; kill $!";
     inside(&site, script).prints("1\n1\n1");
     // Killed is not yet gone, and the keeper goes after the last member.
     let listed = || site.ns().arg("families").run().ok().contains(site.family());
