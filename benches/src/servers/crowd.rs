@@ -275,16 +275,6 @@ fn rounds(ours: &mut Sides, bare: &mut Sides, pace: Pace) -> Outcome<[Tail; 2]> 
     }))
 }
 
-/// Gives processes real-time priority (sched(7)), as root may: then nothing else that this machine
-/// has to do comes between. chrt(1) is of util-linux, which every Debian has.
-fn at_once(processes: &[u32]) -> bool {
-    processes.iter().all(|process| {
-        let mut chrt = Command::new("chrt");
-        chrt.args(["--all-tasks", "--rr", "--pid", "1"]).arg(process.to_string());
-        chrt.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
-    })
-}
-
 /// The rows about many clients.
 pub(crate) fn rows(site: &Site) -> Outcome<()> {
     // Timers are as exact as the clock has them.
@@ -308,35 +298,16 @@ pub(crate) fn rows(site: &Site) -> Outcome<()> {
     let share = (site.processor()? - spent) / (3.0 * SPAN.as_secs_f64());
     let capacity = crate::median(rates);
     let pace = Pace::Every(Duration::from_secs_f64(BUSY as f64 / (capacity * 0.3)));
-    let asked = format!(
-        "99th percentile, {BUSY} paced at {:.0}/s of {capacity:.0} (server at {share:.1} processors), {IDLE} idle",
-        capacity * 0.3
-    );
-    let at_work = rounds(&mut served, &mut bare, pace)?;
-    let undisturbed = at_once(&[std::process::id(), site.server.id(), nothing.child.id()])
-        .then(|| rounds(&mut served, &mut bare, pace))
-        .transpose()?;
+    let [ours, bare] = rounds(&mut served, &mut bare, pace)?;
     drop(idle);
-    // What is asked of the server is told where nothing else comes between, if that may be had.
-    let all = [
-        ("with all that the machine does beside", Some(at_work)),
-        ("at real-time priority", undisturbed),
-    ];
-    let last = all.iter().rposition(|(_, tails)| tails.is_some());
-    for (n, (how, tails)) in all.iter().enumerate() {
-        let Some([ours, bare]) = tails else {
-            println!("| {asked}, {how}: needs root |  |  |  |  |");
-            continue;
-        };
-        let name =
-            format!("{asked}, {how}: {:.0} µs, generator late {:.0} µs", ours.many, ours.late);
-        let alone = format!("{:.0} µs alone", ours.one);
-        if Some(n) == last {
-            crate::row(&name, &alone, ours.ratio, "≤ 3.00", ours.ratio <= 3.0);
-        } else {
-            println!("| {name} | {alone} | {:.2} |  |  |", ours.ratio);
-        }
-        println!("| the same at a server that does nothing |  | {:.2} |  |  |", bare.ratio);
-    }
+    let name = format!(
+        "99th percentile, {BUSY} paced at {:.0}/s of {capacity:.0} (server at {share:.1} processors), {IDLE} idle: {:.0} µs, generator late {:.0} µs",
+        capacity * 0.3,
+        ours.many,
+        ours.late,
+    );
+    let alone = format!("{:.0} µs alone", ours.one);
+    crate::row(&name, &alone, ours.ratio, "≤ 3.00", ours.ratio <= 3.0);
+    println!("| the same at a server that does nothing |  | {:.2} |  |  |", bare.ratio);
     Ok(())
 }

@@ -6,6 +6,7 @@
 //! An exchange answers out of memory: no file is read.
 
 use crate::Result;
+use privns_host::net::UNPACED;
 use rustix::net::{AddressFamily, SendFlags, SocketType, sockopt};
 use std::fmt;
 use std::fs::File;
@@ -157,7 +158,7 @@ impl Bare {
 /// As ours do it on one machine: nothing is paced.
 fn listen() -> std::io::Result<TcpListener> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    let _ = sockopt::set_tcp_congestion(&listener, "reno");
+    let _ = sockopt::set_tcp_congestion(&listener, UNPACED);
     Ok(listener)
 }
 
@@ -165,7 +166,7 @@ fn listen() -> std::io::Result<TcpListener> {
 fn connect(address: &str) -> std::io::Result<TcpStream> {
     let address: SocketAddr = address.parse().map_err(std::io::Error::other)?;
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
-    let _ = sockopt::set_tcp_congestion(&socket, "reno");
+    let _ = sockopt::set_tcp_congestion(&socket, UNPACED);
     rustix::net::connect(&socket, &address)?;
     let stream = TcpStream::from(socket);
     stream.set_nodelay(true)?;

@@ -144,7 +144,6 @@ fn stacks() -> Result<usize> {
 /// # Safety
 /// The stack must be the new process's alone. With CLONE_VM it and we have the
 /// same memory, and may not get in each other's way.
-#[cfg(target_arch = "x86_64")]
 unsafe fn clone(
     flags: usize,
     top: usize,
@@ -154,6 +153,7 @@ unsafe fn clone(
     let made: isize;
     // SAFETY: for us it is a call like any other; the new process begins behind
     // it with our registers and another stack, and never comes back.
+    #[cfg(target_arch = "x86_64")]
     unsafe {
         core::arch::asm!(
             "syscall",
@@ -169,24 +169,8 @@ unsafe fn clone(
             out("rcx") _, out("r11") _,
         );
     }
-    Errno::from_ret(made).map(|pid| pid as i32)
-}
-
-/// clone(2) of a process that runs `run` on the stack which ends at `top`.
-///
-/// # Safety
-/// The stack must be the new process's alone. With CLONE_VM it and we have the
-/// same memory, and may not get in each other's way.
-#[cfg(target_arch = "aarch64")]
-unsafe fn clone(
-    flags: usize,
-    top: usize,
-    run: unsafe extern "C" fn(*mut c_void) -> !,
-    left: *mut c_void,
-) -> Result<i32> {
-    let made: isize;
-    // SAFETY: for us it is a call like any other; the new process begins behind
-    // it with our registers and another stack, and never comes back.
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
     unsafe {
         core::arch::asm!(
             "svc 0",

@@ -50,6 +50,10 @@ pub struct Socket {
     fd: AtomicI32,
 }
 
+/// The congestion control that every kernel has and lets everybody have: it holds
+/// nothing back by timers, for which nothing is to be had on one machine.
+pub const UNPACED: &str = "reno";
+
 /// Parts of one sendmsg or recvmsg at most.
 const PARTS: usize = 8;
 
@@ -262,16 +266,15 @@ impl Socket {
     /// connects: what has been paced once is paced for ever.
     fn unpaced(&self, stays: bool) {
         if stays {
-            self.option(libc::IPPROTO_TCP, libc::TCP_CONGESTION, b"reno");
+            self.option(libc::IPPROTO_TCP, libc::TCP_CONGESTION, UNPACED);
         }
     }
 
     /// Sets an option on which nothing but speed depends.
-    fn option<V>(&self, level: i32, name: i32, value: &V) {
-        let value = core::ptr::from_ref(value);
+    fn option<V: ?Sized>(&self, level: i32, name: i32, value: &V) {
+        let (len, value) = (size_of_val(value), core::ptr::from_ref(value).cast::<u8>());
         // SAFETY: the kernel reads one value of that size.
-        let _ =
-            unsafe { sys!(libc::SYS_setsockopt, self.fd(), level, name, value, size_of::<V>()) };
+        let _ = unsafe { sys!(libc::SYS_setsockopt, self.fd(), level, name, value, len) };
     }
 
     /// Whether waiting is up to each call (FIONBIO off): connecting is over.

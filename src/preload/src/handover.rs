@@ -31,7 +31,7 @@ static SETTINGS: AtomicPtr<Settings> = AtomicPtr::new(core::ptr::null_mut());
 
 const VARIABLES: &[&[u8]] = &[b"PRIVNS_NAMES", b"PRIVNS_INTERCEPT", b"PRIVNS_TRACE", b"PRIVNS_LOG"];
 const PRELOAD: &[u8] = b"LD_PRELOAD=";
-const OURS: &[u8] = b"PRIVNS=";
+pub(crate) const OURS: &[u8] = b"PRIVNS=";
 const IMAGE: &[u8] = b"PRIVNS_IMAGE=";
 /// The open remote files that the next program inherits.
 const FILES: &[u8] = b"PRIVNS_FILES=";

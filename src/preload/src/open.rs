@@ -188,7 +188,7 @@ pub(crate) fn refused() -> bool {
     let how = OpenHow::new(libc::O_PATH | libc::O_CLOEXEC, 0, RESOLVE_NO_SYMLINKS);
     match Kernel.openat2(libc::AT_FDCWD, c"/", &how) {
         Ok(fd) => {
-            let _ = privns_host::Kernel.close(fd);
+            let _ = Kernel.close(fd);
             false
         }
         Err(error) => matches!(error, Errno::ENOSYS | Errno::EPERM),

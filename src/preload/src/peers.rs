@@ -2,12 +2,10 @@
 //! names alone; through which members a program's working directory, file and
 //! open files were reached stands in the environment that it was started with.
 
-use crate::handover::{item_fd, items};
+use crate::handover::{item_fd, items, OURS};
 use privns_files::process::View;
 use privns_host::Name;
 use privns_namespace::inherited::Inherited;
-
-const OURS: &[u8] = b"PRIVNS=";
 
 /// The member through which another process has what its link leads to, as far
 /// as it was told when it was started; 0 where nothing is known, and for

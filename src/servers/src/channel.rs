@@ -2,6 +2,7 @@
 
 use crate::wire::{Wire, io_error};
 use privns_abi::Errno;
+use privns_host::net::UNPACED;
 use privns_ninep::client::Ready;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno as Failure;
@@ -37,11 +38,8 @@ fn is_loopback(address: SocketAddrAny) -> bool {
 }
 
 fn is_unpaced(socket: BorrowedFd<'_>) -> bool {
-    sockopt::tcp_congestion(socket).is_ok_and(|name| name == PLAIN || name == "cubic")
+    sockopt::tcp_congestion(socket).is_ok_and(|name| name == UNPACED || name == "cubic")
 }
-
-/// The congestion control that every kernel has and lets everybody have.
-const PLAIN: &str = "reno";
 
 /// Has the plainest congestion control for connections that stay on this machine: there is no network
 /// to be spared, and one that measures the way and holds bytes back by timers (BBR) finds nothing
@@ -50,7 +48,7 @@ const PLAIN: &str = "reno";
 pub(crate) fn spare_pacing(listener: BorrowedFd<'_>) {
     if getsockname(listener).is_ok_and(is_loopback) {
         // Without it they are slower.
-        let _ = sockopt::set_tcp_congestion(listener, PLAIN);
+        let _ = sockopt::set_tcp_congestion(listener, UNPACED);
     }
 }
 
@@ -281,7 +279,7 @@ mod tests {
         spare_pacing(listener.as_fd());
         let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let server = listener.accept().unwrap().0;
-        assert_eq!(sockopt::tcp_congestion(&server).unwrap(), PLAIN);
+        assert_eq!(sockopt::tcp_congestion(&server).unwrap(), UNPACED);
         assert!(lends(server.as_fd()));
         let everywhere = TcpListener::bind("0.0.0.0:0").unwrap();
         let before = sockopt::tcp_congestion(&everywhere).unwrap();

@@ -23,7 +23,7 @@ use alloc::vec::Vec;
 use privns_abi::{Errno, Result, path};
 use privns_host::{Host, Kernel, Name};
 use privns_namespace::index::Index;
-use privns_namespace::program::{Elf, preloaded};
+use privns_namespace::program::{Elf, directories, preloaded};
 use privns_namespace::remote;
 use privns_namespace::resolve::{self, Last};
 use search::{Object, Search};
@@ -110,7 +110,7 @@ impl View<'_> {
         told.preload = self.preload(index, asked.preload)?;
         let other = told.loader.is_some();
         let shown = |dirs: &[u8], origin: &[u8]| -> Result<bool> {
-            let mut dirs = dirs.split(|b| matches!(b, b':' | b';'));
+            let mut dirs = directories(dirs);
             dirs.try_fold(false, |any, dir| {
                 Ok(any || self.place(dir, origin)?.is_some_and(|dir| index.moves(dir.as_bytes())))
             })

@@ -8,7 +8,7 @@ use core::cell::Cell;
 use privns_abi::{Errno, Result, path};
 use privns_host::{Kernel, Name};
 use privns_namespace::index::Index;
-use privns_namespace::program::{self, Link};
+use privns_namespace::program::{self, Link, directories};
 
 /// Files looked at for one program or library.
 const LOOKED_AT: usize = 512;
@@ -179,7 +179,7 @@ impl<'a> Search<'a> {
             dir.is_ok_and(|dir| dir.is_some_and(|dir| self.index.moves(dir.as_bytes())))
         };
         let lists = [object.rpath(), self.given, &object.runpath];
-        let mut dirs = lists.iter().flat_map(|list| list.split(|b| matches!(b, b':' | b';')));
+        let mut dirs = lists.iter().flat_map(|list| directories(list));
         dirs.any(moved) || PLACES.iter().any(|place| moved(place))
     }
 
@@ -218,7 +218,7 @@ impl<'a> Search<'a> {
     /// Looks in directories, separated by colons, in which `$ORIGIN` is that of
     /// an object.
     fn find_in(&self, dirs: &[u8], of: &Object, name: &[u8]) -> Result<Option<(Found, Object)>> {
-        for dir in dirs.split(|b| matches!(b, b':' | b';')).filter(|dir| !dir.is_empty()) {
+        for dir in directories(dirs).filter(|dir| !dir.is_empty()) {
             let Some(place) = self.view.place(dir, of.origin.as_bytes())? else { continue };
             let Some(mut found) = self.found(place.as_bytes(), name)? else { continue };
             let loaders = match of.loaders_origin() {

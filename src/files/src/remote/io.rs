@@ -158,20 +158,11 @@ impl View<'_> {
             return Err(Errno::EINVAL);
         }
         if file.appends(fd) {
-            self.fix_offset(fd, file)?;
+            // Before the end is moved away from where an append has left it.
+            self.position(fd, file)?;
             return self.append(file, data);
         }
         self.put(file, data, at)
-    }
-
-    /// Where an append has left the offset is asked for when it is needed, and
-    /// before we ourselves move the end away from it.
-    fn fix_offset(self, fd: i32, file: &File) -> Result<()> {
-        let at = match file.offset.shared.load(Ordering::Acquire) {
-            true => Kernel.lseek(fd, 0, libc::SEEK_CUR)? as u64,
-            false => file.offset.at.load(Ordering::Acquire),
-        };
-        if at >= AT_END { self.seek(fd, file, 0, libc::SEEK_CUR).map(drop) } else { Ok(()) }
     }
 
     /// write(2).
@@ -189,7 +180,7 @@ impl View<'_> {
             }
             // Whoever reads goes on from here, even if others move the end away.
             if readable(file).is_ok() {
-                self.fix_offset(fd, file)?;
+                self.position(fd, file)?;
             }
             return Ok(written);
         }
@@ -363,7 +354,8 @@ impl View<'_> {
         Ok(to)
     }
 
-    /// Where the file's offset is.
+    /// Where the file's offset is. Where an append has left it is asked for here,
+    /// and known from then on.
     pub(super) fn position(self, fd: i32, file: &File) -> Result<u64> {
         let at = match file.offset.shared.load(Ordering::Acquire) {
             true => Kernel.lseek(fd, 0, libc::SEEK_CUR)? as u64,
@@ -427,7 +419,7 @@ impl View<'_> {
         if file.kind() == Kind::Directory || file.may(true).is_err() || size > LIMIT {
             return Err(Errno::EINVAL);
         }
-        self.fix_offset(fd, file)?;
+        self.position(fd, file)?;
         let change = SetAttr { valid: set::SIZE, size, ..SetAttr::default() };
         self.remote_setattr(&Place::below(file, b""), &change)?;
         if self.process.remotes.maps.any() {
