@@ -161,6 +161,7 @@ EXERCISE(dup3)
 #define FCNTLS(fcntl_)                                                         \
     int fd = f_both();                                                         \
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1}; \
+    int dir = open(".", O_RDONLY), path = open("a", O_PATH);                   \
     RC(fcntl_(fd, F_GETFL));                                                   \
     RC(fcntl_(fd, F_SETFL, O_APPEND | O_NONBLOCK));                            \
     RC(fcntl_(fd, F_GETFL));                                                   \
@@ -174,6 +175,13 @@ EXERCISE(dup3)
     RC(fcntl_(fd, F_GETLK, &lock));                                            \
     say("lock %d\n", lock.l_type == F_UNLCK);                                  \
     RC(fcntl_(fd, 9999));                                                      \
+    RC(fcntl_(fd, F_GETLEASE));                                                \
+    RC(fcntl_(fd, F_NOTIFY, 0));                                               \
+    RC(fcntl_(fd, F_NOTIFY, DN_CREATE));                                       \
+    RC(fcntl_(dir, F_NOTIFY, DN_MULTISHOT));                                   \
+    RC(fcntl_(path, F_GETFL));                                                 \
+    RC(fcntl_(path, F_GETLEASE));                                              \
+    RC(fcntl_(path, F_SETLK, &lock));                                          \
     RC(fcntl_(977, F_GETFD));
 EXERCISE(fcntl) { FCNTLS(fcntl) }
 EXERCISE(fcntl64) { FCNTLS(fcntl64) }

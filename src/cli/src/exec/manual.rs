@@ -92,7 +92,7 @@ Names below a mount may be mounted on, and bound elsewhere, like any other. df, 
 are no pipes, sockets and devices (EPERM; bind(2): EOPNOTSUPP) and no files without a name (O_TMPFILE: \
 EOPNOTSUPP); of renameat2(2) there is only RENAME_NOREPLACE (EINVAL), and of fallocate(2) only that \
 which lengthens a file. A descriptor cannot be sent over a socket (EOPNOTSUPP). Nothing can be watched \
-(inotify_add_watch(2): ENOSPC), so that programs poll. A mapping is a copy in memory, of 1 GiB at most \
+(inotify_add_watch(2): ENOSPC, so that programs poll; F_NOTIFY of fcntl(2): EINVAL). A mapping is a copy in memory, of 1 GiB at most \
 (ENODEV), and shared ones are written back when they are unmapped or synchronised.
 
 Servers that are not ns-serve promise no order: what is written there is waited for at once. They end record locks (fcntl(2)) at exec, and let two processes that \

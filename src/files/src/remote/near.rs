@@ -51,9 +51,11 @@ pub(super) struct NearFile {
     seen: AtomicU64,
 }
 
-/// Errors that are the name's: the server would say the same.
+/// Errors that are the name's: the server would say the same. Not ENAMETOOLONG:
+/// a name of PATH_MAX below a working directory is longer still from the root,
+/// and the server goes there name by name.
 const fn is_final(error: Errno) -> bool {
-    matches!(error, Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENAMETOOLONG)
+    matches!(error, Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP)
 }
 
 /// Flags of opens that need the server, or that are about no regular file.

@@ -6,7 +6,7 @@ use core::ffi::{c_int, c_long};
 use core::slice;
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
-use privns_files::remote::file::File;
+use privns_files::remote::file::{File, Kind};
 use privns_files::remote::locks::{Holder, Range, Want};
 
 /// A call on a virtual descriptor.
@@ -325,7 +325,11 @@ unsafe fn nothing(_: Call<'_>) -> Result<usize> {
 
 /// What of fcntl(2) is about the file, and not about the number.
 unsafe fn fcntl(call: Call<'_>) -> Option<Result<usize>> {
-    match call.args[1] as c_int {
+    let command = call.args[1] as c_int;
+    if call.file.kind() == Kind::Path && !OF_PATHS.contains(&command) {
+        return Some(Err(Errno::EBADF));
+    }
+    match command {
         libc::F_GETFL => Some(call.view.status(call.fd, call.file).map(|flags| flags as usize)),
         // SAFETY: the program's own structure.
         libc::F_SETLK => Some(unsafe { setlk(&call, Holder::Process, false) }),
@@ -339,13 +343,30 @@ unsafe fn fcntl(call: Call<'_>) -> Option<Result<usize>> {
         libc::F_OFD_SETLKW => Some(unsafe { setlk(&call, Holder::Description, true) }),
         // SAFETY: as above.
         libc::F_OFD_GETLK => Some(unsafe { getlk(&call, Holder::Description) }),
-        // No lease is to be had, and no news of changes.
-        F_SETLEASE | F_GETLEASE | F_NOTIFY => Some(Err(Errno::EINVAL)),
+        // No lease is to be had, so that there is none.
+        F_SETLEASE => Some(Err(Errno::EINVAL)),
+        F_GETLEASE => Some(Ok(libc::F_UNLCK as usize)),
+        F_NOTIFY => Some(notify(call.file.kind(), call.args[2])),
         F_ADD_SEALS | F_GET_SEALS => Some(Err(Errno::EINVAL)),
         _ => None,
     }
 }
 
+/// No news of changes is to be had: EINVAL, as where fs.dir-notify-enable of
+/// proc(5) is 0. Nothing to be told of takes a watch back, of which there is none.
+fn notify(kind: Kind, events: usize) -> Result<usize> {
+    match kind {
+        _ if events & !DN_MULTISHOT == 0 => Ok(0),
+        Kind::Directory => Err(Errno::EINVAL),
+        Kind::Regular | Kind::Path => Err(Errno::ENOTDIR),
+    }
+}
+
+/// What fcntl(2) does with a descriptor of O_PATH (open(2)).
+const OF_PATHS: [c_int; 5] =
+    [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL];
+
+const DN_MULTISHOT: usize = 0x8000_0000;
 const F_SETLEASE: c_int = 1024;
 const F_GETLEASE: c_int = 1025;
 const F_NOTIFY: c_int = 1026;
