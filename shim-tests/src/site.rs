@@ -188,12 +188,12 @@ impl Site {
     /// Waits until a file below the site exists: a program's sign that it is so far.
     ///
     /// # Panics
-    /// When it does not appear in 10 s.
+    /// When it does not appear in 30 s.
     #[track_caller]
     pub fn until(&self, name: &str) {
         let start = Instant::now();
         while !self.path(name).exists() {
-            assert!(start.elapsed() < Duration::from_secs(10), "{name} did not appear");
+            assert!(start.elapsed() < Duration::from_secs(30), "{name} did not appear");
             std::thread::sleep(Duration::from_millis(10));
         }
     }

@@ -276,6 +276,21 @@ fn strict_refuses_what_cannot_be_served() {
     assert!(strict.err().contains("ermission denied"), "{strict}");
 }
 
+/// ns-exec sees what the family sees, however it is linked, and is no program that escapes.
+#[test]
+fn a_namespace_inside_a_strict_one() {
+    let site = site();
+    site.write("more/lines", "bind /new/at /new/too\n");
+    let more = site.at("more");
+    let nested = "ns-exec -n /more/lines -- cat /new/too/f; echo $?; \
+                  ns stat --json | grep -o '\"escaped\": *[0-9]*'";
+    let outcome = bound(&site, &["--strict", "--bind", &more, "/more"], nested);
+    let out = outcome.out();
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(matches!(lines[..], ["bound", "0", escaped] if escaped.ends_with('0')), "{outcome}");
+    bound(&site, &["--strict"], "exec ns-exec --private /tmp -- cat /new/at/f").prints("bound");
+}
+
 #[test]
 fn enforce_holds_for_static_programs() {
     needs!("enforce", "busybox");

@@ -183,7 +183,7 @@ fn p7_what_a_crash_leaves_is_reaped_by_its_job() {
         let pids = format!(
             "ns --pid {} ps --json | grep -c sleep >/dev/null; k=$(ns families --json | \
              python3 -c 'import json,sys; print(*[f[\"keeper\"] for f in json.load(sys.stdin)[\"families\"]])'); \
-             for p in $k; do kill -9 $p; done",
+             for p in $k; do kill -9 $p || [ ! -e /proc/$p ]; done",
             member.pid()
         );
         site.sh(&pids).run().ok();

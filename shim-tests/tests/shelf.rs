@@ -35,6 +35,22 @@ fn tree() -> Site {
     site
 }
 
+/// What a server has is started with the signals of whoever started ns-exec.
+#[test]
+fn ignored_signals_stay_ignored() {
+    let site = Site::new();
+    let status = "#!/bin/sh\nexec grep SigIgn /proc/self/status\n";
+    site.write("d/status", status);
+    site.sh("chmod +x $T/d/status").run().ok();
+    let served = Served::start(&site, "a", "dir $T/d");
+    let script = |before: &str, program: &str| format!("trap '' {before} HUP; exec {program}");
+    for before in ["PIPE", "INT"] {
+        let native = site.sh(&script(before, "$T/d/status")).run();
+        let inside = format!("ns-exec --mount '{}' /r -- /r/status", served.address());
+        site.sh(&script(before, &inside)).run().prints(native.out().trim());
+    }
+}
+
 /// Run again, a program and its libraries cost their attributes; changed, they cost all once
 /// more.
 #[test]

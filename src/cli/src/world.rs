@@ -6,6 +6,7 @@ use privns_host::Kernel;
 use privns_namespace::failure::Failure;
 use privns_namespace::file::{self, Environment};
 use std::ffi::{OsStr, OsString};
+use std::net::{IpAddr, ToSocketAddrs};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::OnceLock;
 
@@ -189,7 +190,26 @@ fn line_of(database: &[u8], is: impl Fn(&[u8]) -> bool, key: &OsStr) -> Option<V
     found(&file).or_else(|| found(&getent(database, key)?))
 }
 
-/// What getent(1) says of a user or a group.
+/// The numbers that a host's name stands for: by the C library, or, where that
+/// is one which knows of /etc/hosts and DNS alone, by getent(1), which asks
+/// whatever this machine is set up to ask. None for a name that nobody has.
+///
+/// # Errors
+/// The C library's.
+pub fn numbers(host: &str) -> std::io::Result<Vec<IpAddr>> {
+    let known = cfg!(target_env = "musl").then(|| getent(b"ahosts", OsStr::new(host))).flatten();
+    let Some(text) = known else {
+        return Ok((host, 0).to_socket_addrs()?.map(|place| place.ip()).collect());
+    };
+    let first = |line: &str| line.split_whitespace().next()?.parse().ok();
+    let mut numbers: Vec<IpAddr> =
+        String::from_utf8_lossy(&text).lines().filter_map(first).collect();
+    // Each is said once for each kind of socket.
+    numbers.dedup();
+    Ok(numbers)
+}
+
+/// What getent(1) says of a user, a group or a host.
 fn getent(database: &[u8], key: &OsStr) -> Option<Vec<u8>> {
     let mut getent = std::process::Command::new("getent");
     let asked = getent.arg(OsStr::from_bytes(database)).arg("--").arg(key);

@@ -342,17 +342,17 @@ impl Kernel {
     /// # Errors
     /// The kernel's.
     pub fn descriptor_limit(self) -> Result<u64> {
-        self.soft_limit(libc::RLIMIT_NOFILE)
+        self.soft_limit(libc::RLIMIT_NOFILE.into())
     }
 
     /// Soft limit on the size of a file, bytes (getrlimit(2), `RLIMIT_FSIZE`);
     /// the largest number for none.
     #[must_use]
     pub fn file_size_limit(self) -> u64 {
-        self.soft_limit(libc::RLIMIT_FSIZE).unwrap_or(u64::MAX)
+        self.soft_limit(libc::RLIMIT_FSIZE.into()).unwrap_or(u64::MAX)
     }
 
-    fn soft_limit(self, which: libc::__rlimit_resource_t) -> Result<u64> {
+    fn soft_limit(self, which: i64) -> Result<u64> {
         let mut limit = MaybeUninit::<libc::rlimit>::uninit();
         // SAFETY: the kernel writes one struct rlimit.
         unsafe {

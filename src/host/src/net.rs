@@ -156,7 +156,7 @@ impl Socket {
     pub fn adopt(fd: i32) -> Socket {
         let socket = Socket { fd: AtomicI32::new(raised(fd)) };
         // What waits in a receive looks up as often as other waits do.
-        let slice = libc::timeval { tv_sec: 0, tv_usec: SLICE.as_micros() as libc::suseconds_t };
+        let slice = libc::timeval { tv_sec: 0, tv_usec: SLICE.subsec_micros().into() };
         socket.option(libc::SOL_SOCKET, libc::SO_RCVTIMEO, &slice);
         socket
     }

@@ -3,7 +3,11 @@
 //! descriptors, so that what it opens never lands where messages go.
 
 use crate::sys;
+use alloc::ffi::CString;
+use alloc::vec::Vec;
+use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicU32, Ordering};
+use privns_abi::Errno;
 
 const PIPE_IGNORED: u32 = 8;
 
@@ -62,16 +66,41 @@ pub fn restore() {
     }
 }
 
-/// `main!(run)`: the C library calls `run` as the program's `main`, without what
-/// Rust's runtime does before: to prepare a message for a stack that overflows it
-/// reads /proc/self/maps, a twentieth of what starting a shell takes. The rest of
-/// what it does is done here, and the arguments are where they always are.
+/// Becomes a program as execvp(3) does: by the C library, in front of which ours
+/// may stand. Undoes what was found first; returns only when it fails.
+#[must_use]
+pub fn execvp(file: &CStr, argv: &[CString]) -> Errno {
+    let argv: Vec<_> = argv.iter().map(|word| word.as_ptr()).chain([core::ptr::null()]).collect();
+    restore();
+    // SAFETY: a C string, and an array of them that ends in a null pointer.
+    unsafe { libc::execvp(file.as_ptr(), argv.as_ptr()) };
+    // SAFETY: the calling thread's own.
+    Errno(unsafe { *libc::__errno_location() })
+}
+
+/// The words after the program's name, from what `main` is called with.
+///
+/// # Safety
+/// `argv` is an array of at least `argc` strings that end in NUL.
+#[must_use]
+pub unsafe fn words(argc: i32, argv: *const *const c_char) -> Vec<Vec<u8>> {
+    let count = usize::try_from(argc).unwrap_or(0);
+    // SAFETY: as the caller says.
+    let word = |at| unsafe { CStr::from_ptr(*argv.add(at)) }.to_bytes().to_vec();
+    (1..count).map(word).collect()
+}
+
+/// `main!(run)`: the C library calls `run` as the program's `main`, with the words
+/// after its name, without what Rust's runtime does before: to prepare a message
+/// for a stack that overflows it reads /proc/self/maps, a twentieth of what
+/// starting a shell takes. The rest of what it does is done here.
 #[macro_export]
 macro_rules! main {
     ($run:path) => {
         #[unsafe(no_mangle)]
-        extern "C" fn main() -> i32 {
-            $run()
+        extern "C" fn main(argc: i32, argv: *const *const core::ffi::c_char) -> i32 {
+            // SAFETY: these are what the C library calls it with.
+            $run(unsafe { $crate::startup::words(argc, argv) })
         }
     };
 }

@@ -162,8 +162,9 @@ impl Elf {
         match self.loader() {
             Some(loader) if is_loader(loader) => None,
             Some(_) => Some("it uses another C library"),
-            // The loader itself is run as a program too, and names none.
-            None if is_loader(name) => None,
+            // The loader itself is run as a program too, and names none. Our
+            // launcher becomes one that can be served.
+            None if is_loader(name) || privns_abi::path::file_name(name) == LAUNCHER => None,
             None => Some("it is statically linked"),
         }
     }
@@ -215,6 +216,9 @@ pub fn preloaded(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 pub fn directories(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|b| matches!(b, b':' | b';'))
 }
+
+/// A statically linked one hands over to a twin that is not, in a family.
+const LAUNCHER: &[u8] = b"ns-exec";
 
 /// Whether a path ends in the name of a loader of our C library: `ld-2.31.so`
 /// is what older systems call the file itself.
@@ -483,6 +487,7 @@ mod tests {
             Elf { bits: 64, machine: MACHINE, loader: None, paths: None, sanitizer: None };
         assert_eq!(elf.unserved(b"/bin/x"), Some("it is statically linked"));
         assert_eq!(elf.unserved(b"/lib64/ld-linux-x86-64.so.2"), None);
+        assert_eq!(elf.unserved(b"/opt/privns/bin/ns-exec"), None);
         elf.loader = Some(Text::new(b"/lib/ld-musl-x86_64.so.1"));
         assert_eq!(elf.unserved(b"/bin/x"), Some("it uses another C library"));
         elf.machine = 3;

@@ -481,7 +481,9 @@ impl<'a> Exec<'a> {
     }
 
     fn escapes(&self, elf: &Elf) -> bool {
-        let name = if self.to.as_given { b"" } else { self.to.name.as_bytes() };
+        // SAFETY: the program's own name.
+        let given = || unsafe { name_of(&self.named) };
+        let name = if self.to.as_given { given() } else { self.to.name.as_bytes() };
         elf.unserved(name).is_some()
     }
 }

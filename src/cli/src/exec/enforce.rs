@@ -5,6 +5,7 @@
 //! further down, so a read-only tree inside a writable one cannot be
 //! expressed, and is refused here.
 
+use super::twin;
 use crate::failure::{Failure, shown};
 use crate::runtime;
 use crate::tree::{self, errno};
@@ -16,7 +17,6 @@ use privns_abi::path;
 use privns_host::Kernel;
 use privns_namespace::{Family, Source, Table, remote};
 use rustix::fs::{CWD, Mode, OFlags};
-use std::os::unix::ffi::OsStringExt;
 
 /// The first version that refuses to shorten a file as well.
 const NEEDED: ABI = ABI::V3;
@@ -70,8 +70,8 @@ fn rules(family: &Family, table: &Table, library: &[u8]) -> Result<RulesetCreate
     }
     grants.push(Grant { host: library.to_vec(), writable: false });
     // A program that a server has is run from within, by ourselves.
-    if let Ok(own) = std::env::current_exe() {
-        grants.push(Grant { host: own.into_os_string().into_vec(), writable: false });
+    if let Ok(host) = twin::file() {
+        grants.push(Grant { host, writable: false });
     }
     let mut rules = ruleset().map_err(|e| failure(&e))?;
     for grant in &grants {

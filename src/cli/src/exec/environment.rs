@@ -90,8 +90,7 @@ impl Variables {
 /// # Errors
 /// It is in none of them; says where it was sought.
 pub fn library() -> Result<Vec<u8>, Failure> {
-    let own = tree::read_link(CWD, b"/proc/self/exe")
-        .map_err(|e| Failure::new("finding where ns-exec is", e).fix("/proc must be mounted"))?;
+    let own = tree::read_link(CWD, b"/proc/self/exe").map_err(unknown_place)?;
     let dir = path::parent(&own);
     let places = [
         [dir, b"/", LIBRARY.as_bytes()].concat(),
@@ -111,6 +110,11 @@ pub fn library() -> Result<Vec<u8>, Failure> {
             .fix("install privns elsewhere"));
     }
     Ok(found.clone())
+}
+
+/// Why we do not know where we are.
+pub fn unknown_place(e: Errno) -> Failure {
+    Failure::new("finding where ns-exec is", e).fix("/proc must be mounted")
 }
 
 /// Adds what the options ask the library to do.

@@ -16,6 +16,7 @@ mod options;
 pub mod places;
 pub mod program;
 pub mod request;
+pub mod twin;
 pub mod zero;
 
 pub use options::PROGRAM;
@@ -69,21 +70,24 @@ impl From<Failure> for Stop {
 /// become.
 #[must_use]
 pub fn main(args: Vec<OsString>) -> i32 {
-    let mut request = Request::default();
-    let done = match PROGRAM.parse(args, &mut request, |r, words| r.program = words) {
-        Ok(Parsed::Print(text)) => crate::print(text.as_bytes()).map(|()| 0).map_err(Stop::from),
-        Ok(Parsed::Run) => run(request),
-        Err(failure) => Err(failure.into()),
-    };
-    done.unwrap_or_else(|stop| {
+    obey(args).unwrap_or_else(|stop| {
         crate::complain(PROGRAM.name, &stop.failure);
         stop.status
     })
 }
 
+fn obey(args: Vec<OsString>) -> Result<i32, Stop> {
+    twin::take_over(&args)?;
+    let mut request = Request::default();
+    match PROGRAM.parse(args, &mut request, |r, words| r.program = words)? {
+        Parsed::Print(text) => Ok(crate::print(text.as_bytes()).map(|()| 0)?),
+        Parsed::Run => run(request),
+    }
+}
+
 fn run(request: Request) -> Result<i32, Stop> {
     if let Some((dir, name)) = &request.inside {
-        return Err(inside(dir, name, &request.program));
+        return inside(dir, name, &request.program);
     }
     if let Some(token) = &request.arrives {
         return on::arrival::run_it(token);
@@ -107,22 +111,15 @@ fn run(request: Request) -> Result<i32, Stop> {
 /// Becomes a program from inside its family, where the library has the working
 /// directory and the file that the kernel has not: through the C library, which
 /// it stands in front of.
-fn inside(dir: &[u8], name: &[u8], argv: &[Vec<u8>]) -> Stop {
-    use std::os::unix::process::CommandExt;
-    let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_os_string();
-    if !dir.is_empty()
-        && let Err(e) = std::env::set_current_dir(text(dir))
-    {
-        return Failure::new(shown(dir), of_io(&e)).into();
+fn inside(dir: &[u8], name: &[u8], argv: &[Vec<u8>]) -> Result<i32, Stop> {
+    if !dir.is_empty() {
+        let gone = std::env::set_current_dir(OsStr::from_bytes(dir));
+        gone.map_err(|e| Failure::new(shown(dir), of_io(&e)))?;
     }
-    let mut command = std::process::Command::new(text(name));
-    let mut argv = argv.iter().map(|word| text(word));
-    if let Some(argv0) = argv.next() {
-        command.arg0(argv0);
-    }
-    let e = of_io(&command.args(argv).exec());
-    let status = if e == Errno::ENOENT { 127 } else { 126 };
-    Stop { status, failure: Failure::new(shown(name), e) }
+    let (file, argv) = (program::cstring(name.to_vec())?, program::cstrings(argv.to_vec())?);
+    let error = startup::execvp(&file, &argv);
+    let status = if error == Errno::ENOENT { 127 } else { 126 };
+    Err(Stop { status, failure: Failure::new(shown(name), error) })
 }
 
 /// What cannot be asked for together.

@@ -1,7 +1,7 @@
 //! Which file PROGRAM is, in the namespace: searched in PATH, followed through
 //! `#!`, and judged by its header before it is run.
 
-use super::Stop;
+use super::{Stop, environment, twin};
 use crate::failure::{Failure, shown};
 use crate::tree::{self, errno};
 use privns_abi::{Errno, Stat, path};
@@ -160,9 +160,10 @@ impl View<'_> {
     /// program whose libraries lie elsewhere: it is run from inside, where the
     /// library knows.
     fn run_inside(&self, file: File, arguments: Vec<Vec<u8>>, cwd: &[u8]) -> Result<Command, Stop> {
-        let words = [&b"ns-exec"[..], b"--inside", cwd, &file.name];
+        let words = [twin::NAME.as_bytes(), b"--inside", cwd, &file.name];
         let argv = words.into_iter().map(<[u8]>::to_vec).chain(arguments).collect();
-        let (path, argv) = (c"/proc/self/exe".to_owned(), cstrings(argv)?);
+        let twin = twin::to_exec().map_err(environment::unknown_place)?;
+        let (path, argv) = (cstring(twin)?, cstrings(argv)?);
         Ok(Command { path, argv, seq: 0, called: None, unserved: None, shell: None, inside: true })
     }
 
@@ -344,11 +345,19 @@ fn stopped(program: &[u8], e: Errno) -> Stop {
     Stop { status, failure: Failure::new(shown(program), e) }
 }
 
-fn cstrings(list: Vec<Vec<u8>>) -> Result<Vec<CString>, Stop> {
+/// As execve(2) takes them.
+///
+/// # Errors
+/// A NUL in one.
+pub fn cstrings(list: Vec<Vec<u8>>) -> Result<Vec<CString>, Stop> {
     list.into_iter().map(cstring).collect()
 }
 
-fn cstring(bytes: Vec<u8>) -> Result<CString, Stop> {
+/// As the kernel takes a name.
+///
+/// # Errors
+/// A NUL in it.
+pub fn cstring(bytes: Vec<u8>) -> Result<CString, Stop> {
     CString::new(bytes)
         .map_err(|_| Stop { status: 126, failure: Failure::new("an argument", Errno::EINVAL) })
 }

@@ -2,7 +2,7 @@
 
 use crate::failure::{Failure, shown};
 use crate::tree;
-use crate::world::{User, of_io};
+use crate::world::{self, User, of_io};
 use privns_abi::Errno;
 use privns_host::Kernel;
 use privns_namespace::Server;
@@ -13,7 +13,7 @@ use privns_ninep::dialect::OFFERS;
 use privns_ninep::hosted::{HostedClient, Stream};
 use privns_ninep::{Dialect, MSIZE_MAX};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
-use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -137,15 +137,15 @@ pub(super) fn numeric(address: &[u8], host: &[u8], port: u16) -> Result<Address,
     if let Ok(number) = name.parse() {
         return Ok(tcp(number));
     }
-    let found = (name, port).to_socket_addrs().map_err(|e| match e.raw_os_error() {
+    let found = world::numbers(name).map_err(|e| match e.raw_os_error() {
         Some(_) => failure(of_io(&e).to_string()),
         None => failure("no such host".into()),
     })?;
-    let places: Vec<SocketAddr> = found.collect();
+    let places: Vec<SocketAddr> = found.into_iter().map(|ip| (ip, port).into()).collect();
     let answers =
         |place: &&SocketAddr| places.len() == 1 || TcpStream::connect_timeout(place, TRY).is_ok();
     let place = places.iter().find(answers).or(places.first());
-    place.map(|place| tcp(place.ip())).ok_or_else(|| failure("the host has no number".into()))
+    place.map(|place| tcp(place.ip())).ok_or_else(|| failure("no such host".into()))
 }
 
 /// How long one of a host's numbers is tried.
