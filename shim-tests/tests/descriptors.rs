@@ -365,3 +365,32 @@ E"#;
     running.prints("5\nb'kept' 4");
     assert_eq!(std::fs::read(site.path("served/f")).expect("the file"), b"kept and more");
 }
+
+/// A ring reads descriptors without asking anybody: there is none where one may stand for a
+/// remote file. Elsewhere it serves as it does on the host.
+#[test]
+fn rings() {
+    let site = Site::new();
+    site.write("src/f", "hello\n");
+    let host = site.cmd(tools().join("ring")).arg(site.path("src/f")).run().ok();
+    let ring = tools().join("ring");
+    let ring = ring.display();
+    let bind = ["--bind", &site.at("src"), "/b"];
+    assert_eq!(site.inside(&bind, &format!("{ring} /b/f")).run().ok(), host);
+    if host.trim() == "6 hello" {
+        let refused = |options: &[&str]| site.inside(options, &format!("{ring} /b/f")).run();
+        refused(&[&bind[..], &["--tmpfs", "/m"]].concat()).prints("ENOSYS");
+        refused(&[&bind[..], &["--strict"]].concat()).prints("ENOSYS");
+    }
+}
+
+/// Where libc's own calls do not reach us, what it would read from a placeholder is refused.
+#[test]
+fn asynchronous_calls_by_symbols_alone() {
+    let site = Site::new();
+    let server = Server::of(&site, "served");
+    let script =
+        r#"cd "$R"; echo text >f; echo more >"$T/g"; "$TOOLS/asked" f; "$TOOLS/asked" "$T/g""#;
+    server.with(&site, "auto", script).prints("0 5 text\n0 5 more");
+    server.with(&site, "symbols", script).prints("ENOSYS\n0 5 more");
+}

@@ -20,6 +20,7 @@ mod address;
 mod admin;
 mod arguments;
 mod ask;
+mod batches;
 mod by_hand;
 mod call;
 mod canonical;

@@ -7,7 +7,9 @@
 use crate::call::Ret;
 use crate::door::door;
 use crate::names::is_nowhere;
-use crate::{admin, descriptors, dirs, exec, names, open, pairs, reveal, sockets, stat, PROCESS};
+use crate::{
+    admin, batches, descriptors, dirs, exec, names, open, pairs, reveal, sockets, stat, PROCESS,
+};
 use core::arch::naked_asm;
 use core::ffi::{c_char, c_long, CStr};
 use libc::{c_int, mode_t};
@@ -190,6 +192,8 @@ unsafe extern "C" fn route(
             libc::SYS_mount_setattr => to!(admin::mount_setattr(a, text(b), c, d, e)),
             libc::SYS_execve => to!(exec::execve(text(a), b, c)),
             libc::SYS_execveat => to!(exec::execveat(a, text(b), c, d, e)),
+            libc::SYS_io_submit => batches::submit(a, b as c_long, c as _).size() as c_long,
+            libc::SYS_io_uring_setup => batches::setup(a, b).size() as c_long,
             libc::SYS_clone | libc::SYS_clone3 => forks(number, [a, b, c, d, e, f]),
             _ => old(number, [a, b, c, d, e, f]),
         }

@@ -14,6 +14,7 @@ pub(crate) mod types {
     pub(crate) use crate::walk::{Visit, VisitPlace};
     pub(crate) use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 
+    pub(crate) use crate::batches::{Asked, Request};
     pub(crate) use crate::exec::Strings;
     pub(crate) use crate::loader::{Each, Info};
     pub(crate) use libc::iovec;
@@ -188,6 +189,21 @@ crate::row::rows! {
         io::preadv2(fd: c_int, parts: *const iovec, n: c_int, at: off_t, flags: c_int) -> ssize_t;
     Symbol pwritev2 pwritev64v2:
         io::pwritev2(fd: c_int, parts: *const iovec, n: c_int, at: off_t, flags: c_int) -> ssize_t;
+    Symbol aio_read aio_read64: batches::aio_read(one: *mut Asked) -> c_int;
+    Symbol aio_write aio_write64: batches::aio_write(one: *mut Asked) -> c_int;
+    Symbol aio_fsync aio_fsync64: batches::aio_fsync(how: c_int, one: *mut Asked) -> c_int;
+    Symbol lio_listio lio_listio64:
+        batches::lio_listio(mode: c_int, list: *const *mut Asked, n: c_int, event: *mut c_void) -> c_int;
+    // libaio's and liburing's, which enter the kernel by themselves.
+    Symbol io_submit: batches::io_submit(context: usize, n: c_long, list: *const *mut Request) -> c_int;
+    Symbol io_uring_queue_init:
+        batches::io_uring_queue_init(entries: c_uint, ring: *mut c_void, flags: c_uint) -> c_int;
+    Symbol io_uring_queue_init_params:
+        batches::io_uring_queue_init_params(entries: c_uint, ring: *mut c_void, params: *mut c_void) -> c_int;
+    Symbol io_uring_queue_init_mem:
+        batches::io_uring_queue_init_mem(entries: c_uint, ring: *mut c_void, params: *mut c_void, buf: *mut c_void, size: size_t)
+            -> c_int;
+    Symbol io_uring_setup: batches::io_uring_setup(entries: c_uint, params: *mut c_void) -> c_int;
     Remote lseek lseek64 __lseek: io::lseek(fd: c_int, offset: off_t, whence: c_int) -> ssize_t;
     Remote ftruncate ftruncate64: io::ftruncate(fd: c_int, size: off_t) -> c_int;
     Symbol fallocate fallocate64: io::fallocate(fd: c_int, mode: c_int, offset: off_t, len: off_t) -> c_int;
@@ -196,7 +212,7 @@ crate::row::rows! {
         io::posix_fadvise(fd: c_int, offset: off_t, len: off_t, advice: c_int) -> c_int;
     Symbol readahead: io::readahead(fd: c_int, offset: off_t, count: size_t) -> ssize_t;
     Remote fsync: io::fsync(fd: c_int) -> c_int;
-    Symbol fdatasync: io::fdatasync(fd: c_int) -> c_int;
+    Remote fdatasync: io::fdatasync(fd: c_int) -> c_int;
     Symbol syncfs: io::syncfs(fd: c_int) -> c_int;
     Symbol sync_file_range: io::sync_file_range(fd: c_int, offset: off_t, len: off_t, flags: c_uint) -> c_int;
     Remote flock: io::flock(fd: c_int, how: c_int) -> c_int;

@@ -93,7 +93,9 @@ are no pipes, sockets and devices (EPERM; bind(2): EOPNOTSUPP) and no files with
 EOPNOTSUPP); of renameat2(2) there is only RENAME_NOREPLACE (EINVAL), and of fallocate(2) only that \
 which lengthens a file. A descriptor cannot be sent over a socket (EOPNOTSUPP). Nothing can be watched \
 (inotify_add_watch(2): ENOSPC, so that programs poll; F_NOTIFY of fcntl(2): EINVAL). A mapping is a copy in memory, of 1 GiB at most \
-(ENODEV), and shared ones are written back when they are unmapped or synchronised.
+(ENODEV), and shared ones are written back when they are unmapped or synchronised. Where a server is mounted \
+no rings are made (io_uring_setup(2): ENOSYS; nor are any with --clear and --strict), and what io_submit(2) \
+is given is done before it returns; elsewhere names that a ring is given are the host's.
 
 Servers that are not ns-serve promise no order: what is written there is waited for at once. They end record locks (fcntl(2)) at exec, and let two processes that \
 wait for each other wait; what is open is opened anew by its name in a child, and is lost (ESTALE) when \

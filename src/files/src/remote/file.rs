@@ -296,6 +296,17 @@ impl File {
         opened
     }
 
+    /// Has what was opened append again, after a write that did not.
+    ///
+    /// # Errors
+    /// As [`File::open`].
+    pub fn append_again(&self, view: View<'_>) -> Result<()> {
+        if self.flags.fetch_or(libc::O_APPEND, Ordering::Relaxed) & libc::O_APPEND != 0 {
+            return Ok(());
+        }
+        signals::calmly(|| self.open_again(view).map(drop))
+    }
+
     /// Walks there and opens it again, without making or emptying it.
     ///
     /// # Errors
@@ -387,7 +398,7 @@ impl File {
     }
 
     /// Whether what is written goes to the end.
-    pub(super) fn appends(&self, fd: i32) -> bool {
+    pub fn appends(&self, fd: i32) -> bool {
         Kernel.status_flags(fd).unwrap_or(self.flags()) & libc::O_APPEND != 0
     }
 }

@@ -153,11 +153,27 @@ impl View<'_> {
     /// # Errors
     /// EBADF, EFBIG, ENOSPC, ESTALE; the server's.
     pub fn pwrite(self, fd: i32, file: &File, data: &[u8], at: u64) -> Result<usize> {
+        self.pwrite_as(fd, file, data, at, file.appends(fd))
+    }
+
+    /// The same with it said whether this once writes at the end (pwritev2(2),
+    /// `RWF_APPEND` and `RWF_NOAPPEND`).
+    ///
+    /// # Errors
+    /// As [`View::pwrite`].
+    pub fn pwrite_as(
+        self,
+        fd: i32,
+        file: &File,
+        data: &[u8],
+        at: u64,
+        appends: bool,
+    ) -> Result<usize> {
         file.may(true)?;
         if at > LIMIT {
             return Err(Errno::EINVAL);
         }
-        if file.appends(fd) {
+        if appends {
             // Before the end is moved away from where an append has left it.
             self.position(fd, file)?;
             return self.append(file, data);
@@ -170,9 +186,17 @@ impl View<'_> {
     /// # Errors
     /// As [`View::pwrite`].
     pub fn write(self, fd: i32, file: &File, data: &[u8]) -> Result<usize> {
+        self.write_as(fd, file, data, file.appends(fd))
+    }
+
+    /// The same as [`View::pwrite_as`] is to [`View::pwrite`].
+    ///
+    /// # Errors
+    /// As [`View::pwrite`].
+    pub fn write_as(self, fd: i32, file: &File, data: &[u8], appends: bool) -> Result<usize> {
         file.may(true)?;
         let shared = file.offset.shared.load(Ordering::Acquire);
-        if file.appends(fd) {
+        if appends {
             let written = self.append(file, data)?;
             match shared {
                 true => drop(Kernel.lseek(fd, AT_END as i64, libc::SEEK_SET)?),

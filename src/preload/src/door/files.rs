@@ -191,13 +191,19 @@ unsafe fn readv(call: Call<'_>) -> Result<usize> {
     unsafe { each(&call, |buf, _| call.view.read(call.fd, call.file, buf)) }
 }
 
-/// One write for all that is small: lines of several processes stay whole.
 unsafe fn writev(call: Call<'_>) -> Result<usize> {
     // SAFETY: as above.
+    unsafe { writev_as(&call, call.file.appends(call.fd)) }
+}
+
+/// One write for all that is small: lines of several processes stay whole.
+unsafe fn writev_as(call: &Call<'_>, appends: bool) -> Result<usize> {
+    let write = |buf: &[u8]| call.view.write_as(call.fd, call.file, buf, appends);
+    // SAFETY: as above.
     unsafe {
-        match gathered(&call)? {
-            Some(data) => call.view.write(call.fd, call.file, &data),
-            None => each(&call, |buf, _| call.view.write(call.fd, call.file, buf)),
+        match gathered(call)? {
+            Some(data) => write(&data),
+            None => each(call, |buf, _| write(buf)),
         }
     }
 }
@@ -244,12 +250,18 @@ unsafe fn preadv(call: Call<'_>) -> Result<usize> {
 }
 
 unsafe fn pwritev(call: Call<'_>) -> Result<usize> {
+    // SAFETY: as above.
+    unsafe { pwritev_as(&call, call.file.appends(call.fd)) }
+}
+
+unsafe fn pwritev_as(call: &Call<'_>, appends: bool) -> Result<usize> {
     let at = offset(call.args[3])?;
+    let write = |buf: &[u8], at| call.view.pwrite_as(call.fd, call.file, buf, at, appends);
     // SAFETY: as above.
     unsafe {
-        match gathered(&call)? {
-            Some(data) => call.view.pwrite(call.fd, call.file, &data, at),
-            None => each(&call, |buf, done| call.view.pwrite(call.fd, call.file, buf, at + done)),
+        match gathered(call)? {
+            Some(data) => write(&data, at),
+            None => each(call, |buf, done| write(buf, at + done)),
         }
     }
 }
@@ -262,13 +274,9 @@ fn offset(at: usize) -> Result<u64> {
     }
 }
 
-/// An offset of -1 is the file's own. Flags are hints, or what a remote file
-/// cannot do.
+/// An offset of -1 is the file's own.
 unsafe fn preadv2(call: Call<'_>) -> Result<usize> {
-    const HINTS: c_int = 0x1; // RWF_HIPRI
-    if call.args[5] as c_int & !HINTS != 0 {
-        return Err(Errno::EOPNOTSUPP);
-    }
+    rwf::check(call.args[5])?;
     // SAFETY: as above.
     unsafe {
         if call.args[3] == usize::MAX {
@@ -280,17 +288,50 @@ unsafe fn preadv2(call: Call<'_>) -> Result<usize> {
 }
 
 unsafe fn pwritev2(call: Call<'_>) -> Result<usize> {
-    const HINTS: c_int = 0x1;
-    if call.args[5] as c_int & !HINTS != 0 {
-        return Err(Errno::EOPNOTSUPP);
-    }
+    let flags = rwf::check(call.args[5])?;
+    let has = |flag| flags & flag != 0;
+    let always = call.file.appends(call.fd);
+    let appends = has(rwf::APPEND) || always && !has(rwf::NOAPPEND);
     // SAFETY: as above.
-    unsafe {
+    let done = unsafe {
         if call.args[3] == usize::MAX {
-            writev(call)
+            writev_as(&call, appends)
         } else {
-            pwritev(call)
+            pwritev_as(&call, appends)
         }
+    };
+    if always && !appends {
+        call.file.append_again(call.view)?;
+    }
+    let done = done?;
+    if has(rwf::DSYNC | rwf::SYNC) {
+        call.view.fsync(call.file, !has(rwf::SYNC))?;
+    }
+    Ok(done)
+}
+
+/// The flags of one read or write (preadv2(2)).
+mod rwf {
+    use super::{c_int, Errno, Result};
+
+    const HIPRI: c_int = 0x1;
+    pub(super) const DSYNC: c_int = 0x2;
+    pub(super) const SYNC: c_int = 0x4;
+    pub(super) const APPEND: c_int = 0x10;
+    pub(super) const NOAPPEND: c_int = 0x20;
+
+    /// The flags, if a remote file can do all of them. Nobody can say whether it
+    /// would have to be waited for (`RWF_NOWAIT`): that is answered as on other
+    /// file systems of which that is true.
+    pub(super) fn check(flags: usize) -> Result<c_int> {
+        let flags = flags as c_int;
+        if flags & !(HIPRI | DSYNC | SYNC | APPEND | NOAPPEND) != 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if flags & APPEND != 0 && flags & NOAPPEND != 0 {
+            return Err(Errno::EINVAL);
+        }
+        Ok(flags)
     }
 }
 
