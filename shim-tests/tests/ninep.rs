@@ -296,6 +296,23 @@ fn memory() {
     site.inside(&["--tmpfs", "/m"], "ls -A /m").run().prints("");
 }
 
+/// It knows the groups of its user, with what they may do and make.
+#[test]
+fn memory_knows_groups() {
+    needs!("memory_knows_groups", "root", "setpriv");
+    const SCRIPT: &str = "touch f; for g in 100 65533 5; do chgrp $g f 2>/dev/null; stat -c %g f; done; \
+        mkdir d; chgrp 100 d; chmod 2775 d; touch d/x; stat -c %g:%a d/x d; chmod 2755 f; stat -c %a f; \
+        chgrp 65533 f; stat -c %a f";
+    let site = Site::new();
+    let user = "setpriv --reuid 65534 --regid 65534 --groups 100,65533";
+    let plain = site.mkdir("plain");
+    std::os::unix::fs::chown(&plain, Some(65534), Some(65534)).expect("chown");
+    let native = site.sh(&format!("cd $T/plain; exec {user} sh -c '{SCRIPT}'")).run();
+    site.as_user(65534, "true").run().ok();
+    let inside = format!("exec {user} $T/bin/ns-exec --tmpfs /m --chdir /m -- sh -c '{SCRIPT}'");
+    site.sh(&inside).run().prints(&native.out());
+}
+
 /// Names that a server does not have can be mounted on, and those that it has.
 #[test]
 fn places_below_a_mount() {

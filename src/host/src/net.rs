@@ -104,6 +104,27 @@ pub fn credentials(fd: i32) -> Result<Credentials> {
     Ok(Credentials { pid: told.pid, uid: told.uid, gid: told.gid })
 }
 
+/// The supplementary groups of who is at the other end of the unix socket `fd`, at the same time
+/// (`SO_PEERGROUPS` of unix(7), Linux 4.13): how many of `room` were filled.
+///
+/// # Errors
+/// getsockopt(2)'s; ERANGE for more groups than there is room for.
+pub fn groups(fd: i32, room: &mut [u32]) -> Result<usize> {
+    let mut len = size_of_val(room) as libc::socklen_t;
+    // SAFETY: the kernel writes so many bytes at most, and how many they were.
+    unsafe {
+        sys!(
+            libc::SYS_getsockopt,
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_PEERGROUPS,
+            room.as_mut_ptr(),
+            &raw mut len
+        )?;
+    }
+    Ok(len as usize / size_of::<u32>())
+}
+
 impl Socket {
     /// Connects, within `timeout`.
     ///

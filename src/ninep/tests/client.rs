@@ -12,10 +12,10 @@ use privns_ninep::dialect::OFFERS;
 use privns_ninep::hosted::HostedClient;
 use privns_ninep::message::{
     Rattach, Rclunk, Request, Rerror, Rflush, Rgetattr, Rlerror, Rlopen, Ropen, Rread, Rreaddir,
-    Rversion, split,
+    Rversion, Rwalk, split,
 };
 use privns_ninep::name::Name;
-use privns_ninep::wire::{Data, Unix, Writer};
+use privns_ninep::wire::{Data, Few, Unix, Writer};
 use privns_ninep::{Dialect, Errno, NONUM, NOTAG};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -151,6 +151,56 @@ fn a_short_walk_clunks_what_the_server_may_have_bound() {
         let (second, _) = client.walk(&root, &[b"a"]).unwrap();
         let (third, _) = client.walk(&root, &[b"a"]).unwrap();
         assert!(third.number() < second.number());
+    });
+}
+
+/// By walk(5) a short answer does not say why; a walk from there does.
+#[test]
+fn why_a_walk_ended_early_is_asked() {
+    /// The next walk, behind clunks: its tag, where from and where to.
+    fn walk(server: &mut Server) -> (u16, u32, u32) {
+        loop {
+            let seen = server.next(|r| match r {
+                Request::Twalk(m) => Some((m.fid, m.newfid)),
+                Request::Tclunk(_) => None,
+                other => panic!("{other:?}"),
+            });
+            match seen {
+                (_, tag, Some((from, to))) => return (tag, from, to),
+                (_, tag, None) => server.reply(tag, &Rclunk {}),
+            }
+        }
+    }
+    fn come(server: &mut Server, names: usize) -> (u32, u32) {
+        let (tag, from, to) = walk(server);
+        let mut qids = Few::default();
+        (0..names).for_each(|_| assert!(qids.push(DIR)));
+        server.reply(tag, &Rwalk { qids });
+        (from, to)
+    }
+    let script = |mut server: Server| {
+        server.welcome(b"9P2000.L");
+        for code in [13, 2] {
+            let (root, _) = come(&mut server, 1);
+            let (begins, there) = come(&mut server, 1);
+            let (tag, from, _) = walk(&mut server);
+            assert_eq!((begins, from), (root, there));
+            server.reply(tag, &Rlerror { code });
+        }
+        let (tag, ..) = walk(&mut server);
+        server.reply(tag, &Rlerror { code: 13 });
+        // What has come in between was not there.
+        for names in [2, 2, 1] {
+            come(&mut server, names);
+        }
+    };
+    play(script, |stream| {
+        let (client, root) = attached(stream);
+        let walk = |names: &[&[u8]]| client.walk(&root, names).map(|_| ());
+        assert_eq!(walk(&[b"a", b"b", b"c"]), Err(Errno::EACCES));
+        assert_eq!(walk(&[b"a", b"b"]), Err(Errno::ENOENT));
+        assert_eq!(walk(&[b"a"]), Err(Errno::EACCES), "one name has its error");
+        assert_eq!(walk(&[b"a", b"b", b"c"]), Err(Errno::ENOENT));
     });
 }
 

@@ -1,7 +1,9 @@
 //! Who is at the other end, by what the kernel knows.
 
 use crate::session::Peer;
-use privns_host::net::credentials;
+use crate::tree::Groups;
+use privns_abi::Errno;
+use privns_host::net::{credentials, groups as peer_groups};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -31,7 +33,7 @@ impl Auth {
             Auth::None => Peer::Trusted,
             Auth::Munge => Peer::Unproven,
             Auth::Uid | Auth::Tls => match credentials(socket.as_raw_fd()) {
-                Ok(told) => judge(told.uid, Some(told.gid)),
+                Ok(told) => judge(told.uid, groups(socket, told.gid)),
                 Err(_) => Peer::Refused,
             },
         }
@@ -56,14 +58,29 @@ impl Auth {
         let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
         let found =
             tables.iter().find_map(|t| owner_in(&std::fs::read_to_string(t).ok()?, theirs, ours));
-        found.map_or(Peer::Refused, |uid| judge(uid, None))
+        found.map_or(Peer::Refused, |uid| judge(uid, Groups::default()))
     }
 }
 
 /// Whether a user who is known for sure may attach.
-pub(crate) fn judge(uid: u32, gid: Option<u32>) -> Peer {
+pub(crate) fn judge(uid: u32, groups: Groups) -> Peer {
     let own = rustix::process::geteuid().as_raw();
-    if uid == own || uid == 0 { Peer::User { uid, gid } } else { Peer::Refused }
+    if uid == own || uid == 0 { Peer::User { uid, groups } } else { Peer::Refused }
+}
+
+/// The groups of the process at the other end of a unix socket; an old kernel
+/// tells its own group alone.
+fn groups(socket: &UnixStream, own: u32) -> Groups {
+    /// `NGROUPS_MAX` of getgroups(2).
+    const MOST: usize = 65536;
+    let mut room = vec![0; 64];
+    let mut told = peer_groups(socket.as_raw_fd(), &mut room);
+    if told == Err(Errno::ERANGE) {
+        room.resize(MOST, 0);
+        told = peer_groups(socket.as_raw_fd(), &mut room);
+    }
+    room.truncate(told.unwrap_or(0));
+    Groups { own: Some(own), others: room.into() }
 }
 
 /// The uid of the socket from `local` to `remote` in a table of
@@ -167,10 +184,12 @@ mod tests {
         let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, _) = listener.accept().unwrap();
         let uid = rustix::process::geteuid().as_raw();
-        assert_eq!(Auth::Uid.tcp(&server), Peer::User { uid, gid: None });
+        assert_eq!(Auth::Uid.tcp(&server), Peer::User { uid, groups: Groups::default() });
         assert_eq!(Auth::None.tcp(&server), Peer::Trusted);
         let (a, _b) = UnixStream::pair().unwrap();
         let gid = rustix::process::getegid().as_raw();
-        assert_eq!(Auth::Uid.unix(&a), Peer::User { uid, gid: Some(gid) });
+        let groups = Groups::ours();
+        assert_eq!(groups.own, Some(gid));
+        assert_eq!(Auth::Uid.unix(&a), Peer::User { uid, groups });
     }
 }

@@ -140,7 +140,7 @@ impl Locks {
         table.waiting.remove(&want.owner);
         table.change(file, 2, |held| {
             carve(held, &want.owner, want.start, want.end);
-            held.push(want);
+            join(held, want);
         })?;
         Ok(true)
     }
@@ -216,6 +216,22 @@ fn carve(held: &mut Vec<Held>, owner: &Owner, start: u64, end: u64) {
         h.start < start
     });
     held.append(&mut tails);
+    held.sort_by_key(|h| h.start);
+}
+
+/// Puts a range among the others, and makes one of it and those of its kind
+/// that it touches: which is what F_GETLK of fcntl(2) tells of.
+fn join(held: &mut Vec<Held>, mut new: Held) {
+    held.retain(|h| {
+        let kind = (h.exclusive, &h.owner, h.through) == (new.exclusive, &new.owner, new.through);
+        let joined = kind && (h.end == new.start || new.end == h.start);
+        if joined {
+            (new.start, new.end) = (new.start.min(h.start), new.end.max(h.end));
+        }
+        !joined
+    });
+    let at = held.partition_point(|h| h.start <= new.start);
+    held.insert(at, new);
 }
 
 #[cfg(test)]
@@ -254,6 +270,22 @@ mod tests {
         assert_eq!(locks.take(1, lock(1, false, 0, 50)), Ok(true));
         assert_eq!(locks.take(1, lock(2, false, 0, 50)), Ok(true));
         assert_eq!(locks.in_the_way(1, &lock(2, false, 0, 60)).map(|h| h.start), Some(50));
+    }
+
+    #[test]
+    fn the_first_range_in_the_way_is_told_as_a_whole() {
+        let locks = Locks::default();
+        for (exclusive, start, end) in
+            [(true, 20, 30), (false, 5, 8), (false, 0, 5), (true, 10, 12), (false, 8, 9)]
+        {
+            locks.take(1, lock(1, exclusive, start, end)).unwrap();
+        }
+        let told = |from| {
+            locks.in_the_way(1, &lock(2, true, from, 99)).map(|h| (h.exclusive, h.start, h.end))
+        };
+        assert_eq!((told(0), told(9)), (Some((false, 0, 9)), Some((true, 10, 12))));
+        locks.release(1, &lock(1, true, 0, 0).owner, 2, 4).unwrap();
+        assert_eq!((told(0), told(2)), (Some((false, 0, 2)), Some((false, 4, 9))));
     }
 
     #[test]

@@ -254,7 +254,7 @@ fn welcome<T: Tree>(
     match knock {
         Knock::Known(peer) => {
             let channel = Channel::plain(socket.as_fd(), socket.as_fd());
-            converse(common, limits, &channel, *peer)
+            converse(common, limits, &channel, peer.clone())
         }
         Knock::Tls(keys) => {
             let tls = Tls::accept(socket.into(), keys, limits.attach)?;

@@ -10,16 +10,50 @@ use privns_ninep::attr::{Attr, Entry, SetAttr};
 use privns_ninep::client::flags;
 use privns_ninep::message::Rstatfs;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
 /// As whom a client attached.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Who {
     /// User number.
     pub uid: u32,
-    /// The user's group where it is known.
-    pub gid: Option<u32>,
+    /// The user's groups.
+    pub groups: Groups,
     /// The name that was given.
     pub name: Vec<u8>,
+}
+
+/// The groups that a user is in, as far as they are known.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Groups {
+    /// That of the files that the user makes.
+    pub own: Option<u32>,
+    /// The supplementary ones.
+    pub others: Arc<[u32]>,
+}
+
+impl Groups {
+    /// The server's own.
+    #[must_use]
+    pub fn ours() -> Groups {
+        let others = rustix::process::getgroups().unwrap_or_default();
+        Groups {
+            own: Some(rustix::process::getegid().as_raw()),
+            others: others.into_iter().map(|gid| gid.as_raw()).collect(),
+        }
+    }
+
+    /// This alone.
+    #[must_use]
+    pub fn only(gid: u32) -> Groups {
+        Groups { own: Some(gid), ..Groups::default() }
+    }
+
+    /// Whether a group is known to be among them.
+    #[must_use]
+    pub fn has(&self, gid: u32) -> bool {
+        self.own == Some(gid) || self.others.contains(&gid)
+    }
 }
 
 /// How a file is opened: the bits of open(2) on Linux.

@@ -15,6 +15,7 @@ use privns_ninep::name::Name;
 use privns_ninep::wire::{Few, Unix};
 use privns_ninep::{Dialect, Errno, NOFID, NONUM, NOTAG};
 use privns_servers::session::Peer;
+use privns_servers::tree::Groups;
 use privns_servers::{Limits, Server};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -297,10 +298,10 @@ fn whoever_may_not_attach_sees_nothing() {
     };
     assert_eq!(ask(Peer::Refused, NONUM), Some(Errno::EPERM));
     assert_eq!(ask(Peer::Refused, uid), Some(Errno::EPERM));
-    assert_eq!(ask(Peer::User { uid: 4242, gid: None }, 4243), Some(Errno::EPERM));
-    assert_eq!(ask(Peer::User { uid: 4242, gid: None }, 4242), None);
-    assert_eq!(ask(Peer::User { uid: 4242, gid: None }, NONUM), None);
-    assert_eq!(ask(Peer::User { uid: 0, gid: None }, 4243), None, "root is asked");
+    assert_eq!(ask(Peer::User { uid: 4242, groups: Groups::default() }, 4243), Some(Errno::EPERM));
+    assert_eq!(ask(Peer::User { uid: 4242, groups: Groups::default() }, 4242), None);
+    assert_eq!(ask(Peer::User { uid: 4242, groups: Groups::default() }, NONUM), None);
+    assert_eq!(ask(Peer::User { uid: 0, groups: Groups::default() }, 4243), None, "root is asked");
 }
 
 #[test]

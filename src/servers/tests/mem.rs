@@ -5,9 +5,11 @@ mod common;
 use common::{Ease, Rig, Speech, mem};
 use privns_ninep::attr::{SetAttr, mode, set};
 use privns_ninep::client::{Fid, flags};
-use privns_ninep::hosted::HostedClient;
+use privns_ninep::hosted::{HostedClient, Stream};
 use privns_ninep::{Errno, NONUM};
 use privns_servers::mem::Mem;
+use privns_servers::session::Peer;
+use privns_servers::tree::Groups;
 use privns_servers::{Limits, Server};
 
 const ANN: u32 = 4001;
@@ -94,6 +96,33 @@ fn setgid_directories_hand_their_group_down() {
     let (sub, file) = (c.getattr(&sub).unwrap(), c.getattr(&file.fid).unwrap());
     assert_eq!((sub.gid, sub.mode & mode::SETGID), (77, mode::SETGID));
     assert_eq!((file.gid, file.mode & mode::SETGID), (77, 0));
+}
+
+/// Whoever is in a group has its rights, may give files to it, and may have
+/// programs run as it (chown(2), chmod(2)).
+#[test]
+fn supplementary_groups_count() {
+    let rig = mem();
+    let (zero, root) = user(&rig, 0);
+    zero.mkdir(&root, b"d", 0o770, 77).unwrap();
+    let groups = Groups { own: Some(10), others: [77, 78].into() };
+    let stream = rig.socket(Peer::User { uid: ANN, groups });
+    let ann = Stream::new(stream.into(), None).unwrap().client(&Speech::Ours.options()).unwrap();
+    let (a, _) = ann.attach(b"", ANN, b"").unwrap();
+    let (d, _) = ann.walk(&a, &[b"d"]).unwrap();
+    let file = ann.create(&d, b"f", flags::RDWR | flags::CREATE, 0o755, NONUM).unwrap().fid;
+    let give = |gid| ann.setattr(&file, &SetAttr { valid: set::GID, gid, ..SetAttr::default() });
+    let mode = || ann.getattr(&file).map(|attr| (attr.gid, attr.mode & 0o7777));
+    assert_eq!(mode(), Ok((10, 0o755)));
+    assert_eq!((give(78), give(79)), (Ok(()), Err(Errno::EPERM)));
+    chmod(&ann, &file, 0o2755).unwrap();
+    assert_eq!(mode(), Ok((78, 0o2755)));
+    give(77).unwrap();
+    assert_eq!(mode(), Ok((77, 0o755)));
+    let zeros = zero.walk(&root, &[b"d", b"f"]).unwrap().0;
+    zero.setattr(&zeros, &SetAttr { valid: set::GID, gid: 79, ..SetAttr::default() }).unwrap();
+    chmod(&ann, &file, 0o2755).unwrap();
+    assert_eq!(mode(), Ok((79, 0o755)), "not a group of hers");
 }
 
 #[test]

@@ -360,6 +360,28 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         self.visit(file, |fid| self.set_xattr(fid, name, value, flags))
     }
 
+    /// Why a walk ended behind so many names: by walk(5) nothing tells of it
+    /// but a walk that begins there. To a server of ours it is an answer.
+    pub(super) fn why_not(&self, from: u32, names: &[&[u8]], passed: usize) -> Errno {
+        let (Some(before), Some(next)) = (names.get(..passed), names.get(passed..=passed)) else {
+            return Errno::ENOENT;
+        };
+        let step = |from: u32, names: &[&[u8]]| {
+            let fid = self.new_fid()?;
+            let late = Late::Clunk(fid);
+            let frame = self.call(&walk_of(from, fid, names), late)?;
+            self.walked(&frame, fid, names.len(), late).map(|_| fid)
+        };
+        let there = match step(from, before) {
+            Ok(there) => there,
+            Err(error) => return error,
+        };
+        let why = step(there, next).map(|found| self.drop_fid(found));
+        self.drop_fid(there);
+        // It has come in between: to us it was not there.
+        why.err().unwrap_or(Errno::ENOENT)
+    }
+
     /// Whether the connection is of no use any more.
     pub fn is_dead(&self) -> bool {
         self.with(|s| s.mux.failure().is_some())

@@ -125,7 +125,12 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
 
     fn walk_some(&self, fid: u32, newfid: u32, names: &[&[u8]], late: Late) -> Result<Option<Qid>> {
         let frame = self.call(&walk_of(fid, newfid, names), late)?;
-        self.walked(&frame, newfid, names.len(), late)
+        let walked = self.walked(&frame, newfid, names.len(), late);
+        if walked != Err(Errno::ENOENT) || self.agreed.ours || names.len() == 1 {
+            return walked;
+        }
+        let passed = self.reply::<Rwalk>(&frame)?.qids.as_slice().len();
+        Err(self.why_not(fid, names, passed))
     }
 
     /// A short Rwalk says that a name was not found. By the book the new fid

@@ -1,6 +1,7 @@
 //! A file: attributes, contents, and where its name is.
 
 use super::data::{Budget, Pages};
+use super::permit::may_set_group;
 use crate::tree::Who;
 use parking_lot::Mutex;
 use privns_abi::{Errno, Result};
@@ -288,7 +289,8 @@ impl Body {
             if matches!(self.content, Content::Symlink(_)) {
                 return Err(Errno::EOPNOTSUPP);
             }
-            self.mode = self.mode & mode::FORMAT | change.mode & mode::PERMISSIONS;
+            let withheld = if may_set_group(who, self.gid) { 0 } else { mode::SETGID };
+            self.mode = self.mode & mode::FORMAT | change.mode & mode::PERMISSIONS & !withheld;
         }
         let nanoseconds = |t: Time| if t.nsec < 1_000_000_000 { Ok(t) } else { Err(Errno::EINVAL) };
         if has(set::ATIME) {

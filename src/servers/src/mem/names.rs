@@ -70,7 +70,7 @@ impl Mem {
         // A directory with setgid hands its group down (inode(7)).
         let is_dir = bits & mode::FORMAT == mode::DIRECTORY;
         let inherits = body.mode & mode::SETGID != 0;
-        let own = who.gid.unwrap_or(body.gid);
+        let own = who.groups.own.unwrap_or(body.gid);
         let gid = if inherits {
             body.gid
         } else if gid == NONUM {
@@ -78,7 +78,12 @@ impl Mem {
         } else {
             gid
         };
-        let bits = if inherits && is_dir { bits | mode::SETGID } else { bits };
+        let bits = match (inherits, is_dir) {
+            (true, true) => bits | mode::SETGID,
+            // Nobody makes a program that runs as a group that is not theirs.
+            (true, false) if !permit::may_set_group(who, gid) => bits & !mode::SETGID,
+            _ => bits,
+        };
         let mut made = Body::new(bits, who.uid, gid, content);
         made.place = Some((Arc::downgrade(&dir.inode), name.to_vec()));
         let inode = Inode::new(self.number(), made, self.budget.clone());

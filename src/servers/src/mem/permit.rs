@@ -17,10 +17,15 @@ pub(super) fn check(who: &Who, body: &Body, want: u32) -> Result<()> {
             READ | WRITE | if runs { EXEC } else { 0 }
         }
         who if who.uid == body.uid => body.mode >> 6,
-        who if who.gid == Some(body.gid) => body.mode >> 3,
+        who if who.groups.has(body.gid) => body.mode >> 3,
         _ => body.mode,
     };
     if bits & want == want { Ok(()) } else { Err(Errno::EACCES) }
+}
+
+/// The right to have programs run as this group.
+pub(super) fn may_set_group(who: &Who, gid: u32) -> bool {
+    who.uid == 0 || who.groups.has(gid)
 }
 
 /// The right to remove or move an entry that belongs to `owner`, of a
@@ -49,7 +54,7 @@ pub(super) fn check_change(who: &Who, body: &Body, opened: bool, change: &SetAtt
     if has(set::UID) && who.uid != 0 && (change.uid != body.uid || !owner) {
         return Err(Errno::EPERM);
     }
-    let group = change.gid == body.gid || who.gid == Some(change.gid);
+    let group = change.gid == body.gid || who.groups.has(change.gid);
     if has(set::GID) && who.uid != 0 && !(owner && group) {
         return Err(Errno::EPERM);
     }

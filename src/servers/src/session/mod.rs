@@ -16,7 +16,7 @@ mod proof;
 use crate::auth;
 use crate::handoff::Handoff;
 use crate::locks::Locks;
-use crate::tree::{How, Tree, Who, read_bytes};
+use crate::tree::{Groups, How, Tree, Who, read_bytes};
 pub(crate) use answer::Answer;
 pub(crate) use payload::Payload;
 use privns_abi::{Errno, Result};
@@ -35,14 +35,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Who is at the other end of a connection, as far as the transport tells.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Peer {
     /// This user: told by the kernel.
     User {
         /// User number.
         uid: u32,
-        /// Group number, where the kernel tells it too.
-        gid: Option<u32>,
+        /// The groups, where the kernel tells them too.
+        groups: Groups,
     },
     /// Somebody who holds a key: attaches as the server's own user, whatever
     /// number they have where they come from.
@@ -56,14 +56,14 @@ pub enum Peer {
 }
 
 impl Peer {
-    const fn has_to_prove(self) -> bool {
+    const fn has_to_prove(&self) -> bool {
         matches!(self, Peer::Unproven)
     }
 
     /// The very user whom the server runs as, by the kernel's word.
-    fn is_ourselves(self) -> bool {
+    fn is_ourselves(&self) -> bool {
         let own = rustix::process::geteuid().as_raw();
-        matches!(self, Peer::User { uid, .. } if uid == own)
+        matches!(self, Peer::User { uid, .. } if *uid == own)
     }
 }
 
@@ -274,22 +274,24 @@ impl<T: Tree> Session<T> {
         let asked = m.n_uname.0;
         let named = self.agreed.is_some_and(|a| a.dialect != Dialect::Base) && asked != NONUM;
         let own = rustix::process::geteuid().as_raw();
-        let peer = match self.peer {
+        let peer = match &self.peer {
             Peer::Unproven => {
                 let (uid, gid) = self.proven(m.afid)?;
-                auth::judge(uid, Some(gid))
+                auth::judge(uid, Groups::only(gid))
             }
-            told => told,
+            told => told.clone(),
         };
-        let (uid, gid) = match peer {
+        let unknown = Groups::default();
+        let (uid, groups) = match peer {
             Peer::Unproven | Peer::Refused => return Err(Errno::EPERM),
-            Peer::Owner => (own, None),
-            Peer::Trusted => (if named { asked } else { own }, None),
-            Peer::User { uid: 0, .. } => (if named { asked } else { 0 }, None),
+            Peer::Owner => (own, unknown),
+            Peer::Trusted => (if named { asked } else { own }, unknown),
+            Peer::User { uid: 0, .. } if named && asked != 0 => (asked, unknown),
             Peer::User { uid, .. } if named && asked != uid => return Err(Errno::EPERM),
-            Peer::User { uid, gid } => (uid, gid),
+            Peer::User { uid, groups } => (uid, groups),
         };
-        Ok(Who { uid, gid, name: m.uname.to_vec() })
+        let groups = if uid == own && groups.own.is_none() { Groups::ours() } else { groups };
+        Ok(Who { uid, groups, name: m.uname.to_vec() })
     }
 
     fn attach(&mut self, m: &Tattach<'_>, a: &mut Answer<'_>) -> Result<()> {
