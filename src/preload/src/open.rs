@@ -142,6 +142,16 @@ unsafe fn open_exact(
                 let _ = Kernel.close(fd as c_int);
                 return Err(Errno::ENXIO);
             }
+            Ok(fd) if to.magic => {
+                // It shows what that descriptor of ours does, or is looked up.
+                let other = named.place(&mut to).1;
+                // SAFETY: a C string of ours.
+                if let Some(of) = crate::door::magic(unsafe { CStr::from_ptr(other) }.to_bytes()) {
+                    let shown = view.shown(of);
+                    view.process.fds.set(fd as c_int, shown, view.family.generation());
+                }
+                return Ok(fd);
+            }
             Ok(fd) => return Ok(note(view, fd, &to)),
             // O_NOFOLLOW's own answer, or a link put there since the walk.
             Err(Errno::ELOOP) if flags & libc::O_NOFOLLOW == 0 && !to.magic => {}
@@ -210,7 +220,7 @@ fn intent(flags: c_int) -> Last {
     Last { follow: flags & libc::O_NOFOLLOW == 0 && !exclusive, create }
 }
 
-fn writes(flags: c_int) -> bool {
+pub(crate) fn writes(flags: c_int) -> bool {
     if flags & libc::O_PATH != 0 {
         return false;
     }

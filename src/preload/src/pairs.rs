@@ -68,6 +68,11 @@ pub(crate) unsafe fn renameat2(
     to: *const c_char,
     flags: c_uint,
 ) -> c_int {
+    let exchanges = flags & libc::RENAME_EXCHANGE != 0;
+    let known = libc::RENAME_NOREPLACE | libc::RENAME_EXCHANGE | libc::RENAME_WHITEOUT;
+    if flags & !known != 0 || exchanges && flags != libc::RENAME_EXCHANGE {
+        return Err(Errno::EINVAL).ret();
+    }
     let old = Named::no_follow(from_dir, from, Does::Read);
     let new = Named { dirfd: to_dir, path: to, last: Last::MAKE, does: Does::Read };
     // SAFETY: the program's own arguments, but for both names.
@@ -189,6 +194,9 @@ impl Pair {
         for (named, target) in [(old, &*from), (new, &*to)] {
             dir_is_there(named, target)?;
         }
+        if let How::Rename(flags) = how {
+            dots_stay(old, new, flags)?;
+        }
         let there = old.mode(from);
         if how == How::Link {
             there?;
@@ -211,7 +219,7 @@ impl Pair {
             }
         }
         // A name that ends in dots is refused for that.
-        if ends_in_dots(new.path) || how != How::Link && ends_in_dots(old.path) {
+        if ends_in_dots(new.path) {
             return Ok(None);
         }
         if to.read_only || how != How::Link && from.read_only {
@@ -220,6 +228,7 @@ impl Pair {
         match how {
             // Linking is refused across mounts only when all else is well.
             How::Link if apart && !view.stay_in_member(from.seq, new.dirfd, name, to)? => {
+                dir_of_is_there(new)?;
                 Err(Errno::EXDEV)
             }
             How::Link => Ok(None),
@@ -296,6 +305,19 @@ fn united(view: View<'_>, from: &Target, to: &Target) -> Result<bool> {
     let table = view.table()?;
     let members = table.index().member(from.seq).zip(table.index().member(to.seq));
     Ok(members.is_some_and(|(a, b)| a.mount().path() == b.mount().path()))
+}
+
+/// A name that ends in dots is none that could be another: what it leads to here
+/// may well have one on the host.
+fn dots_stay(old: Named, new: Named, flags: c_uint) -> Result<()> {
+    let dots = [old, new].map(|named| ends_in_dots(named.path));
+    if dots == [false; 2] {
+        return Ok(());
+    }
+    dir_of_is_there(old)?;
+    dir_of_is_there(new)?;
+    let replaces = flags & libc::RENAME_NOREPLACE == 0;
+    Err(if dots[0] || replaces { Errno::EBUSY } else { Errno::EEXIST })
 }
 
 /// What the kernel says of the way to a name.

@@ -14,7 +14,7 @@ use core::arch::naked_asm;
 use core::ffi::{c_char, c_long, CStr};
 use libc::{c_int, mode_t};
 use privns_abi::{Errno, Result};
-use privns_host::kernel::OpenHow;
+use privns_host::kernel::{OpenHow, RESOLVE_NO_SYMLINKS};
 use privns_host::raw;
 
 /// fchmodat2(2), which the libc crate does not have on every machine; the same
@@ -293,17 +293,52 @@ unsafe fn openat2(
     if crate::open::refused() {
         return plainly();
     }
+    check_how(&how)?;
+    let flags = how.flags as c_int;
     if how.resolve == 0 {
-        if OpenHow::new(how.flags as c_int, how.mode as mode_t, 0).flags != how.flags {
-            return Err(Errno::EINVAL);
-        }
         // SAFETY: as above.
-        return unsafe { open::open_at(dirfd, path, how.flags as c_int, how.mode as mode_t) };
+        return unsafe { open::open_at(dirfd, path, flags, how.mode as mode_t) };
     }
-    if name.to_bytes().first() == Some(&b'/') || !view.shown(dirfd).plain {
+    let shown = view.shown(dirfd);
+    // SAFETY: a C string of ours.
+    let remote = unsafe { crate::door::is_remote(view, dirfd, c".".as_ptr()) };
+    let plain = shown.plain && !(shown.read_only && open::writes(flags));
+    if !plain || !stays_below(name.to_bytes(), how.resolve, remote) {
         return Err(Errno::ENOSYS);
     }
-    let fd = plainly()?;
-    view.process.fds.set(fd as c_int, view.shown(dirfd), view.family.generation());
+    if remote && how.resolve & libc::RESOLVE_CACHED != 0 {
+        return Err(Errno::EAGAIN);
+    }
+    let fd = match plainly() {
+        // A remote name is walked without its links.
+        Err(Errno::ELOOP) if remote && how.resolve & RESOLVE_NO_SYMLINKS == 0 => {
+            return Err(Errno::ENOSYS);
+        }
+        opened => opened?,
+    };
+    if !remote {
+        view.process.fds.set(fd as c_int, shown, view.family.generation());
+    }
     Ok(fd)
+}
+
+/// What openat2(2) says of flags and modes that open(2) ignores.
+fn check_how(how: &OpenHow) -> Result<()> {
+    const KNOWN: u64 = 0x3f;
+    const EITHER: u64 = libc::RESOLVE_BENEATH | libc::RESOLVE_IN_ROOT;
+    let clean = OpenHow::new(how.flags as c_int, how.mode as mode_t, 0);
+    let as_given = clean.flags == how.flags && clean.mode == how.mode;
+    if as_given && how.resolve & !KNOWN == 0 && how.resolve & EITHER != EITHER {
+        Ok(())
+    } else {
+        Err(Errno::EINVAL)
+    }
+}
+
+/// Whether a name with these `RESOLVE_*` leads nowhere but below the directory
+/// that it begins in: what lies beyond it is the namespace's to know.
+fn stays_below(name: &[u8], resolve: u64, remote: bool) -> bool {
+    let inside = resolve & (libc::RESOLVE_BENEATH | libc::RESOLVE_IN_ROOT) != 0;
+    let straight = name.first() != Some(&b'/') && !name.split(|&b| b == b'/').any(|n| n == b"..");
+    straight && (inside || resolve & RESOLVE_NO_SYMLINKS != 0) || inside && !remote
 }

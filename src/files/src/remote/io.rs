@@ -6,7 +6,7 @@ use crate::process::View;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 use privns_abi::{Errno, Result};
 use privns_host::signals::calmly;
 use privns_host::{Host, Kernel};
@@ -44,8 +44,10 @@ impl Reader {
 const MOMENT: u64 = 1000;
 /// What is read with the open.
 pub(super) const FIRST: usize = 8 << 10;
-/// An offset that stands for the end of the file, wherever that is.
-const AT_END: u64 = 1 << 62;
+/// Offsets from here on stand for the end of the file, wherever that is: marks.
+const AT_END: u64 = 1 << 52;
+/// Marks that there are.
+const MARKS: u64 = 1 << 10;
 /// Where no file reaches.
 const LIMIT: u64 = i64::MAX as u64;
 
@@ -123,7 +125,7 @@ impl View<'_> {
         }
         loop {
             let at = file.offset.at.load(Ordering::Acquire);
-            if at == AT_END {
+            if at >= AT_END {
                 self.seek(fd, file, 0, libc::SEEK_CUR)?;
                 continue;
             }
@@ -138,14 +140,15 @@ impl View<'_> {
     /// Takes `len` bytes from where a shared offset is: where they begin.
     fn take(self, fd: i32, file: &File, len: usize) -> Result<u64> {
         let len = i64::try_from(len).map_err(|_| Errno::EINVAL)?;
-        let end = Kernel.lseek(fd, len, libc::SEEK_CUR)? as u64;
-        let at = end - len as u64;
-        if at < AT_END {
-            return Ok(at);
+        loop {
+            let end = Kernel.lseek(fd, len, libc::SEEK_CUR)? as u64;
+            let at = end - len as u64;
+            if at < AT_END {
+                return Ok(at);
+            }
+            Kernel.lseek(fd, -len, libc::SEEK_CUR)?;
+            self.position(fd, file)?;
         }
-        let size = self.size(file)?;
-        Kernel.lseek(fd, size as i64 + len, libc::SEEK_SET)?;
-        Ok(size)
     }
 
     /// pwrite(2). On a file that appends it writes at the end, as Linux does.
@@ -199,8 +202,8 @@ impl View<'_> {
         if appends {
             let written = self.append(file, data)?;
             match shared {
-                true => drop(Kernel.lseek(fd, AT_END as i64, libc::SEEK_SET)?),
-                false => file.offset.at.store(AT_END, Ordering::Release),
+                true => drop(Kernel.lseek(fd, mark() as i64, libc::SEEK_SET)?),
+                false => file.offset.at.store(mark(), Ordering::Release),
             }
             // Whoever reads goes on from here, even if others move the end away.
             if readable(file).is_ok() {
@@ -218,7 +221,7 @@ impl View<'_> {
             }
             return written;
         }
-        if file.offset.at.load(Ordering::Acquire) == AT_END {
+        if file.offset.at.load(Ordering::Acquire) >= AT_END {
             self.seek(fd, file, 0, libc::SEEK_CUR)?;
         }
         let at = file.offset.at.fetch_add(len, Ordering::AcqRel);
@@ -367,6 +370,9 @@ impl View<'_> {
         if whence == libc::SEEK_CUR && offset == 0 {
             return Ok(to);
         }
+        if to >= AT_END {
+            return Err(Errno::EINVAL);
+        }
         self.move_to(fd, file, to)
     }
 
@@ -381,15 +387,24 @@ impl View<'_> {
     /// Where the file's offset is. Where an append has left it is asked for here,
     /// and known from then on.
     pub(super) fn position(self, fd: i32, file: &File) -> Result<u64> {
-        let at = match file.offset.shared.load(Ordering::Acquire) {
-            true => Kernel.lseek(fd, 0, libc::SEEK_CUR)? as u64,
-            false => file.offset.at.load(Ordering::Acquire),
+        let shared = file.offset.shared.load(Ordering::Acquire);
+        let here = || match shared {
+            true => Kernel.lseek(fd, 0, libc::SEEK_CUR).map(|at| at as u64),
+            false => Ok(file.offset.at.load(Ordering::Acquire)),
         };
-        if at < AT_END {
-            return Ok(at);
+        loop {
+            let at = here()?;
+            if at < AT_END {
+                return Ok(at);
+            }
+            // Whoever has appended in the meantime, here or in another process, has
+            // put another mark there: the difference of two leads beyond any file.
+            let size = self.size(file)?;
+            match shared {
+                true => drop(Kernel.lseek(fd, size as i64 - at as i64, libc::SEEK_CUR)),
+                false => drop(file.offset.moved(at, size)),
+            }
         }
-        let size = self.size(file)?;
-        self.move_to(fd, file, size)
     }
 
     /// How long the file is.
@@ -457,17 +472,18 @@ impl View<'_> {
     /// # Errors
     /// EOPNOTSUPP for all other modes, which no dialect can say.
     pub fn fallocate(self, fd: i32, file: &File, mode: i32, offset: i64, len: i64) -> Result<()> {
+        if file.kind() == Kind::Path {
+            return Err(Errno::EBADF);
+        }
         if offset < 0 || len <= 0 {
             return Err(Errno::EINVAL);
         }
+        if mode != 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
         file.may(true)?;
         let end = offset.checked_add(len).ok_or(Errno::EFBIG)? as u64;
-        match mode {
-            0 if file.kind() == Kind::Directory => Err(Errno::EBADF),
-            0 if self.size(file)? >= end => Ok(()),
-            0 => self.ftruncate(fd, file, end),
-            _ => Err(Errno::EOPNOTSUPP),
-        }
+        if self.size(file)? >= end { Ok(()) } else { self.ftruncate(fd, file, end) }
     }
 
     /// fsync(2), fdatasync(2).
@@ -569,6 +585,14 @@ fn send_all(data: &[u8], send: &mut dyn FnMut(&[u8]) -> Result<usize>) -> Result
 fn readable(file: &File) -> Result<()> {
     file.may(false)?;
     if file.kind() == Kind::Directory { Err(Errno::EISDIR) } else { Ok(()) }
+}
+
+/// A mark that another append hardly has at the same time.
+fn mark() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let own = (Kernel.getpid() as u64).wrapping_mul(0x9e37_79b9);
+    let next = LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(own);
+    AT_END * (1 + next % (MARKS - 1))
 }
 
 impl super::file::Offset {

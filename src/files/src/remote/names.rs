@@ -114,7 +114,11 @@ impl View<'_> {
         first: &mut [u8],
     ) -> Result<Opening> {
         let has = |flag: i32| flags & flag != 0;
-        let whole = place.from_root()?;
+        let whole = match place.dir.filter(|_| place.is_open()) {
+            // A server of ours opens it once more, whether it has a name or not.
+            Some(file) => file.last_path(),
+            None => place.from_root()?,
+        };
         if has(libc::O_PATH) {
             let open = self.on(place, |way| open_path(way, flags))?;
             return check_end(place, open).map(|open| Opening { open, path: whole });
@@ -315,6 +319,9 @@ impl View<'_> {
         let filled = open.opened.first.unwrap_or(0);
         let meta = open.opened.attr.map(|attr| Meta::new(&open.conn, attr));
         let file = Arc::new(File::new(place.id, open, path, flags));
+        if place.dir.is_some_and(|dir| place.is_open() && dir.is_removed()) {
+            file.remove();
+        }
         let has = |flag| flags & flag != 0;
         if has(libc::O_TRUNC) {
             remotes.changed(&file);

@@ -32,10 +32,11 @@ impl View<'_> {
             let (olddir, oldname) = from.parent().ok_or(Errno::EBUSY)?;
             let (newdir, newname) = to.parent().ok_or(Errno::EBUSY)?;
             same_connection(from, &to)?;
-            let renamed = match flags != 0 && !leaves_free(from, &to)? {
-                true => return Ok(()),
-                false => from.client().rename_at(olddir, oldname, newdir, newname),
-            };
+            let moves = if flags == 0 { Ok(true) } else { leaves_free(from, &to) };
+            let renamed = moves.and_then(|moves| match moves {
+                true => from.client().rename_at(olddir, oldname, newdir, newname),
+                false => Ok(()),
+            });
             let renamed = match renamed {
                 // What is wrong with the way to the old name is said first, with that
                 // to the new one then, and at last that there is no such file.

@@ -16,7 +16,7 @@ use crate::PROCESS;
 use core::ffi::{c_char, c_int, c_long, CStr};
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
-use privns_files::remote::file::Kind;
+use privns_files::remote::file::{File, Kind};
 use privns_files::remote::place::Place;
 use privns_host::raw;
 use privns_host::signals::calmly;
@@ -177,7 +177,7 @@ unsafe fn at(
     // SAFETY: null, or a string that is the program's or ours.
     unsafe {
         with_place(view, dirfd, name, follows(nr, &args), |place| {
-            calmly(|| serve(Call { view, place, args }))
+            served(nr, args, &place, || serve(Call { view, place, args }))
         })
     }
 }
@@ -196,20 +196,39 @@ unsafe fn name(
     // SAFETY: as above.
     unsafe {
         with_place(view, libc::AT_FDCWD, name, follows(nr, &args), |place| {
-            calmly(|| serve(Call { view, place, args }))
+            served(nr, args, &place, || serve(Call { view, place, args }))
         })
     }
 }
 
 unsafe fn fd(
     view: View<'_>,
-    _nr: c_long,
+    nr: c_long,
     args: [usize; 6],
     [fd]: [usize; 1],
     serve: impl Fn(Call<'_>) -> Result<usize>,
 ) -> Option<Result<usize>> {
     let file = view.process.file(args[fd] as c_int)?;
-    Some(calmly(|| serve(Call { view, place: Place::below(&file, b""), args })))
+    let place = Place::below(&file, b"");
+    // SAFETY: the caller's promise.
+    Some(unsafe { served(nr, args, &place, || serve(Call { view, place, args })) })
+}
+
+/// Serves a call. What is open here without its server, and has lost the name by
+/// which that would open it too, the kernel knows by the same arguments.
+unsafe fn served(
+    nr: c_long,
+    args: [usize; 6],
+    place: &Place<'_>,
+    serve: impl Fn() -> Result<usize>,
+) -> Result<usize> {
+    match calmly(serve) {
+        Err(Errno::ESTALE) if place.is_open() && place.dir.is_some_and(File::is_near) => {
+            // SAFETY: the caller's promise.
+            unsafe { raw::syscall(nr, args) }
+        }
+        done => done,
+    }
 }
 
 unsafe fn open(

@@ -42,6 +42,20 @@ impl Cursor {
         }
     }
 
+    /// Where it is.
+    ///
+    /// # Safety
+    /// As above.
+    unsafe fn position(&self) -> Result<u64> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.at.is_null() {
+                return door!(libc::SYS_lseek, self.fd, 0, libc::SEEK_CUR).map(|at| at as u64);
+            }
+            u64::try_from(*self.at).map_err(|_| Errno::EINVAL)
+        }
+    }
+
     /// Moves the program's own offset on; the file's has moved with reading,
     /// and goes back by what was read and not used.
     unsafe fn moved(&self, used: usize, unused: usize) {
@@ -120,34 +134,79 @@ unsafe fn step(from: &Cursor, to: &Cursor, piece: &mut [u8]) -> Result<(usize, u
 
 /// Whether a descriptor is open for reading, or for writing.
 fn check(fd: usize, writing: bool) -> Result<c_int> {
-    // SAFETY: no memory is involved.
-    let status = unsafe { door!(libc::SYS_fcntl, fd, libc::F_GETFL) }? as c_int;
+    let status = status(fd)?;
     let other = if writing { libc::O_RDONLY } else { libc::O_WRONLY };
-    if status & libc::O_PATH != 0 || status & libc::O_ACCMODE == other {
+    if status & libc::O_ACCMODE == other {
         return Err(Errno::EBADF);
     }
     Ok(status)
 }
 
+/// How a descriptor is open, for more than its name.
+fn status(fd: usize) -> Result<c_int> {
+    // SAFETY: no memory is involved.
+    let status = unsafe { door!(libc::SYS_fcntl, fd, libc::F_GETFL) }? as c_int;
+    if status & libc::O_PATH != 0 {
+        return Err(Errno::EBADF);
+    }
+    Ok(status)
+}
+
+/// What a descriptor stands for.
+fn look(fd: usize) -> Result<libc::stat> {
+    let mut st = core::mem::MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: room for one, of which zeros are one.
+    unsafe {
+        door!(libc::SYS_fstat, fd, st.as_mut_ptr())?;
+        Ok(st.assume_init())
+    }
+}
+
+fn kind(st: &libc::stat) -> u32 {
+    st.st_mode & libc::S_IFMT
+}
+
 pub(super) unsafe fn sendfile(args: [usize; 6]) -> Result<usize> {
     let [to, from, at, count, ..] = args;
     check(from, false)?;
-    check(to, true)?;
+    let appends = check(to, true)? & libc::O_APPEND != 0;
+    if appends || kind(&look(from)?) == libc::S_IFDIR {
+        return Err(Errno::EINVAL);
+    }
     // SAFETY: the program's own offset.
     unsafe { transfer(&Cursor::new(from, at), &Cursor::new(to, 0), count) }
 }
 
 pub(super) unsafe fn copy_file_range(args: [usize; 6]) -> Result<usize> {
     let [from, from_at, to, to_at, count, flags] = args;
+    status(from)?;
+    status(to)?;
     if flags != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let (source, target) = (look(from)?, look(to)?);
+    let kinds = [kind(&source), kind(&target)];
+    if kinds.contains(&libc::S_IFDIR) {
+        return Err(Errno::EISDIR);
+    }
+    if kinds != [libc::S_IFREG; 2] {
         return Err(Errno::EINVAL);
     }
     check(from, false)?;
     if check(to, true)? & libc::O_APPEND != 0 {
         return Err(Errno::EBADF);
     }
-    // SAFETY: the program's own offsets.
-    unsafe { transfer(&Cursor::new(from, from_at), &Cursor::new(to, to_at), count) }
+    let (from, to) = (Cursor::new(from, from_at), Cursor::new(to, to_at));
+    if (source.st_dev, source.st_ino) == (target.st_dev, target.st_ino) {
+        // SAFETY: the program's own offsets.
+        let (begin, other) = unsafe { (from.position()?, to.position()?) };
+        let count = (count as u64).min((source.st_size as u64).saturating_sub(begin));
+        if other < begin.saturating_add(count) && begin < other.saturating_add(count) {
+            return Err(Errno::EINVAL);
+        }
+    }
+    // SAFETY: as above.
+    unsafe { transfer(&from, &to, count) }
 }
 
 /// How many bytes one splice moves at most: what a pipe holds as a rule.
@@ -171,6 +230,9 @@ pub(super) unsafe fn splice(args: [usize; 6]) -> Result<usize> {
         (false, true) => to,
         _ => return Err(Errno::EINVAL),
     };
+    if pipe == to && kind(&look(from)?) == libc::S_IFDIR {
+        return Err(Errno::EINVAL);
+    }
     if (if pipe == from { from_at } else { to_at }) != 0 {
         return Err(Errno::ESPIPE);
     }

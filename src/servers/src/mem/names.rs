@@ -95,6 +95,13 @@ impl Mem {
 
     pub(super) fn link_to(&self, file: &Node, dir: &Node, name: &[u8]) -> Result<()> {
         {
+            let body = dir.inode.body.lock();
+            if body.entries()?.find(name).is_ok() {
+                return Err(Errno::EEXIST);
+            }
+            body.check_entries(&dir.who)?;
+        }
+        {
             let body = file.inode.body.lock();
             match body.nlink {
                 _ if body.mode & mode::FORMAT == mode::DIRECTORY => return Err(Errno::EPERM),
@@ -105,10 +112,6 @@ impl Mem {
         }
         {
             let mut body = dir.inode.body.lock();
-            body.check_entries(&dir.who)?;
-            if body.entries()?.find(name).is_ok() {
-                return Err(Errno::EEXIST);
-            }
             self.budget.take(OVERHEAD)?;
             body.entries_mut()?.insert(name, file.inode.clone());
             body.touched();

@@ -152,8 +152,9 @@ impl<T: Tree> Session<T> {
                 locks.release(open.qid.path, &want.owner, want.start, want.end)?;
                 true
             }
-            EXCLUSIVE if !open.how.writes() => return Err(Errno::EBADF),
-            SHARED if !open.how.reads() => return Err(Errno::EBADF),
+            // A description's may be flock(2)'s, which asks for no access.
+            EXCLUSIVE if m.proc_id != 0 && !open.how.writes() => return Err(Errno::EBADF),
+            SHARED if m.proc_id != 0 && !open.how.reads() => return Err(Errno::EBADF),
             _ => {
                 let granted = locks.take(open.qid.path, want.clone())?;
                 if !granted && m.flags & WAITS != 0 {
