@@ -121,7 +121,7 @@ impl Pair {
         let (mut from, mut to) = (Target::new(), Target::new());
         // SAFETY: neither is null, and the program says that they are strings.
         unsafe {
-            old.find(view, &mut from)?;
+            old.find(view, &mut from).map_err(|error| self.of_old(error))?;
             if let Err(error) = new.find(view, &mut to) {
                 return Err(self.said_first(&mut from).err().unwrap_or(error));
             }
@@ -133,7 +133,15 @@ impl Pair {
             || !to.plain
             || from.at_mount
             || to.at_mount;
-        let mut moves = if special { self.check(view, &mut from, &mut to)? } else { None };
+        let mut moves = match special {
+            true => match self.check(view, &mut from, &mut to) {
+                Err(Errno::ELOOP) if self.walk(view, &mut from, &mut to)? => {
+                    self.check(view, &mut from, &mut to)?
+                }
+                checked => checked?,
+            },
+            false => None,
+        };
         if let Some(Check::Done) = moves {
             return Ok(0);
         }
@@ -162,17 +170,23 @@ impl Pair {
     /// Walks both names, when there is a link on the way: whether there was one.
     #[cold]
     fn walk(self, view: View<'_>, from: &mut Target, to: &mut Target) -> Result<bool> {
-        let walked = match self.old.walks(view, from) {
-            Err(Errno::ENOENT) if self.how != How::Link => {
-                dir_of_is_there(self.old)?;
-                dir_of_is_there(self.new)?;
-                return Err(Errno::ENOENT);
-            }
-            walked => walked?,
-        };
+        let walked = self.old.walks(view, from).map_err(|error| self.of_old(error))?;
         match self.new.walks(view, to) {
             Err(error) => Err(self.said_first(from).err().unwrap_or(error)),
             also => Ok(walked | also?),
+        }
+    }
+
+    /// What is said when the old name leads nowhere: that there is no such file
+    /// comes after all that is wrong with the ways to both.
+    #[cold]
+    fn of_old(self, error: Errno) -> Errno {
+        match self.how {
+            How::Rename(flags) if error == Errno::ENOENT => {
+                let ways = dir_of_is_there(self.old).and_then(|()| dir_of_is_there(self.new));
+                ways.and_then(|()| dots_stay(self.old, self.new, flags)).err().unwrap_or(error)
+            }
+            _ => error,
         }
     }
 
@@ -197,9 +211,13 @@ impl Pair {
         if let How::Rename(flags) = how {
             dots_stay(old, new, flags)?;
         }
-        let there = old.mode(from);
+        let there = old.mode(from).map_err(|error| self.of_old(error));
         if how == How::Link {
             there?;
+            if ends_in_dots(new.path) {
+                dir_of_is_there(new)?;
+                return Err(Errno::EEXIST);
+            }
             if new.mode(to).is_ok() {
                 return Err(Errno::EEXIST);
             }
@@ -217,10 +235,6 @@ impl Pair {
             if !view.stay_in_member(from.seq, new.dirfd, name, to)? {
                 return Err(Errno::EXDEV);
             }
-        }
-        // A name that ends in dots is refused for that.
-        if ends_in_dots(new.path) {
-            return Ok(None);
         }
         if to.read_only || how != How::Link && from.read_only {
             return Err(Errno::EROFS);
@@ -260,7 +274,7 @@ impl Pair {
         to: &mut Target,
     ) -> Result<Option<Check>> {
         let Pair { old, new, .. } = self;
-        let mode = old.mode(from)?;
+        let mode = old.mode(from).map_err(|error| self.of_old(error))?;
         let there = new.mode(to);
         if there.is_ok() && flags & libc::RENAME_NOREPLACE != 0 {
             return Err(Errno::EEXIST);
@@ -324,7 +338,8 @@ fn dots_stay(old: Named, new: Named, flags: c_uint) -> Result<()> {
 fn dir_of_is_there(named: Named) -> Result<()> {
     // SAFETY: located already as a C string.
     let path = unsafe { CStr::from_ptr(named.path) }.to_bytes();
-    let Some(end) = path.iter().rposition(|&b| b == b'/') else { return Ok(()) };
+    let Some(last) = path.iter().rposition(|&b| b != b'/') else { return Ok(()) };
+    let Some(end) = path[..last].iter().rposition(|&b| b == b'/') else { return Ok(()) };
     let mut dir = Name::from(&path[..=end])?;
     dir.push(b".")?;
     let mut st = core::mem::MaybeUninit::uninit();

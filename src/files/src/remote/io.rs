@@ -201,12 +201,17 @@ impl View<'_> {
         let shared = file.offset.shared.load(Ordering::Acquire);
         if appends {
             let written = self.append(file, data)?;
+            let reads = readable(file).is_ok();
+            if shared && reads {
+                // Others may ask where the end is as soon as the mark is there.
+                self.settle(file)?;
+            }
             match shared {
                 true => drop(Kernel.lseek(fd, mark() as i64, libc::SEEK_SET)?),
                 false => file.offset.at.store(mark(), Ordering::Release),
             }
             // Whoever reads goes on from here, even if others move the end away.
-            if readable(file).is_ok() {
+            if reads {
                 self.position(fd, file)?;
             }
             return Ok(written);

@@ -22,7 +22,7 @@ impl View<'_> {
             return Err(Errno::EXDEV);
         }
         if old.end() != End::Plain || new.end() != End::Plain {
-            self.may_rename(old, new)?;
+            self.may_rename(old, new, flags)?;
         }
         let (from, to) = (old.from_root()?, new.from_root()?);
         self.anchor(new.id, &to);
@@ -58,7 +58,7 @@ impl View<'_> {
 
     /// What the kernel says of names that do not end in a component, in its
     /// order: only a directory's may have a slash behind it.
-    fn may_rename(self, old: &Place<'_>, new: &Place<'_>) -> Result<()> {
+    fn may_rename(self, old: &Place<'_>, new: &Place<'_>, flags: u32) -> Result<()> {
         for place in [old, new] {
             let dir = if place.end() == End::Dot { *place } else { dir_of(place) };
             if !self.remote_stat(&dir)?.is_dir() {
@@ -66,10 +66,18 @@ impl View<'_> {
             }
         }
         if old.end() == End::Dot || new.end() == End::Dot {
-            return Err(Errno::EBUSY);
+            let replaces = old.end() == End::Dot || flags & libc::RENAME_NOREPLACE == 0;
+            return Err(if replaces { Errno::EBUSY } else { Errno::EEXIST });
         }
-        let bare = Place { path: without_slashes(old.path), ..*old };
-        if self.remote_stat(&bare)?.is_dir() { Ok(()) } else { Err(Errno::ENOTDIR) }
+        let bare = |place: &Place<'_>| {
+            let path = without_slashes(place.path);
+            self.remote_stat(&Place { path, ..*place })
+        };
+        let old = bare(old)?;
+        if flags & libc::RENAME_NOREPLACE != 0 && bare(new).is_ok() {
+            return Err(Errno::EEXIST);
+        }
+        if old.is_dir() { Ok(()) } else { Err(Errno::ENOTDIR) }
     }
 
     /// The working directory follows its name.

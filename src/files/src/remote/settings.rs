@@ -28,9 +28,7 @@ impl View<'_> {
     /// # Errors
     /// As there.
     pub fn remote_setattr(self, place: &Place<'_>, change: &SetAttr) -> Result<()> {
-        if place.end() == End::Slash {
-            self.remote_stat(place)?;
-        }
+        self.is_dir_at_end(place)?;
         let done =
             self.once(place, |way| way.client().setattr_at(way.route(), &self.mine(way, change)));
         if change.valid & set::SIZE != 0 {
@@ -42,6 +40,11 @@ impl View<'_> {
             }
         }
         done
+    }
+
+    /// A name that ends in a slash or a dot is that of a directory.
+    fn is_dir_at_end(self, place: &Place<'_>) -> Result<()> {
+        if place.end() == End::Plain { Ok(()) } else { self.remote_stat(place).map(drop) }
     }
 
     /// With owner=me what is shown as ours is the server's owner there. 9P2000
@@ -73,6 +76,7 @@ impl View<'_> {
     /// # Errors
     /// As there.
     pub fn remote_utimens(self, place: &Place<'_>, [atime, mtime]: [When; 2]) -> Result<()> {
+        self.is_dir_at_end(place)?;
         let done = self.on(place, |way| {
             let says_now = way.client().agreed().dialect == privns_ninep::Dialect::Linux;
             let mut change = SetAttr::default();
@@ -93,6 +97,7 @@ impl View<'_> {
         if is_kernels(name) {
             return Err(Errno::EOPNOTSUPP);
         }
+        self.is_dir_at_end(place)?;
         self.on(place, |way| way.client().xattr_at(way.route(), name))
     }
 
@@ -113,6 +118,7 @@ impl View<'_> {
         if value.len() > XATTR_MAX {
             return Err(Errno::E2BIG);
         }
+        self.is_dir_at_end(place)?;
         self.once(place, |way| way.client().set_xattr_at(way.route(), name, value, flags))
     }
 

@@ -8,6 +8,7 @@ use privns_abi::{Errno, Result};
 use privns_files::process::View;
 use privns_files::remote::file::{File, Kind};
 use privns_files::remote::locks::{Holder, Range, Want};
+use privns_host::sys;
 
 /// A call on a virtual descriptor.
 pub(super) struct Call<'a> {
@@ -352,11 +353,20 @@ unsafe fn fallocate(call: Call<'_>) -> Result<usize> {
 }
 
 unsafe fn fsync(call: Call<'_>) -> Result<usize> {
-    call.view.fsync(call.file, false).map(|()| 0)
+    synced(libc::SYS_fsync, &call, call.view.fsync(call.file, false))
 }
 
 unsafe fn fdatasync(call: Call<'_>) -> Result<usize> {
-    call.view.fsync(call.file, true).map(|()| 0)
+    synced(libc::SYS_fdatasync, &call, call.view.fsync(call.file, true))
+}
+
+/// What is open here without its server, and has lost its name, is the kernel's.
+fn synced(nr: c_long, call: &Call<'_>, done: Result<()>) -> Result<usize> {
+    match done {
+        // SAFETY: no memory is involved.
+        Err(Errno::ESTALE) if call.file.is_near() => unsafe { sys!(nr, call.fd) },
+        done => done.map(|()| 0),
+    }
 }
 
 /// Advice.
