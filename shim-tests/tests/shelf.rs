@@ -205,6 +205,7 @@ fn the_first_program() {
     let more = r#"cd $T/d; cc -o bin/plain $T/main.c -Llib -lone; cat >$T/said.c <<'C'
 #include <unistd.h>
 __attribute__((constructor)) static void said(void) { write(1, "said\n", 5); }
+unsigned la_version(unsigned version) { return version; }
 C
         cc -shared -fPIC -o lib/libsaid.so $T/said.c"#;
     site.sh(more).run().ok();
@@ -216,10 +217,15 @@ C
         let path = ["--setenv", "LD_LIBRARY_PATH", "/r/lib", "--"];
         run(&[&path[..], &["/r/bin/plain", "libtwo.so"]].concat()).prints("1 2");
         run(&[&path[..], &[&site.at("d/bin/plain"), "libtwo.so"]].concat()).prints("1 2");
-        let first = ["--setenv", "LD_PRELOAD", "/r/lib/libsaid.so", "--"];
-        for program in ["/r/bin/main", &site.at("d/bin/main")] {
-            let outcome = run(&[&first[..], &[program]].concat());
-            assert_eq!((outcome.ok(), outcome.err()), ("said\n1 0".into(), String::new()));
+        for name in ["LD_PRELOAD", "LD_AUDIT"] {
+            let first = ["--setenv", name, "/r/lib/libsaid.so", "--"];
+            for program in ["/r/bin/main", &site.at("d/bin/main")] {
+                let outcome = run(&[&first[..], &[program]].concat());
+                assert_eq!((outcome.ok(), outcome.err()), ("said\n1 0".into(), String::new()));
+            }
+            let show = ["/bin/sh", "-c", &format!("echo ${name} ${{PRIVNS_AUDIT-}}")];
+            let outcome = run(&[&first[..], &show].concat()).ok();
+            assert!(outcome.contains("/r/lib/libsaid.so") && !outcome.contains("LD_AUDIT"));
         }
     }
 }

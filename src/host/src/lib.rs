@@ -24,6 +24,7 @@ extern crate std;
 
 #[cfg(feature = "launcher")]
 mod behind;
+pub mod cpu;
 pub mod dirent;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;

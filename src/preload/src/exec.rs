@@ -219,6 +219,7 @@ impl<'a> Exec<'a> {
             // SAFETY: the program's own name.
             command: hidden.then(|| path::file_name(unsafe { name_of(&self.named) })),
             libraries: libraries.path.as_deref(),
+            audit: libraries.audit.as_deref(),
             preload: libraries.preload.as_deref(),
             files: files.as_deref(),
             program: libraries
@@ -267,7 +268,7 @@ impl<'a> Exec<'a> {
             return unsafe { go.enter(libc::AT_FDCWD, loader, argv, env, 0) };
         }
         let Some(mut loader) = libraries.loader.filter(|_| !is_empty(at)) else {
-            drop((libraries.path, libraries.preload));
+            drop((libraries.path, libraries.audit, libraries.preload));
             // SAFETY: strings and arrays of the program's or ours.
             return unsafe { go.enter(dirfd, at, argv, env, flags) };
         };
@@ -283,12 +284,13 @@ impl<'a> Exec<'a> {
         match &found.header {
             Header::Elf(elf) if !found.secure && !self.escapes(elf) => {
                 // SAFETY: the program's own array and name.
-                let (given, preload, file) = unsafe {
+                let (given, audit, preload, file) = unsafe {
                     let given = self.by_hand.as_ref().and_then(|b| b.library_path(self.argv));
-                    let given = given.or(handover::variable(self.env, b"LD_LIBRARY_PATH="));
-                    let preload = handover::variable(self.env, b"LD_PRELOAD=");
+                    let given = given.or(handover::variable(self.env, handover::LIBRARIES));
+                    let audit = handover::variable(self.env, handover::AUDIT);
+                    let preload = handover::variable(self.env, handover::PRELOAD);
                     let own = self.to.as_given.then(|| name_of(&self.named));
-                    (given, preload, own.unwrap_or(self.to.name.as_bytes()))
+                    (given, audit, preload, own.unwrap_or(self.to.name.as_bytes()))
                 };
                 let at = self.origin(elf, file);
                 let (host, origin) = match &at {
@@ -300,6 +302,7 @@ impl<'a> Exec<'a> {
                     file: host,
                     origin,
                     given: given.unwrap_or_default(),
+                    audit: audit.unwrap_or_default(),
                     preload: preload.unwrap_or_default(),
                 })
             }

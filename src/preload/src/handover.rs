@@ -30,15 +30,17 @@ pub(crate) struct Settings {
 static SETTINGS: AtomicPtr<Settings> = AtomicPtr::new(core::ptr::null_mut());
 
 const VARIABLES: &[&[u8]] = &[b"PRIVNS_NAMES", b"PRIVNS_INTERCEPT", b"PRIVNS_TRACE", b"PRIVNS_LOG"];
-const PRELOAD: &[u8] = b"LD_PRELOAD=";
+pub(crate) const PRELOAD: &[u8] = b"LD_PRELOAD=";
 pub(crate) const OURS: &[u8] = b"PRIVNS=";
 const IMAGE: &[u8] = b"PRIVNS_IMAGE=";
 /// The open remote files that the next program inherits.
 const FILES: &[u8] = b"PRIVNS_FILES=";
-const LIBRARIES: &[u8] = b"LD_LIBRARY_PATH=";
+pub(crate) const LIBRARIES: &[u8] = b"LD_LIBRARY_PATH=";
+pub(crate) const AUDIT: &[u8] = b"LD_AUDIT=";
 /// What the loader is told in place of the program, and where the program's own
 /// is kept meanwhile: the variable whole, or nothing. [`show_own`] puts it back.
-const OWN: [(&[u8], &[u8]); 2] = [(LIBRARIES, b"PRIVNS_LIBRARIES="), (PRELOAD, b"PRIVNS_PRELOAD=")];
+const OWN: [(&[u8], &[u8]); 3] =
+    [(LIBRARIES, b"PRIVNS_LIBRARIES="), (AUDIT, b"PRIVNS_AUDIT="), (PRELOAD, b"PRIVNS_PRELOAD=")];
 
 /// Descriptors told of; more than these are looked up by their host names.
 const TOLD: usize = 24;
@@ -296,6 +298,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) command: Option<&'a [u8]>,
     /// Where its libraries are searched for first.
     pub(crate) libraries: Option<&'a [u8]>,
+    /// What is to watch the loader in place of what LD_AUDIT names.
+    pub(crate) audit: Option<&'a [u8]>,
     /// What is to be loaded before them in place of what LD_PRELOAD names.
     pub(crate) preload: Option<&'a [u8]>,
     /// The open remote files that it inherits.
@@ -330,7 +334,8 @@ pub(crate) unsafe fn environment(
             seen.look(text, settings, &ours, wanted.first);
         }
     }
-    let told = wanted.libraries.is_some() || wanted.preload.is_some();
+    let lists = [wanted.libraries, wanted.audit];
+    let told = lists.iter().any(Option::is_some) || wanted.preload.is_some();
     if seen.is_right(settings) && !told && wanted.files.is_none() {
         return Ok(untouched);
     }
@@ -341,7 +346,7 @@ pub(crate) unsafe fn environment(
     // SAFETY: the caller's.
     let given = || unsafe { strings(env) };
     let Seen { all, preload, found, .. } = seen;
-    let words = all + 8 + settings.kept.len();
+    let words = all + 10 + settings.kept.len();
     let kept_len: usize = settings.kept.iter().map(|k| k.as_bytes().len() + 1).sum();
     let first = wanted.first.map_or(0, <[u8]>::len);
     let bytes = PRELOAD.len()
@@ -354,19 +359,21 @@ pub(crate) unsafe fn environment(
         + kept_len
         + image.as_ref().map_or(0, |image| IMAGE.len() + image.value.len() + 1)
         + wanted.files.map_or(0, |files| FILES.len() + files.len() + 1);
-    // SAFETY: the caller's.
-    let own = unsafe { variable(env, LIBRARIES) }.map_or(0, |own| LIBRARIES.len() + own.len());
-    let told = wanted.libraries.map_or(0, |l| l.len() + LIBRARIES.len() + OWN[0].1.len() + own + 2);
+    let replaced = || lists.iter().zip(OWN).filter_map(|(list, names)| Some(((*list)?, names)));
+    let own = |name: &[u8]| given().find(|text| text.starts_with(name)).unwrap_or_default();
+    let told = |(list, (name, kept)): (&[u8], (&[u8], &[u8]))| {
+        list.len() + name.len() + kept.len() + own(name).len() + 2
+    };
+    let told: usize = replaced().map(told).sum();
     // The program's own twice: as it is, and with what the loader is told.
-    let preloads = wanted.preload.map_or(0, |p| p.len() + OWN[1].1.len() + bytes);
+    let preloads = wanted.preload.map_or(0, |p| p.len() + OWN[2].1.len() + bytes);
     let mut block = Block::new(words, bytes + told + preloads)?;
-    if let Some(libraries) = wanted.libraries {
-        block.text(&[LIBRARIES, libraries]);
-        let own = given().find(|text| text.starts_with(LIBRARIES));
-        block.text(&[OWN[0].1, own.unwrap_or_default()]);
+    for (list, (name, kept)) in replaced() {
+        block.text(&[name, list]);
+        block.text(&[kept, own(name)]);
     }
     for text in given() {
-        let replaced = wanted.libraries.is_some() && text.starts_with(LIBRARIES);
+        let replaced = replaced().any(|(_, (name, _))| text.starts_with(name));
         let replaced = replaced || image.is_some() && text.starts_with(IMAGE);
         let replaced = replaced || text.starts_with(FILES);
         if !replaced && !text.starts_with(PRELOAD) && !text.starts_with(OURS) {
@@ -387,7 +394,7 @@ pub(crate) unsafe fn environment(
     }
     let library = settings.library.as_bytes();
     if wanted.preload.is_some() {
-        block.begin(OWN[1].1);
+        block.begin(OWN[2].1);
         add_preload(&mut block, preload, library, wanted.first);
     }
     block.begin(b"");
@@ -513,7 +520,7 @@ pub(crate) unsafe fn take_files(view: View<'_>, env: *const *const c_char) {
     }
 }
 
-/// Gives the program the LD_LIBRARY_PATH and LD_PRELOAD that it was started
+/// Gives the program the LD_LIBRARY_PATH, LD_AUDIT and LD_PRELOAD that it was started
 /// with: the loader has read ours by now.
 ///
 /// # Safety

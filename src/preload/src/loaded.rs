@@ -48,6 +48,25 @@ impl Loaded {
     }
 }
 
+/// The name that the loader has for an entry of its.
+///
+/// # Safety
+/// The loader's entry, or null.
+pub(crate) unsafe fn name_of(entry: *const Loaded) -> Option<*const c_char> {
+    // SAFETY: the caller's promise.
+    unsafe { entry.as_ref() }.map(|entry| entry.name).filter(|name| !name.is_null())
+}
+
+/// Has the loader know an entry by another name: what needs that finds it
+/// loaded.
+///
+/// # Safety
+/// The loader's entry, which is never unloaded, and a string that stays.
+pub(crate) unsafe fn rename(entry: *mut Loaded, name: *const c_char) {
+    // SAFETY: the caller's promise.
+    unsafe { (*entry).name = name };
+}
+
 /// The first for which `is` holds. Those that were loaded with the program come
 /// first, and stay: a thread that calls dlopen(3) meanwhile changes only the
 /// list's end.

@@ -11,9 +11,9 @@ use crate::PROCESS;
 use core::arch::naked_asm;
 use core::ffi::{c_char, c_int, c_void, CStr};
 use core::sync::atomic::{AtomicPtr, Ordering};
-use privns_abi::path::is_within;
+use privns_abi::path::{self, is_within};
 use privns_abi::Result;
-use privns_files::libraries::{is_whole, Asks, Library};
+use privns_files::libraries::{is_whole, Asks, Before, Library};
 use privns_files::process::View;
 use privns_host::{Host, Kernel, Name};
 
@@ -200,11 +200,18 @@ fn is_loaded(name: &[u8]) -> bool {
 
 /// Loads a library that another needs, whose name the loader then finds that it
 /// has. It stays loaded: nobody can tell when the last that needs it is gone.
-fn load(mut host: Name) {
+fn load(mut library: Before) {
     let load = real!(dlopen(*const c_char, c_int) -> *mut c_void);
-    if let (Some(load), Ok(host)) = (load, host.as_cstr()) {
-        // SAFETY: a C string.
-        unsafe { load(host.as_ptr(), libc::RTLD_LAZY) };
+    let (Some(load), Ok(host)) = (load, library.file.as_cstr()) else { return };
+    // SAFETY: a C string.
+    let loaded = unsafe { load(host.as_ptr(), libc::RTLD_LAZY) };
+    let Some(needed) = &library.needed else { return };
+    let own = Name::from(needed.as_bytes()).ok();
+    let Some(needed) = own.and_then(|own| known(own, needed.as_bytes())) else { return };
+    if !loaded.is_null() {
+        // SAFETY: dlopen(3)'s handle is the loader's entry (`link.h`), which
+        // stays, and so does the name.
+        unsafe { crate::loaded::rename(loaded.cast(), needed) };
     }
 }
 
@@ -340,6 +347,48 @@ fn may_differ() -> bool {
 }
 
 pub(crate) type Each = unsafe extern "C" fn(*mut libc::dl_phdr_info, usize, *mut c_void) -> c_int;
+
+/// dlinfo(3): the directory of a library is the one that the program knows.
+pub(crate) unsafe fn dlinfo(handle: *mut c_void, what: c_int, into: *mut c_void) -> c_int {
+    const ORIGIN: c_int = 6;
+    let Some(real) = real!(dlinfo(*mut c_void, c_int, *mut c_void) -> c_int) else { return -1 };
+    // SAFETY: the program's own arguments.
+    let done = unsafe { real(handle, what, into) };
+    if done != 0 || what != ORIGIN {
+        return done;
+    }
+    // SAFETY: a handle that libc has just found to be one, and the directory that
+    // it has just filled in.
+    let own = unsafe {
+        crate::loaded::name_of(handle.cast()).and_then(|file| own_origin(file, into.cast()))
+    };
+    if let Some(name) = own {
+        // SAFETY: the program says that there is room for any name.
+        unsafe {
+            into.cast::<u8>().copy_from(name.as_bytes().as_ptr(), name.as_bytes().len());
+            into.cast::<u8>().add(name.as_bytes().len()).write(0);
+        }
+    }
+    done
+}
+
+/// The directory of a library as the program's names for both have it; `None`
+/// where that is the loader's.
+///
+/// # Safety
+/// `file` and `dir` are what the loader calls them.
+unsafe fn own_origin(file: *const c_char, dir: *const c_char) -> Option<Name> {
+    let view = PROCESS.view().filter(|view| may_differ() || view.process.cwd_seq() != 0)?;
+    // SAFETY: strings of the loader's and of ours.
+    let (own, dir) = unsafe { (CStr::from_ptr(shown(file).unwrap_or(file)), CStr::from_ptr(dir)) };
+    let own = own.to_bytes();
+    if own.starts_with(b"/") {
+        return Name::from(path::parent(own)).ok();
+    }
+    // The program itself has no name there.
+    let seq = if own.is_empty() { view.process.exe_seq() } else { view.process.cwd_seq() };
+    view.from_root(view.shown_library(dir.to_bytes(), seq)?).ok()
+}
 
 /// dl_iterate_phdr(3): the same names.
 pub(crate) unsafe fn dl_iterate_phdr(each: Option<Each>, data: *mut c_void) -> c_int {

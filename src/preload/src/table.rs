@@ -253,6 +253,7 @@ crate::row::rows! {
         fork::clone(run: usize, stack: *mut c_void, flags: c_int, arg: *mut c_void, parent: usize, tls: usize, child: usize) -> c_int;
     Symbol dl_iterate_phdr: loader::dl_iterate_phdr(each: Option<Each>, data: *mut c_void) -> c_int;
     Symbol dladdr: loader::dladdr(address: *const c_void, info: *mut Info) -> c_int;
+    Symbol dlinfo: loader::dlinfo(handle: *mut c_void, what: c_int, into: *mut c_void) -> c_int;
     Symbol dladdr1:
         loader::dladdr1(address: *const c_void, info: *mut Info, extra: *mut *mut c_void, flags: c_int) -> c_int;
     Symbol daemon: fork::daemon(stay: c_int, open: c_int) -> c_int;

@@ -73,13 +73,18 @@ impl Variables {
     }
 
     /// For a program of ours that runs another from inside: what the person has
-    /// preloaded is for that one, and may be nothing that the host has. The
+    /// preloaded, or has watching the loader, is for that one, and may be nothing that the host has. The
     /// library puts it back.
     pub fn preload_later(&mut self, library: &[u8]) {
         let all = self.get(b"LD_PRELOAD").unwrap_or_default();
         if all != library {
             self.set(b"PRIVNS_PRELOAD", [b"LD_PRELOAD=", all].concat());
             self.set(b"LD_PRELOAD", library.to_vec());
+        }
+        let watching = self.get(b"LD_AUDIT").unwrap_or_default();
+        if !watching.is_empty() {
+            self.set(b"PRIVNS_AUDIT", [b"LD_AUDIT=", watching].concat());
+            self.set(b"LD_AUDIT", Vec::new());
         }
     }
 }

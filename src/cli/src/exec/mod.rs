@@ -360,7 +360,11 @@ fn command(
         return Command::as_it_is(&argv, argv0);
     }
     let value = |name| variables.get(name).unwrap_or_default();
-    let loads = Loads { path: value(b"LD_LIBRARY_PATH"), first: value(b"LD_PRELOAD") };
+    let loads = Loads {
+        path: value(b"LD_LIBRARY_PATH"),
+        watching: value(b"LD_AUDIT"),
+        first: value(b"LD_PRELOAD"),
+    };
     view.command(&argv, argv0, variables.get(b"PATH"), Some(&loads), family.has(Flag::Strict))
 }
 

@@ -33,6 +33,8 @@ pub struct View<'a> {
 pub struct Loads<'a> {
     /// LD_LIBRARY_PATH.
     pub path: &'a [u8],
+    /// LD_AUDIT.
+    pub watching: &'a [u8],
     /// LD_PRELOAD.
     pub first: &'a [u8],
 }
@@ -153,7 +155,9 @@ impl View<'_> {
         directories(loads.path).any(is_moved)
             || elf.has_more_paths()
             || own.any(|dir| is_moved(dir) || dir.starts_with(b"$") && file.seq != 0)
-            || preloaded(loads.first).any(|name| is_moved(path::parent(name)))
+            || preloaded(loads.watching)
+                .chain(preloaded(loads.first))
+                .any(|name| is_moved(path::parent(name)))
     }
 
     /// A program, or a working directory, that the kernel does not have, or a

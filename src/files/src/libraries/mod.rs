@@ -12,8 +12,9 @@
 //!   before.
 //!
 //! `$ORIGIN` is the directory in the namespace, of a copy as of any other file.
-//! What is not done: what a file needs by a name with a slash is the host's, and
-//! so is what an `RPATH` names where the host has such a directory too.
+//! What is not done: what a program, and what is loaded with it, needs by a name
+//! with a slash is the host's, and so is what an `RPATH` names where the host has
+//! such a directory too.
 
 mod search;
 
@@ -26,7 +27,7 @@ use privns_namespace::index::Index;
 use privns_namespace::program::{Elf, directories, preloaded};
 use privns_namespace::remote;
 use privns_namespace::resolve::{self, Last};
-use search::{Object, Search};
+use search::{Object, Search, in_turn};
 
 /// Where loaders look without being told (ld.so(8), and what distributions
 /// write into ld.so.conf).
@@ -57,6 +58,8 @@ pub struct Asked<'a> {
     pub origin: &'a [u8],
     /// Its LD_LIBRARY_PATH.
     pub given: &'a [u8],
+    /// Its LD_AUDIT.
+    pub audit: &'a [u8],
     /// Its LD_PRELOAD.
     pub preload: &'a [u8],
 }
@@ -67,6 +70,8 @@ pub struct Libraries {
     /// Host directories for LD_LIBRARY_PATH in place of what the program was
     /// given, separated by colons; `None` when the loader finds all by itself.
     pub path: Option<Vec<u8>>,
+    /// The same for LD_AUDIT.
+    pub audit: Option<Vec<u8>>,
     /// The same for LD_PRELOAD.
     pub preload: Option<Vec<u8>>,
     /// The host name of the loader, when the host has another file at its
@@ -107,8 +112,10 @@ impl View<'_> {
         if index.is_cleared() && !self.shows_places() {
             told.missing = self.missing(asked)?;
         }
-        told.preload = self.preload(index, asked.preload)?;
+        told.audit = self.named(index, asked.audit, asked.origin)?;
+        told.preload = self.named(index, asked.preload, asked.origin)?;
         let other = told.loader.is_some();
+        let named = told.audit.is_some() || told.preload.is_some();
         let shown = |dirs: &[u8], origin: &[u8]| -> Result<bool> {
             let mut dirs = directories(dirs);
             dirs.try_fold(false, |any, dir| {
@@ -116,7 +123,7 @@ impl View<'_> {
             })
         };
         let own = asked.elf.has_more_paths() || shown(asked.elf.paths(), asked.origin)?;
-        if moved || other || own || shown(asked.given, asked.origin)? {
+        if moved || other || named || own || shown(asked.given, asked.origin)? {
             told.path = self.told_path(index, asked, other)?;
         }
         Ok(told)
@@ -128,11 +135,11 @@ impl View<'_> {
         asked: &Asked<'_>,
         other: bool,
     ) -> Result<Option<Vec<u8>>> {
-        let Asked { file, origin, given, preload, .. } = *asked;
+        let Asked { file, origin, given, audit, preload, .. } = *asked;
         let object = Object::read(file, origin)?;
         let paths = object.as_ref().map_or(&b""[..], Object::paths);
         let mut dirs = Dirs { view: self, index, found: Vec::new() };
-        for dir in given.split(|b| *b == b':' || *b == b';').filter(|dir| !dir.is_empty()) {
+        for dir in in_turn(given) {
             dirs.add(dir, origin, true)?;
         }
         for dir in paths.split(|b| *b == b':').chain(PLACES.iter().copied()) {
@@ -145,11 +152,12 @@ impl View<'_> {
         let mut search = Search::new(self, index, given, &|_| false);
         if let Some(object) = object {
             search.add(object, None)?;
-            let mut each = |found: &search::Found| match found.moved && !found.beside {
-                true => dirs.push(path::parent(found.file.as_bytes())),
-                false => Ok(()),
-            };
-            for name in preloaded(preload) {
+            let mut each =
+                |found: &search::Found| match found.moved && !found.beside && !found.whole {
+                    true => dirs.push(path::parent(found.file.as_bytes())),
+                    false => Ok(()),
+                };
+            for name in preloaded(audit).chain(preloaded(preload)) {
                 search.need(name, 0, &mut each)?;
             }
             search.run(None, &mut each)?;
@@ -158,18 +166,21 @@ impl View<'_> {
         Ok(other.then_some(dirs.found))
     }
 
-    /// LD_PRELOAD with host names for what the namespace has elsewhere.
-    fn preload(self, index: Index<'_>, preload: &[u8]) -> Result<Option<Vec<u8>>> {
-        let moved = |name: &[u8]| index.moves(path::parent(name)) && !name.contains(&b'$');
-        if !preloaded(preload).any(moved) {
-            return Ok(None);
-        }
-        let mut all = Vec::new();
-        for name in preloaded(preload) {
-            let found = match moved(name) {
-                true => self.library_in(path::parent(name), path::file_name(name))?,
-                false => None,
+    /// Libraries that LD_PRELOAD or LD_AUDIT names, with host names for what the
+    /// namespace has elsewhere.
+    fn named(self, index: Index<'_>, list: &[u8], origin: &[u8]) -> Result<Option<Vec<u8>>> {
+        let (mut all, mut any) = (Vec::new(), false);
+        for name in preloaded(list) {
+            let whole = if name.contains(&b'/') { self.place(name, origin)? } else { None };
+            let moved = whole.filter(|whole| index.moves(path::parent(whole.as_bytes())));
+            let found = match &moved {
+                Some(whole) => {
+                    let whole = whole.as_bytes();
+                    self.library_in(path::parent(whole), path::file_name(whole))?
+                }
+                None => None,
             };
+            any |= found.is_some();
             let name = found.as_ref().map_or(name, |(file, _)| file.as_bytes());
             all.try_reserve(name.len() + 1).map_err(|_| Errno::ENOMEM)?;
             if !all.is_empty() {
@@ -177,7 +188,7 @@ impl View<'_> {
             }
             all.extend_from_slice(name);
         }
-        Ok(Some(all))
+        Ok(any.then_some(all))
     }
 
     /// The namespace's loader, unless the host's is the same file.
@@ -361,8 +372,11 @@ impl View<'_> {
             search.add(object, by)?;
             search.run(by, &mut |found| {
                 if found.moved && !found.beside {
+                    let file = Name::from(found.file.as_bytes())?;
+                    let needed =
+                        if found.whole { Some(Name::from(found.own.as_bytes())?) } else { None };
                     library.before.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-                    library.before.push(Name::from(found.file.as_bytes())?);
+                    library.before.push(Before { file, needed });
                 }
                 Ok(())
             })?;
@@ -422,8 +436,17 @@ pub struct Library {
     pub file: Name,
     /// What the loader would call it, were it the namespace's.
     pub own: Name,
-    /// Host names of what has to be loaded before, the last one first.
-    pub before: Vec<Name>,
+    /// What has to be loaded before, the last one first.
+    pub before: Vec<Before>,
+}
+
+/// A library that another needs.
+pub struct Before {
+    /// Its host name.
+    pub file: Name,
+    /// The name with a slash in it by which it is needed, and which the loader is
+    /// to know it by.
+    pub needed: Option<Name>,
 }
 
 /// A copy that cannot be made is an error, a library that cannot be read none

@@ -4,17 +4,28 @@
 use super::{PLACES, expand, spelled};
 use crate::process::View;
 use alloc::vec::Vec;
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use privns_abi::{Errno, Result, path};
-use privns_host::{Kernel, Name};
+use privns_host::{Host, Kernel, Name, cpu};
 use privns_namespace::index::Index;
 use privns_namespace::program::{self, Link, directories};
+use privns_namespace::resolve::{Last, Located};
 
 /// Files looked at for one program or library.
 const LOOKED_AT: usize = 512;
 /// Names looked up for one program or library: hundreds of libraries in dozens of
 /// directories. What a file asks for beyond that the loader does not find.
 const LOOK_UPS: u32 = 20_000;
+
+/// What a directory has libraries for single processors in (ld.so(8)).
+const LEVELS: &[u8] = b"glibc-hwcaps";
+
+/// The directories of a list that the loader searches: an empty one is the
+/// working directory, and an empty list none at all.
+pub(super) fn in_turn(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let dirs = directories(list).filter(|_| !list.is_empty());
+    dirs.map(|dir| if dir.is_empty() { b"." } else { dir })
+}
 
 /// A file that needs others.
 pub(super) struct Object {
@@ -40,6 +51,10 @@ pub(super) struct Found {
     pub(super) moved: bool,
     /// The loader finds it all the same, beside what needs it.
     pub(super) beside: bool,
+    /// It is needed by a name with a slash in it, `own`: searched for nowhere.
+    pub(super) whole: bool,
+    /// It is made for processors like this, and lies in a directory for such.
+    level: Option<&'static str>,
 }
 
 impl Object {
@@ -105,6 +120,8 @@ pub(super) struct Search<'a> {
     loaded: &'a dyn Fn(&[u8]) -> bool,
     /// Names that may still be looked up.
     left: Cell<u32>,
+    /// Directories, and whether they have libraries for single processors.
+    levels: RefCell<Vec<(Name, bool)>>,
 }
 
 impl<'a> Search<'a> {
@@ -115,7 +132,7 @@ impl<'a> Search<'a> {
         loaded: &'a dyn Fn(&[u8]) -> bool,
     ) -> Search<'a> {
         let (objects, seen, left) = (Vec::new(), Vec::new(), Cell::new(LOOK_UPS));
-        Search { view, index, given, objects, seen, loaded, left }
+        Search { view, index, given, objects, seen, loaded, left, levels: RefCell::default() }
     }
 
     /// Adds a file, which `by` needs.
@@ -158,16 +175,29 @@ impl<'a> Search<'a> {
         each: &mut dyn FnMut(&Found) -> Result<()>,
     ) -> Result<()> {
         let known = self.seen.iter().any(|seen| seen.as_bytes() == name);
-        if known || name.is_empty() || name.contains(&b'/') || (self.loaded)(name) {
+        if known || name.is_empty() || (self.loaded)(name) {
             return Ok(());
         }
         self.seen.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         self.seen.push(Name::from(name)?);
-        if let Some((found, object)) = self.find(name, by)? {
+        let found = if name.contains(&b'/') { self.whole(name, by)? } else { self.find(name, by)? };
+        if let Some((found, object)) = found {
             each(&found)?;
             self.add(object, Some(by))?;
         }
         Ok(())
+    }
+
+    /// What a name with a slash in it stands for, to an object.
+    fn whole(&self, name: &[u8], by: usize) -> Result<Option<(Found, Object)>> {
+        let origin = self.objects.get(by).map_or(&b""[..], |object| object.origin.as_bytes());
+        let Some(place) = self.view.place(name, origin)? else { return Ok(None) };
+        let place = place.as_bytes();
+        let found = self.plain(path::parent(place), path::file_name(place))?;
+        let Some((mut found, object)) = found else { return Ok(None) };
+        found.own = spelled(name, origin)?;
+        found.whole = true;
+        Ok(Some((found, object)))
     }
 
     /// Whether the namespace shows something else than the host at any of the
@@ -218,7 +248,7 @@ impl<'a> Search<'a> {
     /// Looks in directories, separated by colons, in which `$ORIGIN` is that of
     /// an object.
     fn find_in(&self, dirs: &[u8], of: &Object, name: &[u8]) -> Result<Option<(Found, Object)>> {
-        for dir in directories(dirs).filter(|dir| !dir.is_empty()) {
+        for dir in in_turn(dirs) {
             let Some(place) = self.view.place(dir, of.origin.as_bytes())? else { continue };
             let Some(mut found) = self.found(place.as_bytes(), name)? else { continue };
             let loaders = match of.loaders_origin() {
@@ -227,15 +257,56 @@ impl<'a> Search<'a> {
             };
             let there = path::parent(found.0.file.as_bytes());
             found.0.beside = loaders.is_some_and(|dir| dir.as_bytes() == there);
-            found.0.own = spelled(dir, of.origin.as_bytes())?;
-            found.0.own.join(name)?;
+            let mut own = spelled(dir, of.origin.as_bytes())?;
+            if let Some(level) = found.0.level {
+                own.join(LEVELS)?;
+                own.join(level.as_bytes())?;
+            }
+            own.join(name)?;
+            found.0.own = own;
             return Ok(Some(found));
         }
         Ok(None)
     }
 
-    /// What a directory of the namespace has of this name, if it can be loaded.
+    /// What a directory of the namespace has of this name, if it can be loaded:
+    /// what is made for this processor before others.
     fn found(&self, dir: &[u8], name: &[u8]) -> Result<Option<(Found, Object)>> {
+        if self.index.moves(dir) && self.has_levels(dir)? {
+            for level in cpu::levels() {
+                let mut special = Name::from(dir)?;
+                special.join(LEVELS)?;
+                special.join(level.as_bytes())?;
+                if let Some(mut found) = self.plain(special.as_bytes(), name)? {
+                    found.0.level = Some(level);
+                    return Ok(Some(found));
+                }
+            }
+        }
+        self.plain(dir, name)
+    }
+
+    /// Whether a directory has libraries for single processors.
+    fn has_levels(&self, dir: &[u8]) -> Result<bool> {
+        let mut known = self.levels.borrow_mut();
+        if let Some((_, has)) = known.iter().find(|(known, _)| known.as_bytes() == dir) {
+            return Ok(*has);
+        }
+        let mut levels = Name::from(dir)?;
+        levels.join(LEVELS)?;
+        let found = self.view.walk(libc::AT_FDCWD, levels.as_bytes(), Last::FOLLOW);
+        let is_dir = |mut found: Located| {
+            let st = self.view.host().stat(found.host.as_cstr()?)?;
+            Ok::<_, Errno>(st.is_dir())
+        };
+        let has = found.and_then(is_dir).unwrap_or(false);
+        known.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        known.push((Name::from(dir)?, has));
+        Ok(has)
+    }
+
+    /// What a directory of the namespace has of this name itself.
+    fn plain(&self, dir: &[u8], name: &[u8]) -> Result<Option<(Found, Object)>> {
         let Some(left) = self.left.get().checked_sub(1) else { return Ok(None) };
         self.left.set(left);
         let moved = self.index.moves(dir);
@@ -251,6 +322,6 @@ impl<'a> Search<'a> {
             return Ok(None);
         };
         let own = Name::from(file.as_bytes())?;
-        Ok(Some((Found { file, own, moved, beside: false }, object)))
+        Ok(Some((Found { file, own, moved, beside: false, whole: false, level: None }, object)))
     }
 }
