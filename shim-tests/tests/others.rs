@@ -147,6 +147,41 @@ fn diod_nameless_files() {
     assert_eq!((inside.out(), inside.err()), (native.out(), native.err()), "{inside}");
 }
 
+/// Files whose name another process takes away or gives to another file are read and
+/// written on, with the length that they have; what diod would do to whatever has the
+/// name now is refused.
+#[test]
+fn diod_names_taken_away() {
+    needs!("diod_names_taken_away", "diod", "python3");
+    let site = Site::new();
+    let diod = Diod::start(&site, "d");
+    let inside = site.inside(&["-e", &diod.mount("/r")], TAKEN_AWAY).run();
+    let lines = |(moved, there)| {
+        let open = "b'fi' 5 9 9 b'file+tail' ESTALE ESTALE ESTALE ESTALE";
+        format!("{open}\nESTALE {moved} {there}")
+    };
+    let there = [("b'file+tail'", "None"), ("None", "None"), ("None", "b'other'")];
+    let expected = there.map(lines).join("\n");
+    assert_eq!((inside.out(), inside.err()), (expected, String::new()), "{inside}");
+}
+
+const TAKEN_AWAY: &str = r#"cd /r; python3 - <<'E'
+import errno, os, subprocess
+def say(act, *args):
+    try: return act(*args)
+    except OSError as e: return errno.errorcode[e.errno]
+def text(name): return open(name, 'rb').read() if os.path.exists(name) else None
+for what in (['mv', 'n', 'm'], ['rm', 'n'], ['mv', 'o', 'n']):
+    for name, full in (('n', 'file'), ('o', 'other')): open(name, 'w').write(full)
+    fd, late = os.open('n', os.O_RDWR), os.open('n', os.O_WRONLY)
+    subprocess.run(what)
+    print(os.read(fd, 2), os.pwrite(fd, b'+tail', 4), os.fstat(fd).st_size, os.lseek(fd, 0, 2), os.pread(fd, 99, 0),
+          say(os.fchmod, fd, 0o600), say(os.ftruncate, fd, 1), say(os.utime, fd), say(os.fstat, late), flush=True)
+    if os.fork() == 0: print(say(os.pread, fd, 9, 0), text('m'), text('n'), flush=True); os._exit(0)
+    os.wait()
+    for name in os.listdir('.'): os.unlink(name)
+E"#;
+
 const NAMELESS: &str = r#"cd "$TMPDIR"
 printf 'cat <<E\nof tcsh\nE\n' >s; tcsh -f s
 bash -c 'big=$(head -c 300000 /dev/zero | tr "\0" x); wc -c <<<$big; cat <<E | wc -c

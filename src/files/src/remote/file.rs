@@ -288,7 +288,7 @@ impl File {
     /// As [`File::open`].
     pub(super) fn stop_appending(&self, view: View<'_>) -> Result<()> {
         self.flags.fetch_and(!libc::O_APPEND, Ordering::Relaxed);
-        let opened = signals::calmly(|| self.open_again(view).map(drop));
+        let opened = signals::calmly(|| self.open_beside(view).map(drop));
         if opened.is_err() {
             // It appends still, and is not to be written as if it did not.
             self.flags.fetch_or(libc::O_APPEND, Ordering::Relaxed);
@@ -305,6 +305,17 @@ impl File {
             return Ok(());
         }
         signals::calmly(|| self.open_again(view).map(drop))
+    }
+
+    /// Opens it again from where it is open, name or not, where its server lets
+    /// that be done; else by its name.
+    fn open_beside(&self, view: View<'_>) -> Result<Arc<Open>> {
+        let ours = |open: &Arc<Open>| !open.conn.is_dead() && open.conn.client.agreed().ours;
+        let Some(open) = self.known().filter(ours) else { return self.open_again(view) };
+        let flags = self.flags() & !(libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC);
+        let client = &open.conn.client;
+        let opened = client.open_at(&open.opened.fid, &[], wire_flags(flags), &mut [])?;
+        Ok(self.reopened(Open::new(open.conn.clone(), opened)))
     }
 
     /// Walks there and opens it again, without making or emptying it.

@@ -420,7 +420,7 @@ impl View<'_> {
         if let Some(size) = self.near_size(file) {
             return Ok(size);
         }
-        self.with(file, |open| open.conn.client.getattr(&open.opened.fid)).map(|attr| attr.size)
+        self.with(file, |open| self.attr_of(file, open)).map(|attr| attr.size)
     }
 
     /// Access mode and status flags, as F_GETFL tells them.

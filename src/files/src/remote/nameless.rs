@@ -8,15 +8,19 @@
 //! files and the shells' here-documents are made, which are empty by then.
 //!
 //! What another process may have open too, is locked, or has a second name
-//! stays with the server. So does what another process removes: nobody tells.
+//! stays with the server. So does what another process removes or replaces:
+//! nobody tells. It is read and written on, as long as it is open here; its
+//! length is what can be read of it, and what only its name leads to (another
+//! mode, another length) is ESTALE, lest it be done to whoever has the name now.
 
 use super::file::{File, Kind, Open};
 use super::maps::COPIED_MAX;
+use super::place::{Place, Way};
 use crate::process::{Process, View};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
-use privns_abi::Result;
+use privns_abi::{Errno, Result};
 use privns_host::{Kernel, Name, signals};
 use privns_namespace::remote;
 use privns_ninep::attr::Attr;
@@ -66,6 +70,41 @@ impl Losers {
 }
 
 impl View<'_> {
+    /// The attributes of an open file. A server of others tells those of its
+    /// name, which another file may have by now: then they are what was told
+    /// when it was opened, with the length that it has.
+    ///
+    /// # Errors
+    /// The server's; ESTALE where the length cannot be found either.
+    pub(super) fn attr_of(self, file: &File, open: &Open) -> Result<Attr> {
+        let client = &open.conn.client;
+        match client.getattr(&open.opened.fid) {
+            Err(Errno::ENOENT) if !client.agreed().ours => {}
+            Ok(attr) if !client.agreed().ours && attr.qid.path != file.identity() => {}
+            told => return told,
+        }
+        let reads = file.kind() == Kind::Regular && file.may(false).is_ok();
+        let known = open.opened.attr.filter(|_| reads).ok_or(Errno::ESTALE)?;
+        let size =
+            end_of(known.size, |at| client.read(&open.opened, at, &mut [0]).map(|read| read > 0))?;
+        Ok(Attr { size, blocks: size.div_ceil(512), ..known })
+    }
+
+    /// Whether what is done to an open file by its server is done to that file:
+    /// before it is asked.
+    ///
+    /// # Errors
+    /// ESTALE when it has lost its name, and the server finds it by that.
+    pub(super) fn is_still(self, place: &Place<'_>, way: &Way<'_>) -> Result<()> {
+        let others = !way.client().agreed().ours;
+        let Some(file) = place.dir.filter(|_| place.is_open() && others) else { return Ok(()) };
+        match way.client().getattr_at(way.route()) {
+            Ok(attr) if attr.qid.path == file.identity() => Ok(()),
+            Ok(_) | Err(Errno::ENOENT) => Err(Errno::ESTALE),
+            Err(error) => Err(error),
+        }
+    }
+
     /// What is open at a name that is about to go, and can be kept in memory.
     pub(super) fn losers(self, server: u32, path: &[u8]) -> Option<Losers> {
         let process = self.process;
@@ -111,7 +150,7 @@ impl View<'_> {
         let slots: Vec<(i32, u32)> = self.process.fds.slots().collect();
         for loser in &mut *all {
             let fd = slots.iter().find(|(_, slot)| *slot == loser.slot).map(|(fd, _)| *fd);
-            loser.at = self.position(fd.ok_or(privns_abi::Errno::EBADF)?, &loser.file)?;
+            loser.at = self.position(fd.ok_or(Errno::EBADF)?, &loser.file)?;
         }
         let readable = all.iter().find(|loser| loser.file.may(false).is_ok());
         let reader = match readable {
@@ -138,6 +177,27 @@ impl View<'_> {
     }
 }
 
+/// Where a file ends of which only single bytes can be asked for, and that was
+/// once known to end at `known`.
+fn end_of(known: u64, has: impl Fn(u64) -> Result<bool>) -> Result<u64> {
+    // All below `low` is there, and nothing from `high` on.
+    let (mut low, mut high) = (0, known.saturating_sub(1));
+    if known == 0 || has(known - 1)? {
+        (low, high) = (known, known);
+        let mut step = 1;
+        while has(high)? {
+            low = high + 1;
+            high = low.checked_add(step).ok_or(Errno::EOVERFLOW)?;
+            step = step.saturating_mul(2);
+        }
+    }
+    while low < high {
+        let middle = low + (high - low) / 2;
+        (low, high) = if has(middle)? { (middle + 1, high) } else { (low, middle) };
+    }
+    Ok(low)
+}
+
 impl Process {
     /// Puts a file in memory where a remote one was, at all its numbers.
     fn exchange(&self, loser: &Loser, memory: i32) -> Result<()> {
@@ -153,5 +213,25 @@ impl Process {
             }
         }
         Kernel.close(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_file_is_found_by_its_bytes() {
+        for end in [0, 1, 2, 7, 4096, 70_001, u64::from(u32::MAX)] {
+            for known in [0, 1, 2, 6, 7, 8, 5000, 1 << 40] {
+                let asked = core::cell::Cell::new(0);
+                let has = |at| {
+                    asked.set(asked.get() + 1);
+                    Ok(at < end)
+                };
+                assert_eq!((end_of(known, has), asked.get() < 80), (Ok(end), true));
+            }
+        }
+        assert_eq!(end_of(5, |_| Err(Errno::EIO)), Err(Errno::EIO));
     }
 }

@@ -57,6 +57,11 @@ impl View<'_> {
         };
         let meta = match known.map_or_else(|| self.near_stat(place), |meta| Ok(Some(meta)))? {
             Some(meta) => meta,
+            None if place.is_open() => {
+                let file = place.dir.ok_or(Errno::EBADF)?;
+                let told = |open: &Open| Ok(Meta::new(&open.conn, self.attr_of(file, open)?));
+                self.with(file, told)?
+            }
             None => self.on(place, |way| {
                 way.client().getattr_at(way.route()).map(|attr| Meta::new(way.conn(), attr))
             })?,
@@ -374,7 +379,8 @@ impl View<'_> {
     pub fn remote_chdir(self, place: &Place<'_>) -> Result<()> {
         let meta = self.remote_stat(place)?;
         if !meta.is_dir() {
-            return Err(if is_link(meta.mode()) { Errno::ELOOP } else { Errno::ENOTDIR });
+            let by_name = is_link(meta.mode()) && !place.is_open();
+            return Err(if by_name { Errno::ELOOP } else { Errno::ENOTDIR });
         }
         meta.permits(1, true)?;
         let mut host = Name::from(&remote::name(place.id))?;

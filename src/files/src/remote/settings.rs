@@ -29,8 +29,10 @@ impl View<'_> {
     /// As there.
     pub fn remote_setattr(self, place: &Place<'_>, change: &SetAttr) -> Result<()> {
         self.is_dir_at_end(place)?;
-        let done =
-            self.once(place, |way| way.client().setattr_at(way.route(), &self.mine(way, change)));
+        let done = self.once(place, |way| {
+            self.is_still(place, way)?;
+            way.client().setattr_at(way.route(), &self.mine(way, change))
+        });
         if change.valid & set::SIZE != 0 {
             let remotes = &self.process.remotes;
             match place.dir.filter(|_| place.is_open()) {
@@ -78,6 +80,7 @@ impl View<'_> {
     pub fn remote_utimens(self, place: &Place<'_>, [atime, mtime]: [When; 2]) -> Result<()> {
         self.is_dir_at_end(place)?;
         let done = self.on(place, |way| {
+            self.is_still(place, way)?;
             let says_now = way.client().agreed().dialect == privns_ninep::Dialect::Linux;
             let mut change = SetAttr::default();
             change.atime = change_time(&mut change, atime, (set::ATIME, set::ATIME_SET), says_now);
@@ -98,7 +101,10 @@ impl View<'_> {
             return Err(Errno::EOPNOTSUPP);
         }
         self.is_dir_at_end(place)?;
-        self.on(place, |way| way.client().xattr_at(way.route(), name))
+        self.on(place, |way| {
+            self.is_still(place, way)?;
+            way.client().xattr_at(way.route(), name)
+        })
     }
 
     /// Sets an extended attribute, `flags` as setxattr(2).
@@ -119,7 +125,10 @@ impl View<'_> {
             return Err(Errno::E2BIG);
         }
         self.is_dir_at_end(place)?;
-        self.once(place, |way| way.client().set_xattr_at(way.route(), name, value, flags))
+        self.once(place, |way| {
+            self.is_still(place, way)?;
+            way.client().set_xattr_at(way.route(), name, value, flags)
+        })
     }
 
     /// Removes an extended attribute.
