@@ -216,3 +216,35 @@ fn a_working_directory_outlives_its_place() {
     );
     assert_eq!(outcome.ending, Ending::Exit(0), "{outcome}");
 }
+
+/// What openat2(2) is to stay below shows what the namespace has there and no more: the kernel,
+/// which sees the member alone, is asked only where names cannot lead out of it.
+#[test]
+fn openat2_stays_in_the_namespace() {
+    needs!("openat2_stays_in_the_namespace", "python3");
+    let site = Site::new();
+    site.write("src/d/f", "inside\n");
+    site.write("src/d/g", "beside\n");
+    site.write("secret", "outside\n");
+    std::os::unix::fs::symlink("../../secret", site.path("src/d/up")).expect("a link");
+    let script = r#"exec python3 - "$T/at" <<'E'
+import ctypes, errno, os, sys
+libc, at = ctypes.CDLL(None, use_errno=True), sys.argv[1]
+dir = os.open(at + '/d', os.O_PATH)
+def opens(name, flags, resolve):
+    how = (ctypes.c_uint64 * 3)(flags, 0, resolve)
+    fd = libc.syscall(437, dir, name.encode(), ctypes.byref(how), 24)
+    return os.readlink(f'/proc/self/fd/{fd}')[len(at):] if fd >= 0 else errno.errorcode[ctypes.get_errno()]
+print([opens('f', flags, 8) for flags in (0, 1)], [opens(name, 0, 8) for name in ('../g', 'up', '/f', 'no')])
+print([opens(name, 0, how) for name in ('../../secret', 'up', 'f') for how in (2, 4)], opens('/g', 0, 16))
+print([opens('f', 0, how) for how in (8 | 16, 64)])
+E"#;
+    let beneath = "['EXDEV', 'EXDEV', 'EXDEV', 'ENOENT']";
+    let others =
+        "['ENOSYS', 'ENOSYS', 'ENOSYS', 'ELOOP', 'ENOSYS', '/d/f'] /d/g\n['EINVAL', 'EINVAL']";
+    for (bind, write) in [("--bind", "/d/f"), ("--ro-bind", "ENOSYS")] {
+        let told = site.inside(&[bind, &site.at("src"), &site.at("at")], script).run();
+        let expected = format!("['/d/f', '{write}'] {beneath}\n{others}");
+        assert_eq!((told.out(), told.err()), (expected, String::new()), "{told}");
+    }
+}

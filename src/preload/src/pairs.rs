@@ -233,6 +233,7 @@ impl Pair {
                 self.covers(there?, new.mode(to).ok(), flags)?;
             }
             if !view.stay_in_member(from.seq, new.dirfd, name, to)? {
+                dir_of_is_there(new)?;
                 return Err(Errno::EXDEV);
             }
         }

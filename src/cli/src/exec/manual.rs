@@ -98,8 +98,9 @@ no rings are made (io_uring_setup(2): ENOSYS; nor are any with --clear and --str
 is given is done before it returns; elsewhere names that a ring is given are the host's.
 
 Servers that are not ns-serve promise no order: what is written there is waited for at once. They end record locks (fcntl(2)) at exec, and let two processes that \
-wait for each other wait; what is open is opened anew by its name in a child, and is lost (ESTALE) when \
-another process has removed that. What the only process that has it open removes is from then on a file \
+wait for each other wait; what is open is opened anew by its name in a child, and is lost there (ESTALE) when \
+another process has removed that; the process that has opened it reads and writes on, but cannot \
+change its mode, owner, times and length. What the only process that has it open removes is from then on a file \
 in memory, of 1 GiB at most, which its children inherit: temporary files and here-documents.
 
 9P2000.u has no locks (ENOLCK), no extended attributes (EOPNOTSUPP) and no hard links (EPERM), times in \
