@@ -74,7 +74,7 @@ fn run(bin: &Path, rounds: Option<usize>) -> Result<()> {
     };
     // Nothing is launched there but what is measured.
     let working = only(&|name| name != "bare launcher");
-    row("file operations in an instance", &working, rounds / 4 + 1, OPERATIONS, operations)?;
+    row("file operations in an instance", &working, rounds, OPERATIONS, operations)?;
     // Only these clear away by themselves.
     let reaping = only(&|name| matches!(name, "native" | "privns"));
     row("clearing 10,000 files away", &reaping, rounds / 10 + 1, REAP, |tool| site.clear(tool))
@@ -179,7 +179,7 @@ impl Site {
         let site = Site {
             bin: bin.to_owned(),
             // As deep as the instances: each component of a name costs the kernel some nanoseconds.
-            plain: dir.join("i/plain"),
+            plain: dir.join("i/plain/dir"),
             rules: dir.join("rules.conf"),
             dir,
         };
