@@ -89,8 +89,24 @@ EXERCISE(syscall)
     RC(syscall(SYS_statx, AT_FDCWD, here("l"), AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &x));
     say("mode %o\n", x.stx_mode);
     FD(syscall(SYS_openat2, AT_FDCWD, here("d/g"), &how, sizeof how));
+    struct {
+        struct open_how how;
+        long more;
+    } longer = {.how = how};
+    FD(syscall(SYS_openat2, AT_FDCWD, here("d/g"), &longer, sizeof longer));
+    longer.more = 1;
+    FD(syscall(SYS_openat2, AT_FDCWD, here("d/g"), &longer, sizeof longer));
+    FD(syscall(SYS_openat2, AT_FDCWD, here("d/g"), &how, sizeof how - 1));
+    FD(syscall(SYS_openat2, AT_FDCWD, here("d/g"), (void *)1, sizeof how));
+    how.mode = 0600;
+    FD(syscall(SYS_openat2, AT_FDCWD, here("d/g"), &how, sizeof how));
+    how.flags = -1ULL;
+    FD(syscall(SYS_openat2, AT_FDCWD, here("d/g"), &how, sizeof how));
     RC(syscall(SYS_faccessat2, AT_FDCWD, here("f"), R_OK, 0));
     RC(syscall(SYS_renameat2, AT_FDCWD, here("f"), AT_FDCWD, "f2", RENAME_NOREPLACE));
+    struct timespec times[2] = {{1, 2}, {3, 4}};
+    RC(syscall(SYS_utimensat, fd, NULL, times, AT_SYMLINK_NOFOLLOW));
+    RC(syscall(SYS_utimensat, fd, NULL, times, 0));
     RC(syscall(SYS_getcwd, cwd, sizeof cwd) > 0);
     say("%s\n", cwd);
     RC(syscall(SYS_readlinkat, AT_FDCWD, here("l"), buf, sizeof buf));

@@ -5,7 +5,7 @@
 
 use crate::call::{Does, Named, Ret};
 use crate::door::door;
-use crate::names::is_nowhere;
+use crate::nowhere::is_no_name;
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void, CStr};
 use libc::size_t;
@@ -23,7 +23,7 @@ const CWD: c_int = libc::AT_FDCWD;
 /// # Safety
 /// `named.path` is null or a C string.
 unsafe fn host(named: Named, to: &mut Target) -> Result<*const c_char> {
-    let Some(view) = PROCESS.view().filter(|_| !is_nowhere(named.path)) else {
+    let Some(view) = PROCESS.view().filter(|_| !is_no_name(named.path)) else {
         return Ok(named.path);
     };
     // SAFETY: not null, and so a C string.
@@ -62,7 +62,7 @@ pub(crate) unsafe fn umount(path: *const c_char) -> c_int {
 pub(crate) unsafe fn umount2(path: *const c_char, flags: c_int) -> c_int {
     let last = if flags & libc::UMOUNT_NOFOLLOW != 0 { Last::NO_FOLLOW } else { Last::FOLLOW };
     let done = match PROCESS.view() {
-        Some(view) if !is_nowhere(path) => {
+        Some(view) if !is_no_name(path) => {
             // SAFETY: not null, and the program says that it is a string.
             let name = unsafe { CStr::from_ptr(path) };
             view.walk(CWD, name.to_bytes(), last).and_then(|mut found| {
@@ -103,7 +103,7 @@ fn unmount(view: View<'_>, found: &Located, flags: c_int) -> Result<usize> {
 
 pub(crate) unsafe fn chroot(path: *const c_char) -> c_int {
     let view = match PROCESS.view() {
-        Some(view) if !is_nowhere(path) => view,
+        Some(view) if !is_no_name(path) => view,
         // SAFETY: the program's own argument.
         _ => return unsafe { sys!(libc::SYS_chroot, path) }.ret(),
     };

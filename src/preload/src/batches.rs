@@ -18,7 +18,7 @@
 //! where that does not, such a descriptor is refused (ENOSYS).
 
 use crate::call::Ret;
-use crate::names::is_nowhere;
+use crate::nowhere::is_nowhere;
 use crate::real::{alone, real};
 use crate::{door, PROCESS};
 use core::ffi::{c_int, c_long, c_uint, c_void};

@@ -2,7 +2,7 @@
 //! made once the name is right.
 
 use crate::door::door;
-use crate::names::is_nowhere;
+use crate::nowhere::is_no_name;
 use crate::{count, trace};
 use core::ffi::{c_char, c_int, CStr};
 use libc::ssize_t;
@@ -113,7 +113,7 @@ impl Named {
         make: impl Fn(c_int, *const c_char) -> Result<usize>,
     ) -> Result<usize> {
         let Some(view) = crate::PROCESS.view() else { return make(self.dirfd, self.path) };
-        if is_nowhere(self.path) {
+        if is_no_name(self.path) {
             return make(self.dirfd, self.path);
         }
         let mut to = Target::new();

@@ -248,7 +248,7 @@ pub(crate) fn control(fd: c_int, command: c_int, arg: usize) -> Result<usize> {
 }
 
 /// Whether what `fd` shows may not be changed.
-fn read_only(fd: c_int) -> bool {
+pub(crate) fn read_only(fd: c_int) -> bool {
     PROCESS.view().is_some_and(|view| {
         let known = view.process.fds.get(fd, view.family.generation());
         known.is_some_and(|shown| shown.read_only) || view.process.fds.is_read_only(fd)

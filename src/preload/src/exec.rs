@@ -10,7 +10,7 @@ use crate::call::{Does, Named, Ret};
 use crate::door::with_place;
 use crate::handover::{self, Wanted};
 use crate::log::{self, Level};
-use crate::names::is_nowhere;
+use crate::nowhere::is_no_name;
 use crate::strings::Next;
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, CStr};
@@ -68,7 +68,7 @@ pub(crate) unsafe fn exec_at(
     let named = Named::flags(dirfd, path, flags, Does::Read);
     match PROCESS.view() {
         // SAFETY: not null, and the program says that it is a string.
-        Some(view) if !is_nowhere(path) => unsafe {
+        Some(view) if !is_no_name(path) => unsafe {
             Exec::new(view, named, argv, env, flags).run()
         },
         // SAFETY: the program's own arguments.

@@ -44,6 +44,7 @@ mod mapping;
 mod memory;
 mod mounts;
 mod names;
+mod nowhere;
 mod open;
 mod pairs;
 mod patch;

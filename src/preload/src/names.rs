@@ -3,6 +3,7 @@
 
 use crate::call::{Does, Named, Ret};
 use crate::door::door;
+use crate::nowhere::is_no_name;
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, c_void, CStr};
 use libc::{dev_t, gid_t, mode_t, off_t, size_t, ssize_t, timespec, uid_t};
@@ -90,7 +91,7 @@ unsafe fn ask_access(
     ask: impl Fn(c_int, *const c_char) -> Result<usize>,
 ) -> c_int {
     let Named { dirfd, path, .. } = named;
-    let (Some(view), false) = (PROCESS.view(), is_nowhere(path)) else {
+    let (Some(view), false) = (PROCESS.view(), is_no_name(path)) else {
         return ask(dirfd, path).ret();
     };
     let mut to = Target::new();
@@ -289,15 +290,7 @@ pub(crate) unsafe fn fchownat(
 
 pub(crate) fn is_empty(path: *const c_char) -> bool {
     // SAFETY: not null, and the program says that it is a string.
-    !is_nowhere(path) && unsafe { *path } == 0
-}
-
-/// Whether a program can have nothing there: null, the first page, and the
-/// kernel's half of all addresses. The kernel says EFAULT to such a pointer.
-#[inline(always)]
-pub(crate) fn is_nowhere<T>(at: *const T) -> bool {
-    const PAGE: usize = 4096;
-    (at as usize).wrapping_sub(PAGE) > isize::MAX as usize - PAGE
+    !is_no_name(path) && unsafe { *path } == 0
 }
 
 /// umask(2): what is made on a server is masked by us.
@@ -565,7 +558,7 @@ pub(crate) unsafe fn statfs(path: *const c_char, buf: *mut libc::statfs) -> c_in
         // SAFETY: the program's buffer, a name that is its own or ours.
         unsafe { door!(libc::SYS_statfs, path, buf) }
     };
-    let (Some(view), false) = (PROCESS.view(), is_nowhere(path)) else { return ask(path).ret() };
+    let (Some(view), false) = (PROCESS.view(), is_no_name(path)) else { return ask(path).ret() };
     let mut to = Target::new();
     // SAFETY: not null.
     let done = unsafe { named.locate(view, &mut to) }.and_then(|()| {

@@ -3,7 +3,7 @@
 
 use crate::call::{cancellable, Does, Named, Ret};
 use crate::door::door;
-use crate::names::is_nowhere;
+use crate::nowhere::is_no_name;
 use core::ffi::{c_char, c_int, CStr};
 use core::sync::atomic::Ordering;
 use libc::mode_t;
@@ -58,7 +58,7 @@ pub(crate) unsafe fn open_at(
     mode: mode_t,
 ) -> Result<usize> {
     let view = match crate::PROCESS.view() {
-        Some(view) if !is_nowhere(path) => view,
+        Some(view) if !is_no_name(path) => view,
         // SAFETY: the program's own arguments.
         _ => return unsafe { door!(libc::SYS_openat, dirfd, path, flags, mode) },
     };

@@ -2,8 +2,8 @@
 
 use crate::call::{ends_in_dots, is_dir, Does, Named, Ret};
 use crate::door::door;
-use crate::names::is_nowhere;
 use crate::names::{is_empty, told};
+use crate::nowhere::is_no_name;
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, CStr};
 use libc::c_uint;
@@ -115,7 +115,7 @@ impl Pair {
     ) -> Result<usize> {
         let Pair { old, new, .. } = self;
         let view = match PROCESS.view() {
-            Some(view) if !is_nowhere(old.path) && !is_nowhere(new.path) => view,
+            Some(view) if !is_no_name(old.path) && !is_no_name(new.path) => view,
             _ => return make(old.dirfd, old.path, new.dirfd, new.path),
         };
         let (mut from, mut to) = (Target::new(), Target::new());

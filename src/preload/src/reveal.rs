@@ -3,7 +3,7 @@
 
 use crate::call::{set_errno, Does, Named, Ret};
 use crate::door::door;
-use crate::names::is_nowhere;
+use crate::nowhere::{is_no_name, is_nowhere};
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, CStr};
 use libc::{size_t, ssize_t};
@@ -44,7 +44,7 @@ pub(crate) unsafe fn readlink_at(
         unsafe { door!(libc::SYS_readlinkat, dirfd, path, buf, size) }
     };
     let view = match PROCESS.view() {
-        Some(view) if !is_nowhere(path) && !crate::names::is_empty(path) => view,
+        Some(view) if !is_no_name(path) && !crate::names::is_empty(path) => view,
         _ => return read(dirfd, path),
     };
     let named = Named { dirfd, path, last: Last::NO_FOLLOW, does: Does::Read };
@@ -174,7 +174,7 @@ fn shown_link(view: View<'_>, link: &[u8], text: Name) -> Result<Name> {
 
 pub(crate) unsafe fn chdir(path: *const c_char) -> c_int {
     let view = match PROCESS.view() {
-        Some(view) if !is_nowhere(path) => view,
+        Some(view) if !is_no_name(path) => view,
         // SAFETY: the program's own argument.
         _ => return unsafe { door!(libc::SYS_chdir, path) }.ret(),
     };
@@ -254,6 +254,9 @@ unsafe fn getcwd_into(buf: *mut c_char, size: size_t) -> Result<*mut c_char> {
     };
     if to.is_null() {
         return Err(Errno::ENOMEM);
+    }
+    if is_nowhere(to) {
+        return Err(Errno::EFAULT);
     }
     // SAFETY: at least `needed` bytes, which the name and its NUL are.
     unsafe {

@@ -3,7 +3,7 @@
 
 use crate::call::{Does, Named, Ret};
 use crate::door::door;
-use crate::names::is_nowhere;
+use crate::nowhere::is_no_name;
 use core::ffi::{c_char, c_int, c_uint};
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
@@ -233,7 +233,7 @@ unsafe fn look_at(
 ) -> Result<usize> {
     let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
     let view = match crate::PROCESS.view() {
-        Some(view) if !is_nowhere(path) => view,
+        Some(view) if !is_no_name(path) => view,
         _ => return look(dirfd, path, follow).map(|(done, _)| done),
     };
     // SAFETY: not null, and the program says that it is a string.

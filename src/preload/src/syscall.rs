@@ -6,7 +6,7 @@
 
 use crate::call::Ret;
 use crate::door::door;
-use crate::names::is_nowhere;
+use crate::nowhere::{is_no_name, is_nowhere};
 use crate::{
     admin, batches, descriptors, dirs, exec, names, open, pairs, reveal, sockets, stat, PROCESS,
 };
@@ -15,7 +15,7 @@ use core::ffi::{c_char, c_long, CStr};
 use libc::{c_int, mode_t};
 use privns_abi::{Errno, Result};
 use privns_host::kernel::{OpenHow, RESOLVE_NO_SYMLINKS};
-use privns_host::raw;
+use privns_host::{raw, sys};
 
 /// fchmodat2(2), which the libc crate does not have on every machine; the same
 /// number on all that we know.
@@ -140,7 +140,7 @@ unsafe extern "C" fn route(
             // Asked for by number: where there is none, that is the answer.
             libc::SYS_faccessat2 => to!(names::faccessat2(a, text(b), c, d)),
             libc::SYS_fchmodat => to!(names::fchmodat(a, text(b), c, 0)),
-            FCHMODAT2 => to!(names::fchmodat(a, text(b), c, d)),
+            FCHMODAT2 => fchmodat2(a as c_int, text(b), c as mode_t, d as c_int),
             libc::SYS_fchownat => to!(names::fchownat(a, text(b), c, d, e)),
             libc::SYS_readlinkat => to!(reveal::readlinkat(a, text(b), c, d)),
             libc::SYS_getcwd => getcwd(a as *mut c_char, b).size() as c_long,
@@ -157,7 +157,9 @@ unsafe extern "C" fn route(
             libc::SYS_symlinkat => to!(names::symlinkat(text(a), b, text(c))),
             libc::SYS_truncate => to!(names::truncate(text(a), b)),
             // Without a name it is futimens(3), which libc's call refuses.
-            libc::SYS_utimensat if b == 0 && c as isize != 0 => to!(descriptors::futimens(a, c)),
+            libc::SYS_utimensat if b == 0 && c as isize != 0 && d == 0 => {
+                to!(descriptors::futimens(a, c))
+            }
             libc::SYS_utimensat => to!(names::utimensat(a, text(b), c, d)),
             libc::SYS_statfs => to!(names::statfs(text(a), b)),
             libc::SYS_getxattr => to!(names::getxattr(text(a), text(b), c, d)),
@@ -260,7 +262,7 @@ unsafe fn getcwd(buf: *mut c_char, size: usize) -> Result<usize> {
     if bytes.len() >= size {
         return Err(Errno::ERANGE);
     }
-    if buf.is_null() {
+    if is_nowhere(buf) {
         return Err(Errno::EFAULT);
     }
     // SAFETY: the program says that its buffer has `size` bytes.
@@ -269,6 +271,26 @@ unsafe fn getcwd(buf: *mut c_char, size: usize) -> Result<usize> {
         *buf.add(bytes.len()) = 0;
     }
     Ok(bytes.len() + 1)
+}
+
+/// fchmodat2(2), which can be given no name, as libc's call cannot.
+unsafe fn fchmodat2(dirfd: c_int, path: *const c_char, mode: mode_t, flags: c_int) -> c_long {
+    let named = flags & !libc::AT_EMPTY_PATH;
+    let is_open = flags & libc::AT_EMPTY_PATH != 0 && names::is_empty(path);
+    // SAFETY: the program's own arguments.
+    unsafe {
+        if !is_open {
+            to!(names::fchmodat(dirfd, path, mode, named))
+        } else if dirfd == libc::AT_FDCWD {
+            to!(names::chmod(c".".as_ptr(), mode))
+        } else if PROCESS.is_virtual(dirfd) {
+            to!(descriptors::fchmod(dirfd, mode))
+        } else if descriptors::read_only(dirfd) {
+            Err(Errno::EROFS).size() as c_long
+        } else {
+            door!(FCHMODAT2, dirfd, path, mode, flags).size() as c_long
+        }
+    }
 }
 
 /// openat2(2). What it is to refuse (`RESOLVE_*`) the kernel can judge below a
@@ -282,18 +304,19 @@ unsafe fn openat2(
 ) -> Result<usize> {
     // SAFETY: the program's own arguments.
     let plainly = || unsafe { door!(libc::SYS_openat2, dirfd, path, how, size) };
-    let (Some(view), false) = (PROCESS.view(), is_nowhere(path) || how.is_null()) else {
+    let (Some(view), false) = (PROCESS.view(), is_no_name(path)) else {
         return plainly();
     };
-    if size != size_of::<OpenHow>() {
-        return Err(if size < size_of::<OpenHow>() { Errno::EINVAL } else { Errno::E2BIG });
+    const NO_DIR: c_int = -1;
+    // The kernel judges the structure, whose size is for it to know, before it
+    // looks at a name; below no directory it gets no further.
+    // SAFETY: a structure of the program's, and a constant.
+    match unsafe { sys!(libc::SYS_openat2, NO_DIR, c".".as_ptr(), how, size) } {
+        Err(Errno::EBADF) => {}
+        wrong => return wrong,
     }
-    // SAFETY: not null, and the program says what they are.
+    // SAFETY: the kernel has read the one, and the other is somewhere.
     let (how, name) = unsafe { (*how, CStr::from_ptr(path)) };
-    if crate::open::refused() {
-        return plainly();
-    }
-    check_how(&how)?;
     let flags = how.flags as c_int;
     if how.resolve == 0 {
         // SAFETY: as above.
@@ -320,19 +343,6 @@ unsafe fn openat2(
         view.process.fds.set(fd as c_int, shown, view.family.generation());
     }
     Ok(fd)
-}
-
-/// What openat2(2) says of flags and modes that open(2) ignores.
-fn check_how(how: &OpenHow) -> Result<()> {
-    const KNOWN: u64 = 0x3f;
-    const EITHER: u64 = libc::RESOLVE_BENEATH | libc::RESOLVE_IN_ROOT;
-    let clean = OpenHow::new(how.flags as c_int, how.mode as mode_t, 0);
-    let as_given = clean.flags == how.flags && clean.mode == how.mode;
-    if as_given && how.resolve & !KNOWN == 0 && how.resolve & EITHER != EITHER {
-        Ok(())
-    } else {
-        Err(Errno::EINVAL)
-    }
 }
 
 /// Whether a name with these `RESOLVE_*` leads nowhere but below the directory

@@ -1,7 +1,7 @@
 //! The calls on a descriptor, for one that stands for a remote file.
 
 use super::transfer::{copy_file_range, sendfile, splice};
-use crate::names::is_nowhere;
+use crate::nowhere::is_nowhere;
 use core::ffi::{c_int, c_long};
 use core::slice;
 use privns_abi::{Errno, Result};

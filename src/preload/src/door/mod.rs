@@ -11,7 +11,7 @@ mod files;
 mod names;
 mod transfer;
 
-use crate::names::is_nowhere;
+use crate::nowhere::is_no_name;
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, c_long, CStr};
 use privns_abi::{Errno, Result};
@@ -171,7 +171,7 @@ unsafe fn at(
     serve: impl Fn(Call<'_>) -> Result<usize>,
 ) -> Option<Result<usize>> {
     let (dirfd, name) = (args[dirfd] as c_int, args[name] as *const c_char);
-    if is_nowhere(name) && !(name.is_null() && may_lack_name(nr, dirfd, &args)) {
+    if is_no_name(name) && !(name.is_null() && may_lack_name(nr, dirfd, &args)) {
         return None;
     }
     // SAFETY: null, or a string that is the program's or ours.
@@ -190,7 +190,7 @@ unsafe fn name(
     serve: impl Fn(Call<'_>) -> Result<usize>,
 ) -> Option<Result<usize>> {
     let name = args[name] as *const c_char;
-    if is_nowhere(name) {
+    if is_no_name(name) {
         return None;
     }
     // SAFETY: as above.
@@ -258,7 +258,7 @@ unsafe fn two(
 ) -> Option<Result<usize>> {
     let (old_dir, old) = (args[old_dir] as c_int, args[old] as *const c_char);
     let (new_dir, new) = (args[new_dir] as c_int, args[new] as *const c_char);
-    if is_nowhere(old) || is_nowhere(new) {
+    if is_no_name(old) || is_no_name(new) {
         // Both are read before either is looked up.
         return Some(Err(Errno::EFAULT));
     }

@@ -2,7 +2,7 @@
 //! where the program wants them.
 
 use super::{Call, Pair};
-use crate::names::is_nowhere;
+use crate::nowhere::{is_no_name, is_nowhere};
 use core::ffi::{c_char, c_int, c_void, CStr};
 use libc::{statfs as Statfs, timespec};
 use privns_abi::{Errno, Result};
@@ -17,7 +17,7 @@ use privns_ninep::attr::{set, SetAttr};
 /// # Safety
 /// Null or a C string.
 unsafe fn text<'a>(at: usize) -> Result<&'a [u8]> {
-    if is_nowhere(at as *const u8) {
+    if is_no_name(at as *const c_char) {
         return Err(Errno::EFAULT);
     }
     // SAFETY: the caller's promise.
