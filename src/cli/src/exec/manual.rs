@@ -103,7 +103,8 @@ another process has removed that; the process that has opened it reads and write
 change its mode, owner, times and length. What the only process that has it open removes is from then on a file \
 in memory, of 1 GiB at most, which its children inherit: temporary files and here-documents.
 
-9P2000.u has no locks (ENOLCK), no extended attributes (EOPNOTSUPP) and no hard links (EPERM), times in \
+9P2000.u cannot say that a file is appended to: what several processes append at once may overwrite \
+each other. It has no locks (ENOLCK), no extended attributes (EOPNOTSUPP) and no hard links (EPERM), times in \
 whole seconds, and renames in one directory only (EXDEV, so that mv(1) copies); a rename over another \
 file is two steps. 9P2000 has no symbolic links, owners and special bits of a mode besides (EPERM).",
     ),
