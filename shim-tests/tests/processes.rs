@@ -1,6 +1,6 @@
 //! Families of processes: many, short-lived, killed, and other people's libraries.
 
-use privns_shim_tests::{Ending, Site, have, is_root, needs, say_skipped};
+use privns_shim_tests::{Ending, Served, Site, have, is_root, needs, say_skipped};
 
 fn site() -> Site {
     let site = Site::new();
@@ -324,4 +324,27 @@ fn cpython(name: &str) {
     let inside = site.inside(&options, &script).env("W", "/new").limit(70).run();
     assert!(native.out().contains("Ran "), "{native}");
     assert_eq!(inside.out(), native.out(), "{name}{}", if is_root() { " as root" } else { "" });
+}
+
+/// Where a member is that has gone to a mount, in its own eyes and in others'.
+#[test]
+fn directories_of_members_on_mounts() {
+    let site = Site::new();
+    site.sh("mkdir -p \"$T/d/a/b %c\"; echo text >$T/d/a/f").run().ok();
+    let long = format!("/{}", "d".repeat(200)).repeat(2);
+    let script = format!(
+        r#"cd "$D/a"; ls /proc/self/cwd/; ls /proc/$$/cwd; cat /proc/$$/cwd/f; realpath /proc/$$/cwd
+        sh -c 'cd "b %c"; echo >"$T/there"; exec sleep 9' & p=$!
+        until [ -e $T/there ] && [ "$(cat /proc/$p/comm)" = sleep ]; do sleep .02; done; rm $T/there
+        readlink /proc/$p/cwd; stat -c %F /proc/$p/cwd /proc/$p/cwd/; cat /proc/$p/cwd/../f; (cd /proc/$p/cwd; pwd -P)
+        kill $p; mkdir -p "$D{long}"; cd "$D{long}"; readlink /proc/self/cwd"#
+    );
+    let run = |options: &[&str], dir: &str| {
+        let outcome = site.inside(options, &script).env("D", dir).run();
+        outcome.ok().replace(dir, "$D")
+    };
+    let native = site.sh(&script).env("D", site.path("d")).run().ok().replace(&site.at("d"), "$D");
+    site.sh("rm -r $T/d/ddd*").run().ok();
+    let served = Served::start(&site, "a", "dir $T/d");
+    assert_eq!(run(&["--mount", &served.address(), "/r"], "/r"), native);
 }

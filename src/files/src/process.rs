@@ -5,7 +5,7 @@ use crate::dirs::{Dirs, Marks, Now};
 use crate::fds::{Fds, Shown};
 use crate::guest::Guest;
 use crate::listing::Listings;
-use crate::remote::Remotes;
+use crate::remote::{Remotes, nowhere};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -531,6 +531,11 @@ impl Jump for Own<'_> {
                 }
             }
         }
-        resolve::name_of(self.index, text, 0)
+        let meant = nowhere::meant(text);
+        resolve::name_of(self.index, meant.as_ref().map_or(text, Name::as_bytes), 0)
+    }
+
+    fn is_astray(&self, text: &[u8]) -> bool {
+        nowhere::meant(text).is_some()
     }
 }

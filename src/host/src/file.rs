@@ -12,14 +12,14 @@ impl Kernel {
     /// Makes the working directory one that has no name and holds nothing, so
     /// that no relative name leads anywhere: a directory that is removed again
     /// at once, or where none can be made, one of `/proc` that nothing can be
-    /// made in.
+    /// made in. `called` is what it has for a name until then, a slash in front.
     ///
     /// # Errors
     /// chdir(2)'s.
-    pub fn leave_for_nowhere(self) -> Result<()> {
+    pub fn leave_for_nowhere(self, called: &[u8]) -> Result<()> {
         for scratch in SCRATCH {
             let mut name = Name::from(scratch.to_bytes())?;
-            name.push(alloc::format!("/.privns-{:016x}", self.random()?).as_bytes())?;
+            name.push(called)?;
             let path = name.as_cstr()?.as_ptr();
             // SAFETY: a C string of ours.
             let gone = unsafe {

@@ -87,6 +87,12 @@ pub trait Jump {
     /// # Errors
     /// ENOENT when the file has no name in the namespace.
     fn jump(&self, link: &[u8], text: &[u8]) -> Result<Name>;
+
+    /// Whether the kernel would follow a link of this text to something else than
+    /// is meant.
+    fn is_astray(&self, _text: &[u8]) -> bool {
+        false
+    }
 }
 
 /// Knows nothing but the table.
@@ -326,7 +332,8 @@ impl<'a, M: Mounts<'a>> Walk<'_, M, M::Point> {
 
     fn follow_magic(&mut self, to: usize, is_last: bool) -> Result<bool> {
         // A root is what the process takes for one, which the host cannot know.
-        if is_last && !self.here.host.as_bytes().ends_with(b"/root") {
+        let is_root = self.here.host.as_bytes().ends_with(b"/root");
+        if is_last && !is_root && !self.jump.is_astray(self.link.as_bytes()) {
             self.here.magic = true;
             return Ok(false);
         }

@@ -9,7 +9,7 @@ use core::ffi::{c_char, c_int, CStr};
 use libc::{size_t, ssize_t};
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
-use privns_files::remote::nameless;
+use privns_files::remote::{nameless, nowhere};
 use privns_files::Target;
 use privns_host::{Kernel, Name};
 use privns_namespace::resolve::{self, Last};
@@ -141,6 +141,10 @@ fn shown_link(view: View<'_>, link: &[u8], text: Name) -> Result<Name> {
         let Ok(mut name) = name.and_then(|name| view.from_root(name)) else { return Ok(text) };
         name.push(b" (deleted)")?;
         return Ok(name);
+    }
+    if let Some(host) = nowhere::meant(text.as_bytes()) {
+        let name = resolve::name_of(view.table()?.index(), host.as_bytes(), 0);
+        return Ok(name.and_then(|name| view.from_root(name)).unwrap_or(text));
     }
     let own = is_own(link);
     let text = match crate::handover::program().filter(|_| own && link.ends_with(b"/exe")) {

@@ -44,6 +44,7 @@ pub mod maps;
 pub mod nameless;
 pub mod names;
 mod near;
+pub mod nowhere;
 pub mod place;
 mod rename;
 mod room;

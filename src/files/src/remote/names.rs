@@ -388,9 +388,7 @@ impl View<'_> {
         if !path.is_empty() {
             host.join(&path)?;
         }
-        if self.process.remote_cwd().is_none() {
-            Kernel.leave_for_nowhere()?;
-        }
+        super::nowhere::leave(host.as_bytes())?;
         self.process.set_remote_cwd(host)
     }
 }

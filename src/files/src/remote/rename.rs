@@ -94,6 +94,7 @@ impl View<'_> {
         let mut host = Name::from(&remote::name(server))?;
         host.join(to)?;
         host.push(rest)?;
+        super::nowhere::leave(host.as_bytes())?;
         self.process.set_remote_cwd(host)
     }
 }
