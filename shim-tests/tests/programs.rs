@@ -96,3 +96,32 @@ fn m2_diod() {
     let diod = Diod::start(&site, "d");
     alike(&site, &["-e", &diod.mount("/r")]);
 }
+
+/// The system's own files bound to others, a server's among them: users, hosts, services, which
+/// of them are asked, and the time zone.
+#[test]
+fn files_of_the_system() {
+    let site = Site::new();
+    site.sh(
+        r#"mkdir $T/d; cd $T/d; cp /etc/passwd /etc/hosts /etc/services .
+        echo 'someone:x:4242:4242::/home/s:/bin/sh' >>passwd; echo '127.9.9.9 some.host' >>hosts
+        echo 'something 4242/tcp' >>services; echo 'nobody:' >none; cp /usr/share/zoneinfo/Asia/Tokyo localtime
+        printf 'passwd: files\nhosts: files\nservices: files\n' >nsswitch.conf
+        printf 'passwd: files\nhosts:\nservices: files\n' >other.conf"#,
+    )
+    .run()
+    .ok();
+    let served = Served::start(&site, "a", "dir $T/d");
+    let script = "getent passwd someone | cut -d: -f6; id -u someone; getent ahosts some.host | head -n 1 | cut -d' ' -f1
+        getent services something | tr -s ' '; date -d @0 +%H:%M; cat /etc/none
+        ns bind $E/other.conf /etc/nsswitch.conf; getent hosts some.host; echo $?";
+    let (at, d) = (served.address(), site.at("d"));
+    for (mount, dir) in [(["--mount", &at, "/r"], "/r"), (["--bind", &d, "/r"], "/r")] {
+        let names = ["passwd", "hosts", "services", "localtime", "nsswitch.conf", "none"];
+        let binds = names.map(|name| [format!("{dir}/{name}"), format!("/etc/{name}")]);
+        let binds = binds.iter().flat_map(|[from, to]| ["--bind", from, to]);
+        let options: Vec<&str> = mount.into_iter().chain(binds).collect();
+        let outcome = site.inside(&options, script).env("E", dir).env_remove("TZ").run();
+        outcome.prints("/home/s\n4242\n127.9.9.9\nsomething 4242/tcp\n09:00\nnobody:\n2");
+    }
+}

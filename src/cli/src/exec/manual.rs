@@ -95,7 +95,9 @@ which lengthens a file. A descriptor cannot be sent over a socket (EOPNOTSUPP). 
 (inotify_add_watch(2): ENOSPC, so that programs poll; F_NOTIFY of fcntl(2): EINVAL). A mapping is a copy in memory, of 1 GiB at most \
 (ENODEV), and shared ones are written back when they are unmapped or synchronised. Where a server is mounted \
 no rings are made (io_uring_setup(2): ENOSYS; nor are any with --clear and --strict), and what io_submit(2) \
-is given is done before it returns; elsewhere names that a ring is given are the host's.
+is given is done before it returns; elsewhere names that a ring is given are the host's. Modules that libc \
+loads by itself are not found: NSS's where only a server has them (libnss_NAME.so.2), and iconv's below \
+GCONV_PATH, in binds too.
 
 Servers that are not ns-serve promise no order: what is written there is waited for at once. They end record locks (fcntl(2)) at exec, and let two processes that \
 wait for each other wait; what is open is opened anew by its name in a child, and is lost there (ESTALE) when \
