@@ -162,7 +162,12 @@ other's certificate; whoever gets in does so as the server's own user. Unix sock
 then. With --auth munge, users prove who they are by MUNGE when they attach, as with diod; the \
 server's own user and root get in, on all hosts that have the same MUNGE key. It needs munge(1) \
 and unmunge(1), and hides nothing from the network. A TCP address beyond loopback has to be given with --auth. What a client cannot prove is an \
-error, and nothing weaker is tried.",
+error, and nothing weaker is tried.
+
+A directory is served with the rights of the server's own user, whoever attaches, and what is made \
+there is that user's. A memory tree tells users apart, by their supplementary groups too where the \
+kernel tells of them (unix sockets). A process that has become another user since is let in by \
+neither but with --auth none: EACCES or EPERM.",
     ),
     (
         "KEYS",
