@@ -14,7 +14,7 @@ use privns_abi::{Errno, Result, path};
 use privns_host::{Host, Kernel, Name};
 use privns_namespace::remote;
 use privns_ninep::NONUM;
-use privns_ninep::attr::mode;
+use privns_ninep::attr::{mode, valid};
 use privns_ninep::client::{Opened, flags as wire};
 use privns_ninep::message::Rstatfs;
 
@@ -298,7 +298,12 @@ impl View<'_> {
                 // that name is said first.
                 Err(Errno::EPERM) => Err(match to.client().getattr_at(to.route()) {
                     Ok(_) => Errno::EEXIST,
-                    Err(Errno::ENOENT) => to.client().getattr_at(dir).err().unwrap_or(Errno::EPERM),
+                    Err(Errno::ENOENT) => match to.client().getattr_at(dir) {
+                        Ok(attr) if attr.valid & valid::NLINK != 0 && attr.nlink == 0 => {
+                            Errno::ENOENT
+                        }
+                        told => told.err().unwrap_or(Errno::EPERM),
+                    },
                     Err(error) => error,
                 }),
                 done => to.in_parent(done),

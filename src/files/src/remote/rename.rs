@@ -24,7 +24,10 @@ impl View<'_> {
         if old.end() != End::Plain || new.end() != End::Plain {
             self.may_rename(old, new, flags)?;
         }
-        let (from, to) = (old.from_root()?, new.from_root()?);
+        let from = old.from_root()?;
+        // A directory that is gone is said after what is wrong with the old name's.
+        let said_first = |error| self.remote_stat(&dir_of(old)).err().unwrap_or(error);
+        let to = new.from_root().map_err(said_first)?;
         self.anchor(new.id, &to);
         let losers = if flags == 0 && from != to { self.losers(new.id, &to) } else { None };
         self.once(old, |from| {
