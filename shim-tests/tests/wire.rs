@@ -47,6 +47,7 @@ fn subject(request: &Request<'_>) -> Option<u32> {
         Request::Twalk(m) => Some(m.fid),
         Request::Tgetattr(m) => Some(m.fid),
         Request::Tstat(m) => Some(m.fid),
+        Request::Tclunk(m) => Some(m.fid),
         _ => None,
     }
 }

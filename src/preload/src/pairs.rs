@@ -205,11 +205,16 @@ impl Pair {
     #[cold]
     fn check(self, view: View<'_>, from: &mut Target, to: &mut Target) -> Result<Option<Check>> {
         let Pair { old, new, how } = self;
+        let apart = from.seq != to.seq && !from.magic;
         for (named, target) in [(old, &*from), (new, &*to)] {
             dir_is_there(named, target)?;
         }
         if let How::Rename(flags) = how {
-            dots_stay(old, new, flags)?;
+            // Of two mounts the kernel says that first.
+            let elsewhere = apart && !united(view, from, to)?;
+            let dots = [Errno::EBUSY, Errno::EEXIST];
+            let across = |e| if elsewhere && dots.contains(&e) { Errno::EXDEV } else { e };
+            dots_stay(old, new, flags).map_err(across)?;
         }
         let there = old.mode(from).map_err(|error| self.of_old(error));
         if how == How::Link {
@@ -222,7 +227,6 @@ impl Pair {
                 return Err(Errno::EEXIST);
             }
         }
-        let apart = from.seq != to.seq && !from.magic;
         // What is renamed is a mount point's name, in the directory that it is
         // mounted in.
         let renamed_apart = apart && how != How::Link && !from.at_mount && !to.at_mount;
