@@ -60,7 +60,7 @@ mod what {
 
 impl Request {
     fn is_ours(&self) -> bool {
-        PROCESS.view().is_some_and(|view| view.process.is_virtual(self.fd as c_int))
+        PROCESS.is_virtual(self.fd as c_int)
     }
 
     /// Does what is asked: how many bytes were moved.
@@ -224,9 +224,9 @@ pub(crate) struct Asked {
 /// Null, or the program's own.
 unsafe fn is_missed(all: &[*mut Asked]) -> bool {
     let met = alone() && PROCESS.met();
-    let ours = |fd| PROCESS.view().is_some_and(|view| view.process.is_virtual(fd));
     // SAFETY: the caller's promise.
-    met && all.iter().any(|&one| !is_nowhere(one) && ours(unsafe { (*one).fd }))
+    let ours = |one: *mut Asked| PROCESS.is_virtual(unsafe { (*one).fd });
+    met && all.iter().any(|&one| !is_nowhere(one) && ours(one))
 }
 
 /// libc's functions: `name(argument: type, …) all of them;`.

@@ -5,6 +5,7 @@ use super::request::{Edit, Request};
 use crate::failure::{Failure, shown};
 use crate::tree;
 use privns_abi::{Errno, path};
+use privns_namespace::program::preloaded;
 use rustix::fs::{Access, AtFlags, CWD};
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::AsRawFd;
@@ -12,6 +13,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// The library's file.
 pub const LIBRARY: &str = "libprivns.so";
+
+/// Whether a name in LD_PRELOAD is the library's.
+pub fn is_library(name: &[u8]) -> bool {
+    path::file_name(name) == LIBRARY.as_bytes()
+}
 
 /// Variables by name, in the order in which they were found.
 pub struct Variables(Vec<(Vec<u8>, Vec<u8>)>);
@@ -65,16 +71,14 @@ impl Variables {
     /// keep working in front of it.
     pub fn preload(&mut self, library: &[u8]) {
         let before = self.get(b"LD_PRELOAD").unwrap_or_default().to_vec();
-        let others = before
-            .split(|b| matches!(b, b':' | b' '))
-            .filter(|one| !one.is_empty() && path::file_name(one) != LIBRARY.as_bytes());
+        let others = preloaded(&before).filter(|one| !is_library(one));
         let all: Vec<&[u8]> = others.chain([library]).collect();
         self.set(b"LD_PRELOAD", all.join(&b':'));
     }
 
     /// For a program of ours that runs another from inside: what the person has
-    /// preloaded, or has watching the loader, is for that one, and may be nothing that the host has. The
-    /// library puts it back.
+    /// preloaded, or has watching the loader, is for that one, and may be nothing
+    /// that the host has. The library puts it back.
     pub fn preload_later(&mut self, library: &[u8]) {
         let all = self.get(b"LD_PRELOAD").unwrap_or_default();
         if all != library {

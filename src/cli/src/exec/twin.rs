@@ -8,12 +8,13 @@
 //! called by the name of ns-exec. A dynamically linked ns-exec is its own twin.
 
 use super::Stop;
-use super::environment::{self, LIBRARY, Variables};
+use super::environment::{self, Variables};
 use super::program::{cstring, cstrings};
 use crate::failure::{Failure, shown};
 use crate::tree;
 use privns_abi::{Errno, path};
 use privns_host::{Kernel, startup};
+use privns_namespace::program::preloaded;
 use rustix::fs::CWD;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -42,10 +43,7 @@ pub fn to_exec() -> Result<Vec<u8>, Errno> {
 
 /// Whether this process is one that the library should be loaded into.
 fn is_needed() -> bool {
-    let preloads = |all: OsString| {
-        let mut all = all.as_bytes().split(|b| matches!(b, b':' | b' '));
-        all.any(|one| path::file_name(one) == LIBRARY.as_bytes())
-    };
+    let preloads = |all: OsString| preloaded(all.as_bytes()).any(environment::is_library);
     IS_STATIC && std::env::var_os("LD_PRELOAD").is_some_and(preloads)
 }
 
