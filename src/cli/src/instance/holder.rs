@@ -228,6 +228,13 @@ fn is_named(ground: &Ground, name: &[u8], held: &OwnedFd) -> privns_abi::Result<
     }
 }
 
+/// Whether a holder that says nothing of itself is empty, or one that another
+/// family just makes or takes away.
+fn is_in_flux(ground: &Ground, name: &[u8], held: &OwnedFd) -> privns_abi::Result<bool> {
+    let alone = rustix::fs::flock(held, FlockOperation::NonBlockingLockExclusive).is_ok();
+    Ok(!alone || !is_named(ground, name, held)? || tree::names(held)?.is_empty())
+}
+
 /// Makes what belongs into a holder that is locked: gives whether the instance
 /// is new, and whether the family is.
 fn fill(
@@ -338,7 +345,10 @@ impl Opened {
     /// As [`Opened::at`].
     pub(super) fn on(ground: Ground, name: &[u8], uid: u32) -> Result<Option<Opened>, Why> {
         let Some(held) = open(&ground, name, uid)? else { return Ok(None) };
-        let text = tree::read_link(&held, ABOUT).unwrap_or_default();
+        let text = match tree::read_link(&held, ABOUT) {
+            Err(Errno::ENOENT) if is_in_flux(&ground, name, &held)? => return Ok(None),
+            text => text.unwrap_or_default(),
+        };
         let about = About::parse(&text).ok_or("it is no instance by a rule")?;
         Ok(Some(Opened { ground, name: name.to_vec(), held, uid, about }))
     }
