@@ -6,7 +6,7 @@ use crate::site::Site;
 use rustix::process::{Pid, Signal, kill_process};
 use std::time::{Duration, Instant};
 
-/// Waits until something is so that must come about in 10 s.
+/// Waits until something is so that must come about in 30 s.
 ///
 /// # Panics
 /// When it does not.
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 pub fn until(what: &str, is: impl Fn() -> bool) {
     let start = Instant::now();
     while !is() {
-        assert!(start.elapsed() < Duration::from_secs(10), "{what}");
+        assert!(start.elapsed() < Duration::from_secs(30), "{what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

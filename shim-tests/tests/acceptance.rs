@@ -186,7 +186,8 @@ fn p4_the_table_of_another_user() {
     needs!("p4_the_table_of_another_user", "root", "setpriv", "bash");
     let site = Site::new();
     site.write("i/inner", "");
-    let keep = "env | grep -E '^(PRIVNS|LD_PRELOAD)' >$T/part; mv $T/part $T/env; sleep 2";
+    let keep = "env | grep -E '^(PRIVNS|LD_PRELOAD)' >$T/part; mv $T/part $T/env
+        until test -e $T/stop; do sleep .05; done";
     let member = site
         .as_user(USER, "ns-exec")
         .args(["--family", site.family(), "--bind", &site.at("i"), "/tmp", "--", "sh", "-c", keep])
@@ -200,6 +201,7 @@ fn p4_the_table_of_another_user() {
         pid = member.pid()
     );
     let outcome = site.cmd("bash").args(["-c", &su]).run();
+    site.write("stop", "");
     assert_eq!(outcome.ending, Ending::Exit(2), "{outcome}");
     assert_eq!(outcome.err().lines().count(), 2, "ls's own line and one of ours\n{outcome}");
     assert_eq!(member.wait(10), Ending::Exit(0));

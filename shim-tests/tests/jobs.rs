@@ -1,7 +1,7 @@
 //! A /tmp and a /dev/shm for every batch job, by ns-slurm-prolog as TaskProlog.
 
 use privns_shim_tests::package;
-use privns_shim_tests::{Site, Slurm, Source, bins, compile, needs, site_page};
+use privns_shim_tests::{Site, Slurm, Source, bins, compile, needs, site_page, until};
 
 /// The words of a script that wait until no job is left.
 const DONE: &str = "until test -z \"$(squeue -h)\"; do sleep .1; done";
@@ -141,8 +141,7 @@ fn p7_the_epilog() {
     slurm.sh(&script).run().ok();
     let read =
         |name: &str| std::fs::read_to_string(site.path(name)).expect("read").trim().to_owned();
-    site.sh("sleep 1").run().ok();
-    assert_eq!(instances(&site, &read("left")), "", "the Epilog has removed them");
+    until("the Epilog has removed them", || instances(&site, &read("left")).is_empty());
     assert_eq!(instances(&site, &read("id")).lines().count(), 2);
     site.write("go", "");
     slurm.sh(&format!("{DONE}; cat $T/stay.out; cat $T/kept")).run().prints("mine\nkept");

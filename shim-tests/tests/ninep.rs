@@ -87,7 +87,7 @@ fn m10() {
     assert_eq!(both("fids"), (0, 0));
     let script = "read x </r/sub/f; ls -l /r >/dev/null; cd /r/sub; cd /
         exec 5</r/sub/f; echo up >$T/up; until test -e $T/down; do sleep .02; done
-        read y <&5; exec 5<&-; echo $x$y >$T/said; until test -e $T/stop; do sleep .02; done";
+        read y <&5; exec 5<&-; echo $x$y >$T/new; mv $T/new $T/said; until test -e $T/stop; do sleep .02; done";
     let python = "import os, time
 os.listdir('/r'); [os.stat('/r/' + n) for n in os.listdir('/r')]; open('/r/sub/f').read()
 open('$T/python', 'w')
@@ -116,7 +116,7 @@ fn m10_attendants() {
     site.write("d/f", "f\n");
     let relayed = format!("exec!ns-serve dir {} --stdio", site.at("d"));
     let script = "exec 5</m/f 6</r/f; echo up >$T/up; until test -e $T/down; do sleep .05; done
-        read a <&5; read b <&6; exec 5<&- 6<&-; echo $a$b >$T/said; until test -e $T/stop; do sleep .05; done";
+        read a <&5; read b <&6; exec 5<&- 6<&-; echo $a$b >$T/new; mv $T/new $T/said; until test -e $T/stop; do sleep .05; done";
     let script = format!("echo m >/m/f; {script}");
     let options = ["--tmpfs", "/m", "--mount", &relayed, "/r"];
     let member = site.inside(&options, &script).start();

@@ -230,7 +230,7 @@ if pid == 0:
 seen = b''
 def until(pattern):
     global seen
-    end = time.time() + 8
+    end = time.time() + 30
     while not re.search(pattern, seen):
         if time.time() > end: print('no', pattern, seen); sys.exit(1)
         try: seen += os.read(fd, 4096)
@@ -240,8 +240,8 @@ def until(pattern):
 def say(line): os.write(fd, line)
 until(rb'> ')
 say(b'stty -echo; cat /new/f\n'); until(rb'seen\r\n'); print('seen')
-say(b'sleep 30\n'); time.sleep(.3); say(b'\x03'); say(b'echo status=$?\n'); print('interrupted', until(rb'status=(\d+)').group(1).decode())
-say(b'sleep 30\n'); time.sleep(.3); say(b'\x1a'); until(rb'Stopped'); say(b'kill %1; jobs -p | wc -l\n'); until(rb'\d'); print('stopped')
+say(b'echo go; sleep 30\n'); until(rb'go\r\n'); time.sleep(.3); say(b'\x03'); say(b'echo status=$?\n'); print('interrupted', until(rb'status=(\d+)').group(1).decode())
+say(b'echo go; sleep 30\n'); until(rb'go\r\n'); time.sleep(.3); say(b'\x1a'); until(rb'Stopped'); say(b'kill %1; jobs -p | wc -l\n'); until(rb'\d'); print('stopped')
 say(b'cd /new; echo at=$PWD=\n'); print(until(rb'at=(.*?)=').group(1).decode())
 say(b'exit 0\n'); os.waitpid(pid, 0); print('bye')
 "#;
