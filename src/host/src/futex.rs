@@ -124,6 +124,11 @@ impl<S> Monitor<S> {
         }
     }
 
+    /// Runs `f` alone on the state, which is no news to anybody.
+    pub(crate) fn alone<R>(&self, f: impl FnOnce(&mut S) -> R) -> R {
+        f(self.take().state())
+    }
+
     fn take(&self) -> Held<'_, S> {
         const SPINS: u32 = 100;
         for _ in 0..SPINS {

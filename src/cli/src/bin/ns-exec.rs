@@ -5,10 +5,9 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-/// musl's own takes a fifth of what a session's start may take.
 #[cfg(target_env = "musl")]
 #[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static HEAP: privns_host::heap::Heap = privns_host::heap::Heap::new();
 
 fn run(words: Vec<Vec<u8>>) -> i32 {
     privns_cli::exec::main(words.into_iter().map(OsString::from_vec).collect())

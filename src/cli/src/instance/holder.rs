@@ -4,7 +4,8 @@
 //! the user's own, mode 0700, that nobody else can look into. In it is the
 //! instance itself, `dir`, which has the mode of what it stands for; `about`, a
 //! link whose text says what it is; and for each family that uses it a link
-//! `by-FAMILY`.
+//! `by-FAMILY`, which is `about` by another name where that is there: a name
+//! more costs a file system less than a file more.
 //!
 //! Who uses an instance holds `flock(LOCK_SH)` on the holder: the maker from
 //! before the instance is made, its keeper until the family has ended. Whoever
@@ -243,12 +244,7 @@ fn fill(
     about: &About,
     model: &Model,
 ) -> privns_abi::Result<(bool, bool)> {
-    let put = |text: &[u8], name: &[u8]| match rustix::fs::symlinkat(text, held, name) {
-        Ok(()) => Ok(true),
-        Err(rustix::io::Errno::EXIST) => Ok(false),
-        Err(e) => Err(errno(e)),
-    };
-    let joined = put(&about.polydir, &by(family))?;
+    let joined = join(held, about, &by(family))?;
     let undo = |e| {
         if joined {
             let _ = rustix::fs::unlinkat(held, &by(family)[..], AtFlags::empty());
@@ -263,13 +259,35 @@ fn fill(
         tree::remove(held, &fresh)?;
         rustix::fs::mkdirat(held, &fresh[..], Mode::RWXU).map_err(errno)?;
         make_like(held, &fresh, model)?;
-        put(&about.to_text(), ABOUT)?;
+        put(held, &about.to_text(), ABOUT)?;
         into_place(held, &fresh)
     };
     made().map(|new| (new, joined)).map_err(|e| {
         let _ = tree::remove(held, &fresh);
         undo(e)
     })
+}
+
+/// Puts a family's link into a holder; false where it is there already.
+///
+/// An instance that is there has an `about` that says the same, and no file is
+/// made. Nor can it be, say, where the file system has no second names, or has
+/// given this one as many as it can.
+fn join(held: &OwnedFd, about: &About, by: &[u8]) -> privns_abi::Result<bool> {
+    match rustix::fs::linkat(held, ABOUT, held, by, AtFlags::empty()) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::EXIST) => Ok(false),
+        Err(_) => put(held, &about.polydir, by),
+    }
+}
+
+/// Makes a link; false where it is there already.
+fn put(held: &OwnedFd, text: &[u8], name: &[u8]) -> privns_abi::Result<bool> {
+    match rustix::fs::symlinkat(text, held, name) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::EXIST) => Ok(false),
+        Err(e) => Err(errno(e)),
+    }
 }
 
 /// Gives a new instance its name, unless somebody was faster.

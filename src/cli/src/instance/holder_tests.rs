@@ -60,6 +60,29 @@ fn it_is_the_users_alone_and_like_its_model() {
 }
 
 #[test]
+fn a_family_more_makes_no_file_where_it_need_not() {
+    let scratch = Scratch::new("by");
+    let first = make_in(&scratch, "me", 1, Method::User).unwrap();
+    let holder = at(of(&first.path).unwrap()).to_owned();
+    let ino = |name: &str| fs::symlink_metadata(holder.join(name)).unwrap().ino();
+    let second = make_in(&scratch, "me", 2, Method::User).unwrap();
+    assert!(!second.new && second.joined);
+    assert_eq!(ino("by-0000000000000002"), ino("about"));
+    let families = || Opened::at(bytes(&holder)).unwrap().unwrap().families();
+    assert_eq!(families().len(), 2);
+    leave(second, 2);
+    assert_eq!(families(), [1]);
+    // An instance that says nothing of itself has files of their own.
+    fs::rename(holder.join("about"), holder.join("other")).unwrap();
+    let third = make_in(&scratch, "me", 3, Method::User).unwrap();
+    assert!(third.joined && ino("by-0000000000000003") != ino("other"));
+    fs::rename(holder.join("other"), holder.join("about")).unwrap();
+    leave(third, 3);
+    leave(first, 1);
+    assert!(Opened::at(bytes(&holder)).unwrap().unwrap().remove().unwrap());
+}
+
+#[test]
 fn the_last_one_takes_it_along_and_nothing_else() {
     let scratch = Scratch::new("last");
     let victim = scratch.original().join("victim");
