@@ -100,8 +100,13 @@ pub fn umask() -> u32 {
 
 /// The batch job that we run in, such that a job that is queued again is
 /// another one: Slurm's number and how often it was restarted, what
-/// `PRIVNS_JOB` says, or the numbers of the other schedulers.
+/// `PRIVNS_JOB` says, or the numbers of the other schedulers. Looked up once.
 pub fn job() -> Option<Vec<u8>> {
+    static JOB: OnceLock<Option<Vec<u8>>> = OnceLock::new();
+    JOB.get_or_init(find_job).clone()
+}
+
+fn find_job() -> Option<Vec<u8>> {
     if let Some(id) = set(b"SLURM_JOB_ID") {
         let restarts = set(b"SLURM_RESTART_COUNT").unwrap_or_else(|| b"0".to_vec());
         return Some([&id[..], b".", &restarts].concat());

@@ -33,8 +33,8 @@ struct Left {
 impl Kernel {
     /// Leaves a process behind that runs `work`, and ends, once this one has
     /// become another program or has ended itself. `born` is told the number of
-    /// the new process, which has its own session then; it is not called where
-    /// none could be made.
+    /// the new process, which is about to begin a session of its own; it is not
+    /// called where none could be made.
     ///
     /// With `orphan` it is nobody's child. Else it is ours, and such that wait(2)
     /// does not see it. It begins with all signals waiting.
@@ -104,7 +104,6 @@ impl Left {
 unsafe extern "C" fn middle(left: *mut c_void) -> ! {
     // SAFETY: our maker's, which waits for us.
     let left = unsafe { &mut *left.cast::<Left>() };
-    let _ = Kernel.setsid();
     Kernel.exit(left.keep().map_or_else(|e| e.0, |()| 0))
 }
 
@@ -114,11 +113,12 @@ unsafe extern "C" fn keeper(left: *mut c_void) -> ! {
     // gone; what comes before that are calls of the kernel with no memory of ours.
     let pipe = unsafe { (*left).pipe };
     let _ = Kernel.close(pipe[1]);
+    // Beside our maker, which has not to wait for it: it takes the kernel a while.
+    let _ = Kernel.setsid();
     let mut nothing = 0u8;
     // SAFETY: one byte of our own stack.
     while unsafe { sys!(libc::SYS_read, pipe[0], &raw mut nothing, 1) } == Err(Errno::EINTR) {}
     let _ = Kernel.close(pipe[0]);
-    let _ = Kernel.setsid();
     // SAFETY: the memory is ours alone now.
     if let Some(work) = unsafe { (*left).work.take() } {
         work();

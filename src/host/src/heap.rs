@@ -20,23 +20,28 @@ impl Heap {
 }
 
 // SAFETY: passed on to an allocator, under a lock; what is handed on is what
-// our caller promises.
+// our caller promises. Nothing is inlined: that would be done in thousands of
+// places.
 unsafe impl GlobalAlloc for Heap {
+    #[inline(never)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's.
         self.0.alone(|heap| unsafe { heap.malloc(layout.size(), layout.align()) })
     }
 
+    #[inline(never)]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: the caller's.
         self.0.alone(|heap| unsafe { heap.free(block, layout.size(), layout.align()) });
     }
 
+    #[inline(never)]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's.
         self.0.alone(|heap| unsafe { heap.calloc(layout.size(), layout.align()) })
     }
 
+    #[inline(never)]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: the caller's.
         self.0.alone(|heap| unsafe { heap.realloc(block, layout.size(), layout.align(), size) })
