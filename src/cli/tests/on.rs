@@ -162,7 +162,7 @@ fn the_connection_is_lost() {
     let place = place();
     let source = place.text("src");
     let script = format!(
-        "echo $$ >{0}/pid; trap 'echo told >{0}/told; exit' HUP; sleep 60 & wait",
+        "trap 'echo told >{0}/told; exit' HUP; sleep 60 & echo $$ >{0}/pid; wait",
         place.text("run")
     );
     // The shell is the connection's end there: it waits, and is killed.
