@@ -16,4 +16,10 @@ fn main() {
     // would be written stay the file's: 14 page faults of 90. They run
     // with nobody's rights but the user's.
     println!("cargo:rustc-link-arg-bins=-no-pie");
+    if env::var("CARGO_CFG_TARGET_ENV").as_deref() == Ok("musl") {
+        // What a session's start runs lies together.
+        let script = fs::canonicalize("ns-exec.ld").expect("it is beside this file");
+        println!("cargo:rerun-if-changed=ns-exec.ld");
+        println!("cargo:rustc-link-arg-bin=ns-exec=-Wl,-T,{}", script.display());
+    }
 }

@@ -13,6 +13,7 @@
 use crate::{runtime, tree};
 use privns_abi::{Errno, Result};
 use privns_host::Kernel;
+use privns_host::behind::Behind;
 use privns_host::process::Fork;
 use privns_namespace::Family;
 use std::os::fd::OwnedFd;
@@ -58,10 +59,18 @@ fn is_orphaned() -> bool {
     !Kernel.is_reaper()
 }
 
+/// A keeper that is being made.
+#[must_use]
+pub struct Coming {
+    family: &'static Family,
+    behind: Behind,
+    fd: i32,
+}
+
 /// Leaves a keeper behind, which begins when this process has become the program
-/// or has ended; gives its process number and that of its descriptor of the
-/// table. `keep` are the only other descriptors that it keeps. Signals wait: its
-/// number is known before it runs, and whoever wakes it by then is not to end it.
+/// or has ended. `keep` are the only other descriptors that it keeps. Signals
+/// wait: its number is known before it runs, and whoever wakes it by then is not
+/// to end it.
 ///
 /// # Errors
 /// clone(2)'s.
@@ -69,16 +78,28 @@ pub fn leave(
     family: &'static Family,
     keep: Vec<i32>,
     mut work: impl Work + Send + 'static,
-) -> Result<(i32, i32)> {
+) -> Result<Coming> {
     let fd = family.own_description()?;
     let born = |pid: i32| family.set_keeper(pid as u32);
-    Kernel.leave_behind(is_orphaned(), born, move || {
+    let behind = Kernel.leave_behind(is_orphaned(), born, move || {
         keep_watch(family, fd, &keep, &mut work);
         work.clear_up(family);
     })?;
-    match family.keeper() as i32 {
-        0 => Err(Errno::EAGAIN),
-        pid => Ok((pid, fd)),
+    Ok(Coming { family, behind, fd })
+}
+
+impl Coming {
+    /// Waits until it is there; gives its process number and that of its
+    /// descriptor of the table.
+    ///
+    /// # Errors
+    /// clone(2)'s.
+    pub fn there(self) -> Result<(i32, i32)> {
+        self.behind.there()?;
+        match self.family.keeper() as i32 {
+            0 => Err(Errno::EAGAIN),
+            pid => Ok((pid, self.fd)),
+        }
     }
 }
 

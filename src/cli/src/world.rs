@@ -1,5 +1,6 @@
 //! What the world around us says: variables, users, jobs.
 
+use crate::exec::twin::IS_STATIC;
 use crate::tree;
 use privns_abi::{Errno, Result};
 use privns_host::Kernel;
@@ -196,13 +197,13 @@ fn line_of(database: &[u8], is: impl Fn(&[u8]) -> bool, key: &OsStr) -> Option<V
 }
 
 /// The numbers that a host's name stands for: by the C library, or, where that
-/// is one which knows of /etc/hosts and DNS alone, by getent(1), which asks
-/// whatever this machine is set up to ask. None for a name that nobody has.
+/// can load nothing and knows of /etc/hosts and DNS alone, by getent(1), which
+/// asks whatever this machine is set up to ask. None for a name that nobody has.
 ///
 /// # Errors
 /// The C library's.
 pub fn numbers(host: &str) -> std::io::Result<Vec<IpAddr>> {
-    let known = cfg!(target_env = "musl").then(|| getent(b"ahosts", OsStr::new(host))).flatten();
+    let known = IS_STATIC.then(|| getent(b"ahosts", OsStr::new(host))).flatten();
     let Some(text) = known else {
         return Ok((host, 0).to_socket_addrs()?.map(|place| place.ip()).collect());
     };

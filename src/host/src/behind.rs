@@ -22,12 +22,37 @@ const PAGE: usize = 4096;
 
 /// What the new processes need, on the heap for good.
 struct Left {
-    born: Option<Box<dyn FnOnce(i32) + Send>>,
+    /// Never freed: the heap is its maker's while it is called.
+    born: &'static (dyn Fn(i32) + Sync),
     work: Option<Box<dyn FnOnce() + Send>>,
     /// The pipe, from which nothing is ever read but its end.
     pipe: [i32; 2],
     /// Where the stack begins that grows down from there.
     top: usize,
+}
+
+/// A process that is being left behind.
+#[must_use]
+pub struct Behind {
+    /// The process in between, if there is one and it has not been waited for.
+    middle: Option<i32>,
+    /// Our end of the pipe that it has no use for.
+    unused: i32,
+}
+
+impl Behind {
+    /// Waits until it is there.
+    ///
+    /// # Errors
+    /// clone(2)'s.
+    pub fn there(self) -> Result<()> {
+        let status = self.middle.map_or(Ok(0), |middle| Kernel.wait(middle));
+        let _ = Kernel.close(self.unused);
+        match status? {
+            0 => Ok(()),
+            status => Err(Errno(libc::WEXITSTATUS(status))),
+        }
+    }
 }
 
 impl Kernel {
@@ -39,6 +64,9 @@ impl Kernel {
     /// With `orphan` it is nobody's child. Else it is ours, and such that wait(2)
     /// does not see it. It begins with all signals waiting.
     ///
+    /// It is there when [`Behind::there`] says so, which has to be called before
+    /// exec: it is made beside us.
+    ///
     /// This process must have one thread only.
     ///
     /// # Errors
@@ -46,9 +74,9 @@ impl Kernel {
     pub fn leave_behind(
         self,
         orphan: bool,
-        born: impl FnOnce(i32) + Send + 'static,
+        born: impl Fn(i32) + Sync + 'static,
         work: impl FnOnce() + Send + 'static,
-    ) -> Result<()> {
+    ) -> Result<Behind> {
         let mut pipe = [0i32; 2];
         // SAFETY: the kernel writes two numbers.
         unsafe { sys!(libc::SYS_pipe2, &raw mut pipe, libc::O_CLOEXEC) }?;
@@ -57,19 +85,24 @@ impl Kernel {
         };
         let stacks = stacks().inspect_err(|_| pipe.into_iter().for_each(close))?;
         let left = Box::leak(Box::new(Left {
-            born: Some(Box::new(born)),
+            born: Box::leak(Box::new(born)),
             work: Some(Box::new(work)),
             pipe,
             top: stacks + MIDDLE + STACK,
         }));
         let blocked = self.set_blocked(u64::MAX);
         let made = match orphan {
-            false => left.keep(),
-            true => left.keep_by_another(stacks + MIDDLE),
+            false => left.keep().map(|()| None),
+            true => left.keep_by_another(stacks + MIDDLE).map(Some),
         };
         self.set_blocked(blocked);
-        close(pipe[0]);
-        made
+        match made {
+            Ok(middle) => Ok(Behind { middle, unused: pipe[0] }),
+            Err(e) => {
+                pipe.into_iter().for_each(close);
+                Err(e)
+            }
+        }
     }
 }
 
@@ -83,21 +116,20 @@ impl Left {
         // An emulator of another processor, say, which makes threads only.
         // SAFETY: with memory of its own it is free to do what it likes.
         let made = made.or_else(|_| unsafe { clone(0, self.top, keeper, at) })?;
-        if let Some(born) = self.born.take() {
-            born(made);
-        }
+        (self.born)(made);
         Ok(())
     }
 
-    /// Has it made by a process in between, which is waited for.
-    fn keep_by_another(&mut self, top: usize) -> Result<()> {
-        let flags = (libc::CLONE_VM | libc::CLONE_VFORK) as usize;
-        // SAFETY: we do nothing until that process has ended.
-        let middle = unsafe { clone(flags, top, middle, (&raw mut *self).cast()) }?;
-        match Kernel.wait(middle)? {
-            0 => Ok(()),
-            status => Err(Errno(libc::WEXITSTATUS(status))),
-        }
+    /// Has it made by a process in between, which has to be waited for.
+    fn keep_by_another(&'static mut self, top: usize) -> Result<i32> {
+        let at = (&raw mut *self).cast();
+        // SAFETY: the stack is that process's alone, and so is `self` until it has
+        // ended; it calls the kernel and touches nothing else.
+        let made = unsafe { clone(libc::CLONE_VM as usize, top, middle, at) };
+        // An emulator of another processor, say, which knows threads and vfork(2).
+        let both = (libc::CLONE_VM | libc::CLONE_VFORK) as usize;
+        // SAFETY: as above.
+        made.or_else(|_| unsafe { clone(both, top, middle, at) })
     }
 }
 

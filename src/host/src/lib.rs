@@ -23,7 +23,7 @@ extern crate alloc;
 extern crate std;
 
 #[cfg(feature = "launcher")]
-mod behind;
+pub mod behind;
 pub mod cpu;
 pub mod dirent;
 #[cfg(any(test, feature = "fake"))]

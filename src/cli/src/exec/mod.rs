@@ -194,7 +194,8 @@ fn join(request: &Request, found: Family, library: &[u8]) -> Result<i32, Stop> {
     let table = family.read_table().map_err(failure)?;
     let built = Built { table, start: None, skipped: Vec::new() };
     let reach = Reach::of(&built.table);
-    prepare(request, &family, &built, &*reach, library)?.become_program(&family)
+    let found = find_program(request, &family, &built, &*reach, library)?;
+    found.ready(&family, library)?.become_program(&family)
 }
 
 fn create(request: &Request, name: &[u8], library: &[u8]) -> Result<i32, Stop> {
@@ -203,8 +204,11 @@ fn create(request: &Request, name: &[u8], library: &[u8]) -> Result<i32, Stop> {
         birth.reach().take_in(&arrival.sockets, &arrival.origin);
     }
     match begin(request, &mut birth, library) {
-        Ok((family, table, ready)) => {
-            birth.leave_keeper(family, &table)?;
+        Ok((family, table, found)) => {
+            let kept = birth.leave_keeper(family, &table)?;
+            // Beside the kernel, which makes a process meanwhile.
+            let ready = found.ready(family, library)?;
+            kept.publish()?;
             ready.become_program(family)
         }
         Err(stop) => {
@@ -219,13 +223,13 @@ fn begin(
     request: &Request,
     birth: &mut Birth,
     library: &[u8],
-) -> Result<(&'static Family, Table, Ready), Stop> {
+) -> Result<(&'static Family, Table, Found), Stop> {
     let built = birth.build(request)?;
     // The keeper goes on with it when we have gone.
     let family: &'static Family = Box::leak(Box::new(birth.family(&built.table, request)?));
     birth.set_up(family, library)?;
-    let ready = prepare(request, family, &built, &*birth.reach(), library)?;
-    Ok((family, built.table, ready))
+    let found = find_program(request, family, &built, &*birth.reach(), library)?;
+    Ok((family, built.table, found))
 }
 
 /// Runs the programs that a change of a living family asked for.
@@ -253,13 +257,22 @@ struct Ready {
     confinement: Option<Confinement>,
 }
 
-fn prepare(
+/// What there is to become, and to be told.
+struct Found {
+    variables: Variables,
+    cwd: Located,
+    command: Command,
+    confinement: Option<Confinement>,
+}
+
+/// All that may well fail before there is a program.
+fn find_program(
     request: &Request,
     family: &Family,
     built: &Built,
     files: &dyn Host,
     library: &[u8],
-) -> Result<Ready, Stop> {
+) -> Result<Found, Stop> {
     let Built { table, start, .. } = built;
     let mut variables = Variables::edited(&request.edits);
     let bytes = index::encode(table);
@@ -271,26 +284,34 @@ fn prepare(
     let view = View { cwd: cwd.ns.as_bytes(), ..root };
     let command = command(request, &view, family, &variables)?;
     environment::add_options(&mut variables, request)?;
-    variables.preload(library);
-    if command.inside {
-        variables.preload_later(library);
-    }
-    if family.has(Flag::Strict) {
-        variables.set(b"PRIVNS_STRICT", b"1".to_vec());
-    }
-    let (cache, home) = (variables.get(b"XDG_CACHE_HOME"), variables.get(b"HOME"));
-    let image = carried::carried(family, &carried::directory(cache, home))
-        .map_err(|e| Failure::new("the image of the table", e))?;
-    let mut told = Inherited::of(image.generation, Kernel.geteuid());
-    variables.set(b"PRIVNS_IMAGE", image.value);
-    told.extend(self::told(&cwd, &command));
-    let inherited = Inherited { fd: family.fd(), id: family.id(), rest: &told };
-    variables.set(b"PRIVNS", inherited.format());
     let confinement = match family.has(Flag::Enforced) {
         true => Some(Confinement::of(family, table, library)?),
         false => None,
     };
-    Ok(Ready { command, environment: variables.to_exec()?, confinement })
+    Ok(Found { variables, cwd, command, confinement })
+}
+
+impl Found {
+    /// Tells the program of its family.
+    fn ready(self, family: &Family, library: &[u8]) -> Result<Ready, Stop> {
+        let Found { mut variables, cwd, command, confinement } = self;
+        variables.preload(library);
+        if command.inside {
+            variables.preload_later(library);
+        }
+        if family.has(Flag::Strict) {
+            variables.set(b"PRIVNS_STRICT", b"1".to_vec());
+        }
+        let (cache, home) = (variables.get(b"XDG_CACHE_HOME"), variables.get(b"HOME"));
+        let image = carried::carried(family, &carried::directory(cache, home))
+            .map_err(|e| Failure::new("the image of the table", e))?;
+        let mut told = Inherited::of(image.generation, Kernel.geteuid());
+        variables.set(b"PRIVNS_IMAGE", image.value);
+        told.extend(self::told(&cwd, &command));
+        let inherited = Inherited { fd: family.fd(), id: family.id(), rest: &told };
+        variables.set(b"PRIVNS", inherited.format());
+        Ok(Ready { command, environment: variables.to_exec()?, confinement })
+    }
 }
 
 /// The working directory is kept by name; where the namespace has no such

@@ -22,7 +22,9 @@ use std::os::unix::ffi::OsStrExt;
 /// What the twin is called by.
 pub const NAME: &str = "ns-exec";
 
-const IS_STATIC: bool = cfg!(target_feature = "crt-static");
+/// Nothing can be loaded into this program: neither the library nor what the C
+/// library would ask about names (nsswitch.conf(5)).
+pub const IS_STATIC: bool = cfg!(target_feature = "crt-static");
 
 /// The twin's file; of a dynamically linked program its own.
 ///
