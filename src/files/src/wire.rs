@@ -16,7 +16,7 @@ use once_cell::race::OnceBox;
 use privns_abi::{Errno, Result};
 use privns_host::futex::{self, News};
 use privns_host::net::{Endpoint, Ready, Socket, now};
-use privns_host::signals;
+use privns_host::{reach, signals};
 use privns_namespace::traffic::{Tally, Traffic};
 use privns_ninep::address::Address;
 use privns_ninep::client::{self, Client, Monitor, Options, State, Transport};
@@ -121,6 +121,10 @@ impl Transport for Link {
 
     fn now(&self) -> Duration {
         now()
+    }
+
+    fn reaches(&self, room: &[u8]) -> usize {
+        reach::writable(room)
     }
 }
 

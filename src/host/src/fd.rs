@@ -311,6 +311,8 @@ impl Kernel {
                 Ok(0) => break,
                 Ok(n) => done += n,
                 Err(Errno::EINTR) => {}
+                // The buffer is a program's, and ends before it should.
+                Err(Errno::EFAULT) if done > 0 => break,
                 Err(error) => return Err(error),
             }
         }

@@ -43,6 +43,7 @@ pub mod net;
 pub mod process;
 pub mod raw;
 pub mod rcu;
+pub mod reach;
 pub mod shared;
 pub mod signals;
 pub mod slot;

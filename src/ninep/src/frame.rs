@@ -126,6 +126,12 @@ impl Framer {
         (ours && whole && fits).then_some(count)
     }
 
+    /// How much is here of the payload that [`Framer::payload_of`] has told of, and
+    /// maybe of messages behind it.
+    pub(crate) fn payload_here(&self) -> usize {
+        (self.end - self.start).saturating_sub(READ_HEADER)
+    }
+
     /// Takes what is here of the payload that [`Framer::payload_of`] has told
     /// of, as much as `buf` holds. How many bytes that is; the message is as
     /// much shorter from then on.

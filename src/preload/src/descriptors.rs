@@ -276,6 +276,10 @@ change! {
 }
 
 pub(crate) unsafe fn futimens(fd: c_int, times: *const timespec) -> c_int {
+    // Before the times are looked at, and not a directory's number.
+    if fd < 0 {
+        return Err(Errno::EBADF).ret();
+    }
     if read_only(fd) {
         return Err(Errno::EROFS).ret();
     }

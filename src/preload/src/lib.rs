@@ -64,6 +64,7 @@ mod streams;
 mod strings;
 mod syscall;
 mod table;
+mod theirs;
 mod trace;
 mod tty;
 

@@ -7,7 +7,7 @@ use core::ffi::{c_int, c_void};
 use libc::{off_t, size_t};
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
-use privns_host::{sys, Kernel};
+use privns_host::{reach, sys, Kernel};
 
 pub(crate) unsafe fn mmap(
     at: *mut c_void,
@@ -24,6 +24,9 @@ pub(crate) unsafe fn mmap(
             _ => sys!(libc::SYS_mmap, at, len, prot, flags, fd, offset),
         }
     };
+    if flags & libc::MAP_FIXED != 0 {
+        moved();
+    }
     done.map_or_else(
         |error| {
             set_errno(error);
@@ -49,8 +52,13 @@ unsafe fn ours(
 ) -> Result<usize> {
     let offset = u64::try_from(offset).map_err(|_| Errno::EINVAL)?;
     let file = view.process.file(fd).ok_or(Errno::EBADF)?;
-    // MAP_SHARED, or MAP_SHARED_VALIDATE, which is both.
-    let shared = flags & libc::MAP_TYPE != libc::MAP_PRIVATE;
+    let shared = match flags & libc::MAP_TYPE {
+        libc::MAP_PRIVATE => false,
+        libc::MAP_SHARED | libc::MAP_SHARED_VALIDATE => true,
+        // The kernel says which of several things is wrong.
+        // SAFETY: the program's own arguments, with which nothing is mapped.
+        _ => return unsafe { sys!(libc::SYS_mmap, at, len, prot, flags, fd, offset) },
+    };
     let write = prot & libc::PROT_WRITE != 0;
     if !shared && view.maps_itself(&file) {
         // SAFETY: the program's own arguments; the descriptor is the file.
@@ -81,7 +89,24 @@ pub(crate) unsafe fn munmap(at: *mut c_void, len: size_t) -> c_int {
         }
     }
     // SAFETY: the program's own arguments.
-    unsafe { sys!(libc::SYS_munmap, at, len) }.ret()
+    let done = unsafe { sys!(libc::SYS_munmap, at, len) };
+    moved();
+    done.ret()
+}
+
+/// mprotect(2): buffers may have to be looked at again.
+pub(crate) unsafe fn mprotect(at: *mut c_void, len: size_t, prot: c_int) -> c_int {
+    // SAFETY: the program's own arguments.
+    let done = unsafe { sys!(libc::SYS_mprotect, at, len, prot) };
+    moved();
+    done.ret()
+}
+
+/// What was known of the program's memory may not hold any more.
+fn moved() {
+    if PROCESS.met() {
+        reach::forget();
+    }
 }
 
 pub(crate) unsafe fn msync(at: *mut c_void, len: size_t, flags: c_int) -> c_int {
@@ -105,6 +130,7 @@ pub(crate) unsafe fn mremap(
 ) -> *mut c_void {
     // SAFETY: the program's own arguments.
     let done = unsafe { sys!(libc::SYS_mremap, at, old, new, flags, to) };
+    moved();
     if let (Ok(to), true, Some(view)) = (&done, PROCESS.remotes.maps.any(), PROCESS.view()) {
         view.remapped(at as usize, *to, new);
     }

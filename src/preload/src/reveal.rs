@@ -3,7 +3,8 @@
 
 use crate::call::{set_errno, Does, Named, Ret};
 use crate::door::door;
-use crate::nowhere::{is_no_name, is_nowhere};
+use crate::nowhere::is_no_name;
+use crate::theirs;
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, CStr};
 use libc::{size_t, ssize_t};
@@ -242,7 +243,7 @@ unsafe fn getcwd_into(buf: *mut c_char, size: size_t) -> Result<*mut c_char> {
     if !buf.is_null() && size == 0 {
         return Err(Errno::EINVAL);
     }
-    let name = cwd()?;
+    let mut name = cwd()?;
     PROCESS.view().map_or(Ok(()), View::remote_cwd_lives)?;
     let needed = name.as_bytes().len() + 1;
     // A null buffer is to be allocated, for the program to free (getcwd(3)).
@@ -259,13 +260,8 @@ unsafe fn getcwd_into(buf: *mut c_char, size: size_t) -> Result<*mut c_char> {
     if to.is_null() {
         return Err(Errno::ENOMEM);
     }
-    if is_nowhere(to) {
-        return Err(Errno::EFAULT);
-    }
+    let name = name.as_cstr()?.to_bytes_with_nul();
     // SAFETY: at least `needed` bytes, which the name and its NUL are.
-    unsafe {
-        core::ptr::copy_nonoverlapping(name.as_bytes().as_ptr(), to.cast(), needed - 1);
-        *to.add(needed - 1) = 0;
-    }
+    unsafe { theirs::put(name, to as usize) }?;
     Ok(to)
 }

@@ -226,6 +226,7 @@ crate::row::rows! {
     Remote mmap mmap64:
         mapping::mmap(at: *mut c_void, len: size_t, prot: c_int, flags: c_int, fd: c_int, offset: off_t) -> *mut c_void;
     Symbol munmap: mapping::munmap(at: *mut c_void, len: size_t) -> c_int;
+    Symbol mprotect: mapping::mprotect(at: *mut c_void, len: size_t, prot: c_int) -> c_int;
     Symbol msync: mapping::msync(at: *mut c_void, len: size_t, flags: c_int) -> c_int;
     Symbol mremap:
         mapping::mremap(at: *mut c_void, old: size_t, new: size_t, flags: c_int, to: *mut c_void) -> *mut c_void;

@@ -111,13 +111,13 @@ impl View<'_> {
         fd: i32,
         file: &File,
         room: usize,
-        take: &mut dyn FnMut(&[u8]),
+        take: &mut dyn FnMut(&[u8]) -> Result<()>,
     ) -> Result<usize> {
         let position = Kernel.lseek(fd, 0, libc::SEEK_CUR)? as u64;
         let Some(chunk) = self.chunk(file, position)? else { return Ok(0) };
         let start = chunk.find(position).ok_or(Errno::EIO)?;
         let (records, next) = chunk.some(start, room).ok_or(Errno::EINVAL)?;
-        take(records);
+        take(records)?;
         self.listed(file, position == 0, records);
         let given = records.len();
         Kernel.lseek(fd, next as i64, libc::SEEK_SET)?;

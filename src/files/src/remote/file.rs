@@ -399,7 +399,7 @@ impl File {
     }
 
     /// May be read or written through descriptors of this access mode.
-    pub(super) fn may(&self, write: bool) -> Result<()> {
+    pub fn may(&self, write: bool) -> Result<()> {
         let access = self.flags() & libc::O_ACCMODE;
         let refused = if write { libc::O_RDONLY } else { libc::O_WRONLY };
         if self.kind == Kind::Path || access == refused || access == libc::O_ACCMODE {

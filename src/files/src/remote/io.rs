@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use privns_abi::{Errno, Result};
 use privns_host::signals::calmly;
-use privns_host::{Host, Kernel};
+use privns_host::{Host, Kernel, reach};
 use privns_ninep::attr::{SetAttr, set};
 use privns_ninep::client::window::ReadAhead;
 
@@ -64,6 +64,18 @@ fn within(limit: u64, at: u64, len: usize) -> Result<usize> {
     Ok(len.min(usize::try_from(limit.saturating_sub(at)).unwrap_or(len)))
 }
 
+/// What of a program's data is there: messages say how long they are before
+/// the kernel looks.
+///
+/// # Errors
+/// EFAULT when none is.
+fn there(data: &[u8]) -> Result<&[u8]> {
+    match reach::readable(data) {
+        0 if !data.is_empty() => Err(Errno::EFAULT),
+        n => Ok(&data[..n]),
+    }
+}
+
 impl View<'_> {
     /// Does something with an open file. A connection that turns out to be
     /// dead is made again, once: what is done must be what can be done twice.
@@ -95,7 +107,7 @@ impl View<'_> {
         if self.process.remotes.maps.any() {
             self.flush_mapped(file);
         }
-        let (served, ended) = self.read_ahead_of(file, buf, at);
+        let (served, ended) = self.read_ahead_of(file, buf, at)?;
         if served == buf.len() || ended {
             return Ok(served);
         }
@@ -243,7 +255,7 @@ impl View<'_> {
         if at.saturating_add(data.len() as u64) > LIMIT {
             return Err(Errno::EFBIG);
         }
-        let data = &data[..within(Kernel.file_size_limit(), at, data.len())?];
+        let data = there(&data[..within(Kernel.file_size_limit(), at, data.len())?])?;
         if file.flags() & libc::O_APPEND != 0 {
             // The program has taken that flag off since; the server has it.
             self.settle(file)?;
@@ -294,6 +306,7 @@ impl View<'_> {
             u64::MAX => data,
             limit => &data[..within(limit, self.size(file)?, data.len())?],
         };
+        let data = there(data)?;
         self.writing(file, data, |rest| {
             calmly(|| {
                 let open = file.open(self)?;
@@ -516,24 +529,28 @@ impl View<'_> {
 
 /// What was read ahead.
 impl View<'_> {
-    /// Serves what is there: bytes, and whether the file is known to end
-    /// behind them. That nothing is there is said once: whoever asks again
-    /// waits for more.
-    fn read_ahead_of(self, file: &File, buf: &mut [u8], at: u64) -> (usize, bool) {
-        let Some(mut ahead) = file.ahead.take() else { return (0, false) };
+    /// Serves what is there: bytes, and whether nothing can come behind them: the
+    /// file is known to end there, or the buffer does. That nothing is there is
+    /// said once: whoever asks again waits for more.
+    fn read_ahead_of(self, file: &File, buf: &mut [u8], at: u64) -> Result<(usize, bool)> {
+        let Some(mut ahead) = file.ahead.take() else { return Ok((0, false)) };
         let good = ahead.changes == self.process.remotes.changes(file);
         if !good || Kernel.now_ms() >= ahead.until {
-            return (0, false);
+            return Ok((0, false));
         }
         let data = usize::try_from(at).ok().and_then(|at| ahead.data.get(at..));
-        let n = data.unwrap_or_default().len().min(buf.len());
+        let wanted = data.unwrap_or_default().len().min(buf.len());
+        let n = reach::writable(&buf[..wanted]);
         buf[..n].copy_from_slice(&data.unwrap_or_default()[..n]);
         let ended = ahead.end && data.is_some_and(|data| data.len() == n);
         if n == 0 && ended {
             ahead.end = false;
         }
         drop(file.ahead.put(ahead));
-        (n, ended)
+        if n == 0 && wanted > 0 {
+            return Err(Errno::EFAULT);
+        }
+        Ok((n, ended || n < wanted))
     }
 
     /// Notes what came with the open, which is of the moment of `changes`.

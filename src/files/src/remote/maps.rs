@@ -145,17 +145,21 @@ impl View<'_> {
         offset: u64,
         len: usize,
     ) -> Result<Mappable> {
-        match file.kind() {
-            Kind::Path => return Err(Errno::EBADF),
-            Kind::Directory => return Err(Errno::ENODEV),
-            Kind::Regular => {}
+        if !offset.is_multiple_of(PAGE as u64) {
+            return Err(Errno::EINVAL);
         }
-        file.may(false).map_err(|_| Errno::EACCES)?;
+        if file.kind() == Kind::Path {
+            return Err(Errno::EBADF);
+        }
+        if len == 0 {
+            return Err(Errno::EINVAL);
+        }
         if shared && write {
             file.may(true).map_err(|_| Errno::EACCES)?;
         }
-        if !offset.is_multiple_of(PAGE as u64) || len == 0 {
-            return Err(Errno::EINVAL);
+        file.may(false).map_err(|_| Errno::EACCES)?;
+        if file.kind() == Kind::Directory {
+            return Err(Errno::ENODEV);
         }
         let size = self.size(file)?;
         // All of it is copied: a program that is told no reads instead.

@@ -272,6 +272,7 @@ fn what_is_listed_is_asked_for_together() {
     loop {
         let mut add = |records: &[u8]| {
             names.extend(privns_host::dirent::entries(records).map(|e| e.name.to_vec()));
+            Ok(())
         };
         if view.remote_list(fd, &dir, 4096, &mut add).unwrap() == 0 {
             break;

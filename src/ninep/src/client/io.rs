@@ -312,6 +312,14 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
                     Err(e)
                 }
             }
+            // The payload is not there, of which whoever gives it makes sure first.
+            // No server takes a message of which the end does not come.
+            Some(Errno::EFAULT) => {
+                if begun {
+                    self.broken();
+                }
+                Err(Errno::EFAULT)
+            }
             Some(_) => Err(self.broken()),
         }
     }
@@ -540,22 +548,31 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
 
     /// Receives the payload of the message at hand to where it is wanted. The
     /// framer keeps what is not taken: all that a caller left who is
-    /// interrupted in the middle. How much is there; errors before anything is.
+    /// interrupted in the middle, or whose buffer is not there. How much is there;
+    /// errors before anything is.
     fn receive_payload(
         &self,
         framer: &mut Framer,
         buf: &mut [u8],
         timeout: Duration,
     ) -> Result<usize> {
-        let mut n = framer.take_payload(buf);
-        while n < buf.len() {
-            match self.transport.recv_much(&mut buf[n..], timeout) {
+        let here = framer.payload_here().min(buf.len());
+        let good = self.transport.reaches(&buf[..here]);
+        let mut n = framer.take_payload(&mut buf[..good]);
+        let mut end = if good < here { n } else { buf.len() };
+        while n < end {
+            match self.transport.recv_much(&mut buf[n..end], timeout) {
                 Ok(0) => return Err(Errno::EPIPE),
                 Ok(got) => {
                     framer.took_payload(got);
                     n += got;
                 }
                 Err(Errno::EAGAIN) => {}
+                // What came in pieces may still fit in a part of one.
+                Err(Errno::EFAULT) => {
+                    let good = n + self.transport.reaches(&buf[n..end]);
+                    end = if good < end { good } else { n };
+                }
                 Err(e) if is_pause(e) && n > 0 => break,
                 Err(e) => return Err(e),
             }

@@ -111,6 +111,13 @@ pub trait Transport {
 
     /// Time since some beginning, never going back.
     fn now(&self) -> Duration;
+
+    /// How many bytes of a caller's buffer, from its beginning, can be written to.
+    /// Where it is memory of somebody else's, what is given here and what
+    /// [`Transport::recv`] says EFAULT to is all that is known of it.
+    fn reaches(&self, room: &[u8]) -> usize {
+        room.len()
+    }
 }
 
 /// State that several callers share, and the place where they sleep.

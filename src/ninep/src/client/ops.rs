@@ -382,6 +382,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
             return self.distrust();
         }
         let n = data.len().min(buf.len());
+        let n = self.transport.reaches(&buf[..n]);
         buf[..n].copy_from_slice(&data[..n]);
         Ok((n, data.len() - n))
     }

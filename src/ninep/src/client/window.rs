@@ -6,7 +6,7 @@
 
 use super::ops::Rest;
 use super::{Client, Monitor, Opened, Pending, State, Transport};
-use crate::Result;
+use crate::{Errno, Result};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -162,11 +162,12 @@ impl ReadAhead {
     }
 
     /// Reads at `at` until `buf` is full, the file ends, or the server gives
-    /// less than it was asked for. Bytes read; 0: the end.
+    /// less than it was asked for. Bytes read; 0: the end. What does not get
+    /// into `buf`, since that cannot be written to, is kept.
     ///
     /// # Errors
-    /// The server's, and those of the connection; what came before an error is
-    /// returned first.
+    /// The server's, and those of the connection; EFAULT. What came before an
+    /// error is returned first.
     pub fn read<T: Transport, M: Monitor<State>>(
         &mut self,
         client: &Client<T, M>,
@@ -181,13 +182,17 @@ impl ReadAhead {
             (self.came, self.since, self.rate) = (0, Duration::ZERO, 0);
         }
         self.piece = buf.len();
-        let mut done = self.take_aside(buf);
+        let mut done = self.take_aside(client, buf);
         while done < buf.len() {
-            let read = self.read_some(client, file, &mut buf[done..]);
+            let read = match self.aside.from < self.aside.to {
+                true => Err(Errno::EFAULT),
+                false => self.read_some(client, file, &mut buf[done..]),
+            };
             match read {
+                Ok((0, true)) if done == 0 => return Err(Errno::EFAULT),
                 Ok((n, more)) => {
                     done += n;
-                    if !more {
+                    if n == 0 || !more {
                         break;
                     }
                 }
@@ -199,10 +204,15 @@ impl ReadAhead {
         Ok(done)
     }
 
-    /// Takes what is here.
-    fn take_aside(&mut self, buf: &mut [u8]) -> usize {
+    /// Takes what is here, as far as it can be put there.
+    fn take_aside<T: Transport, M: Monitor<State>>(
+        &mut self,
+        client: &Client<T, M>,
+        buf: &mut [u8],
+    ) -> usize {
         let Aside { memory, from, to } = &mut self.aside;
         let n = (*to - *from).min(buf.len());
+        let n = client.transport.reaches(&buf[..n]);
         buf[..n].copy_from_slice(&memory[*from..*from + n]);
         *from += n;
         self.next += n as u64;
@@ -237,7 +247,8 @@ impl ReadAhead {
             to = memory.len();
         }
         self.aside = Aside { memory, from: 0, to };
-        Ok((self.take_aside(buf), more || self.aside.from < self.aside.to))
+        let taken = self.take_aside(client, buf);
+        Ok((taken, more || self.aside.from < self.aside.to))
     }
 
     /// Takes what there is of the first answer into `buf`: how much, and

@@ -1,14 +1,14 @@
 //! The calls on a descriptor, for one that stands for a remote file.
 
 use super::transfer::{copy_file_range, sendfile, splice};
-use crate::nowhere::is_nowhere;
+use crate::theirs::{given, result, room};
 use core::ffi::{c_int, c_long};
 use core::slice;
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
 use privns_files::remote::file::{File, Kind};
 use privns_files::remote::locks::{Holder, Range, Want};
-use privns_host::sys;
+use privns_host::{reach, sys};
 
 /// A call on a virtual descriptor.
 pub(super) struct Call<'a> {
@@ -58,9 +58,9 @@ table! {
     SYS_fsync fd(0) fsync;
     SYS_fdatasync fd(0) fdatasync;
     SYS_syncfs fd(0) fsync;
-    SYS_sync_file_range fd(0) fdatasync;
-    SYS_fadvise64 fd(0) nothing;
-    SYS_readahead fd(0) nothing;
+    SYS_sync_file_range fd(0) sync_file_range;
+    SYS_fadvise64 fd(0) fadvise;
+    SYS_readahead fd(0) readahead;
     SYS_flock fd(0) flock;
     SYS_fcntl file(0) fcntl;
     SYS_ioctl file(0) ioctl;
@@ -102,23 +102,6 @@ unsafe fn either(
     ours.then(|| serve(args))
 }
 
-/// A buffer of the program's to be filled.
-///
-/// # Safety
-/// Null with a length of 0, or that many bytes that may be written.
-unsafe fn room<'a>(at: usize, len: usize) -> Result<&'a mut [u8]> {
-    match (at, len) {
-        (_, 0) => Ok(&mut []),
-        (at, _) if is_nowhere(at as *const u8) => Err(Errno::EFAULT),
-        _ if len > isize::MAX as usize => Err(Errno::EINVAL),
-        // SAFETY: the caller's promise.
-        _ => Ok(unsafe { slice::from_raw_parts_mut(at as *mut u8, len.min(LONGEST)) }),
-    }
-}
-
-/// What one call transfers at most (read(2), NOTES).
-pub(super) const LONGEST: usize = 0x7fff_f000;
-
 unsafe fn read(call: Call<'_>) -> Result<usize> {
     // SAFETY: the program's own buffer.
     let buf = unsafe { room(call.args[1], call.args[2]) }?;
@@ -159,11 +142,8 @@ unsafe fn each(
     if n == 0 {
         return Ok(0);
     }
-    if is_nowhere(call.args[1] as *const u8) {
-        return Err(Errno::EFAULT);
-    }
     // SAFETY: the program says that there are so many.
-    let parts = unsafe { slice::from_raw_parts(call.args[1] as *const libc::iovec, n as usize) };
+    let parts = unsafe { given::<libc::iovec>(call.args[1], n as usize) }?;
     let whole = parts.iter().try_fold(0usize, |sum, part| sum.checked_add(part.iov_len));
     if whole.is_none_or(|whole| whole > isize::MAX as usize) {
         return Err(Errno::EINVAL);
@@ -209,14 +189,14 @@ unsafe fn writev_as(call: &Call<'_>, appends: bool) -> Result<usize> {
     }
 }
 
-/// The buffers of a vectored write in one piece, when they are small.
+/// The buffers of a vectored write in one piece, when they are small and there.
 unsafe fn gathered(call: &Call<'_>) -> Result<Option<Vec<u8>>> {
     const SMALL: usize = 256 << 10;
     let mut data = Vec::new();
     // SAFETY: the caller's arguments.
     let done = unsafe {
         each(call, |buf, _| {
-            if data.len() + buf.len() > SMALL {
+            if data.len() + buf.len() > SMALL || reach::readable(buf) < buf.len() {
                 return Err(Errno::ENOBUFS);
             }
             data.try_reserve(buf.len()).map_err(|_| Errno::ENOMEM)?;
@@ -369,9 +349,37 @@ fn synced(nr: c_long, call: &Call<'_>, done: Result<()>) -> Result<usize> {
     }
 }
 
-/// Advice.
-unsafe fn nothing(_: Call<'_>) -> Result<usize> {
-    Ok(0)
+/// A part is as little to be had as the kernel's own waiting for writes.
+unsafe fn sync_file_range(call: Call<'_>) -> Result<usize> {
+    const FLAGS: usize = 7;
+    let [_, from, len, flags, ..] = call.args;
+    let range = (from as i64).checked_add(len as i64);
+    let range = range.filter(|&end| end >= from as i64 && from as i64 >= 0);
+    match call.file.kind() {
+        Kind::Path => Err(Errno::EBADF),
+        _ if range.is_none() || flags & !FLAGS != 0 => Err(Errno::EINVAL),
+        // SAFETY: passed on.
+        _ => unsafe { fdatasync(call) },
+    }
+}
+
+/// Advice: nothing is done, but what is wrong with it is said.
+unsafe fn fadvise(call: Call<'_>) -> Result<usize> {
+    let [_, _, len, advice, ..] = call.args;
+    match call.file.kind() {
+        Kind::Path => Err(Errno::EBADF),
+        _ if (len as i64) < 0 => Err(Errno::EINVAL),
+        _ if !(0..=libc::POSIX_FADV_NOREUSE).contains(&(advice as c_int)) => Err(Errno::EINVAL),
+        _ => Ok(0),
+    }
+}
+
+unsafe fn readahead(call: Call<'_>) -> Result<usize> {
+    call.file.may(false)?;
+    match call.file.kind() {
+        Kind::Regular if call.args[2] as i64 >= 0 => Ok(0),
+        _ => Err(Errno::EINVAL),
+    }
 }
 
 /// What of fcntl(2) is about the file, and not about the number.
@@ -414,20 +422,31 @@ fn notify(kind: Kind, events: usize) -> Result<usize> {
 }
 
 /// What fcntl(2) does with a descriptor of O_PATH (open(2)).
-const OF_PATHS: [c_int; 5] =
-    [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL];
+const OF_PATHS: [c_int; 7] = [
+    libc::F_DUPFD,
+    libc::F_DUPFD_CLOEXEC,
+    libc::F_GETFD,
+    libc::F_SETFD,
+    libc::F_GETFL,
+    F_DUPFD_QUERY,
+    F_CREATED_QUERY,
+];
 
 const DN_MULTISHOT: usize = 0x8000_0000;
 const F_SETLEASE: c_int = 1024;
 const F_GETLEASE: c_int = 1025;
 const F_NOTIFY: c_int = 1026;
+const F_DUPFD_QUERY: c_int = 1027;
+const F_CREATED_QUERY: c_int = 1028;
 const F_ADD_SEALS: c_int = 1033;
 const F_GET_SEALS: c_int = 1034;
 
 /// The structure of a lock call, and the range that it means.
-unsafe fn record<'a>(call: &Call<'_>, holder: Holder) -> Result<(&'a mut libc::flock, Range)> {
+unsafe fn record<'a>(call: &Call<'_>, holder: Holder) -> Result<(&'a libc::flock, Range)> {
     // SAFETY: the program's own structure, or null.
-    let lock = unsafe { (call.args[2] as *mut libc::flock).as_mut() }.ok_or(Errno::EFAULT)?;
+    let [lock] = unsafe { given::<libc::flock>(call.args[2], 1) }? else {
+        return Err(Errno::EFAULT);
+    };
     if holder == Holder::Description && lock.l_pid != 0 {
         return Err(Errno::EINVAL);
     }
@@ -474,7 +493,10 @@ unsafe fn getlk(call: &Call<'_>, holder: Holder) -> Result<usize> {
         libc::F_WRLCK => true,
         _ => return Err(Errno::EINVAL),
     };
-    let Some(found) = call.view.getlock(call.file, holder, exclusive, range)? else {
+    let found = call.view.getlock(call.file, holder, exclusive, range)?;
+    // SAFETY: the program's own structure.
+    let lock = unsafe { result::<libc::flock>(call.args[2]) }?;
+    let Some(found) = found else {
         lock.l_type = libc::F_UNLCK as libc::c_short;
         return Ok(0);
     };
@@ -502,15 +524,17 @@ unsafe fn ioctl(call: Call<'_>) -> Option<Result<usize>> {
     const FICLONE: u32 = 0x4004_9409;
     const FICLONERANGE: u32 = 0x4020_940d;
     let [_, request, arg, ..] = call.args;
+    if call.file.kind() == Kind::Path {
+        return Some(Err(Errno::EBADF));
+    }
     match request as libc::c_ulong {
-        libc::FIONREAD => Some(call.view.unread(call.fd, call.file).and_then(|n| {
-            if arg == 0 {
-                return Err(Errno::EFAULT);
-            }
-            // SAFETY: the program's own variable.
-            unsafe { *(arg as *mut c_int) = c_int::try_from(n).unwrap_or(c_int::MAX) };
-            Ok(0)
-        })),
+        libc::FIONREAD if call.file.kind() == Kind::Regular => {
+            Some(call.view.unread(call.fd, call.file).and_then(|n| {
+                // SAFETY: the program's own variable.
+                *unsafe { result(arg) }? = c_int::try_from(n).unwrap_or(c_int::MAX);
+                Ok(0)
+            }))
+        }
         libc::FIOCLEX | libc::FIONCLEX | libc::FIONBIO | libc::FIOASYNC => None,
         _ if matches!(request as u32, FICLONE | FICLONERANGE) => Some(Err(Errno::EOPNOTSUPP)),
         _ => Some(Err(Errno::ENOTTY)),

@@ -2,8 +2,9 @@
 //! where the program wants them.
 
 use super::{Call, Pair};
-use crate::nowhere::{is_no_name, is_nowhere};
-use core::ffi::{c_char, c_int, c_void, CStr};
+use crate::nowhere::is_no_name;
+use crate::theirs::{given, put, result};
+use core::ffi::{c_char, c_int, CStr};
 use libc::{statfs as Statfs, timespec};
 use privns_abi::{Errno, Result};
 use privns_files::remote::attrs::MAGIC;
@@ -22,23 +23,6 @@ unsafe fn text<'a>(at: usize) -> Result<&'a [u8]> {
     }
     // SAFETY: the caller's promise.
     Ok(unsafe { CStr::from_ptr(at as *const c_char) }.to_bytes())
-}
-
-/// A place of the program's for a result.
-///
-/// # Safety
-/// Null, or room for a `T` that may hold anything.
-unsafe fn room<'a, T>(at: usize) -> Result<&'a mut T> {
-    let at = at as *mut T;
-    // SAFETY: the caller's promise.
-    unsafe {
-        if is_nowhere(at) {
-            None
-        } else {
-            at.as_mut()
-        }
-    }
-    .ok_or(Errno::EFAULT)
 }
 
 impl Call<'_> {
@@ -71,7 +55,7 @@ pub(super) unsafe fn openat(call: Call<'_>) -> Result<usize> {
 
 pub(super) unsafe fn openat2(call: Call<'_>) -> Result<usize> {
     // SAFETY: the call's own structure.
-    let how = *unsafe { room::<OpenHow>(call.args[2]) }?;
+    let [how] = unsafe { given::<OpenHow>(call.args[2], 1) }? else { return Err(Errno::EFAULT) };
     call.named(0)?;
     call.view.remote_openat(&call.place, how.flags as c_int, how.mode as u32).map(|fd| fd as usize)
 }
@@ -93,7 +77,7 @@ unsafe fn stat_into(call: &Call<'_>, to: usize) -> Result<usize> {
     let meta = call.view.remote_stat(&call.place)?;
     // SAFETY: the program's buffer, of which every byte may be anything.
     unsafe {
-        let st = room::<core::mem::MaybeUninit<libc::stat>>(to)?;
+        let st = result::<core::mem::MaybeUninit<libc::stat>>(to)?;
         *st = core::mem::MaybeUninit::zeroed();
         meta.fill(st.assume_init_mut());
     }
@@ -110,7 +94,7 @@ pub(super) unsafe fn statx(call: Call<'_>) -> Result<usize> {
     let meta = call.view.remote_stat(&call.place)?;
     // SAFETY: as above.
     unsafe {
-        let x = room::<core::mem::MaybeUninit<libc::statx>>(call.args[4])?;
+        let x = result::<core::mem::MaybeUninit<libc::statx>>(call.args[4])?;
         *x = core::mem::MaybeUninit::zeroed();
         meta.fill_x(x.assume_init_mut());
     }
@@ -171,12 +155,9 @@ pub(super) unsafe fn utimensat(call: Call<'_>) -> Result<usize> {
     let times = call.args[2] as *const timespec;
     let mut when = [When::Now; 2];
     if !times.is_null() {
-        if is_nowhere(times) {
-            return Err(Errno::EFAULT);
-        }
-        // SAFETY: not null, and the program says that there are two.
-        let given = unsafe { [*times, *times.add(1)] };
-        for (when, time) in when.iter_mut().zip(given) {
+        // SAFETY: the program says that there are two.
+        let times = unsafe { given::<timespec>(times as usize, 2) }?;
+        for (when, time) in when.iter_mut().zip(times) {
             *when = match time.tv_nsec {
                 libc::UTIME_NOW => When::Now,
                 libc::UTIME_OMIT => When::Keep,
@@ -205,19 +186,6 @@ pub(super) unsafe fn readlinkat(call: Call<'_>) -> Result<usize> {
     // SAFETY: the program says that its buffer has `size` bytes.
     unsafe { put(&target[..n], call.args[2]) }?;
     Ok(n)
-}
-
-/// Copies bytes to where the program wants them.
-///
-/// # Safety
-/// Null, or room for them.
-unsafe fn put(bytes: &[u8], to: usize) -> Result<()> {
-    if is_nowhere(to as *const u8) {
-        return Err(Errno::EFAULT);
-    }
-    // SAFETY: the caller's promise.
-    unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), to as *mut u8, bytes.len()) };
-    Ok(())
 }
 
 pub(super) unsafe fn mkdirat(call: Call<'_>) -> Result<usize> {
@@ -278,7 +246,7 @@ pub(super) unsafe fn statfs(call: Call<'_>) -> Result<usize> {
     let told = call.view.remote_statfs(&call.place)?;
     // SAFETY: the program's buffer; zeros are a statfs.
     unsafe {
-        let buf = room::<core::mem::MaybeUninit<Statfs>>(call.args[1])?;
+        let buf = result::<core::mem::MaybeUninit<Statfs>>(call.args[1])?;
         *buf = core::mem::MaybeUninit::zeroed();
         let buf = buf.assume_init_mut();
         buf.f_type = MAGIC as _;
@@ -338,6 +306,9 @@ pub(super) unsafe fn listxattr(call: Call<'_>) -> Result<usize> {
     unsafe { answer(&names, call.args[1], call.args[2]) }
 }
 
+/// limits.h
+const XATTR_SIZE_MAX: usize = 65536;
+
 pub(super) unsafe fn setxattr(call: Call<'_>) -> Result<usize> {
     let [_, name, value, size, flags, _] = call.args;
     if flags as c_int & !(libc::XATTR_CREATE | libc::XATTR_REPLACE) != 0 {
@@ -346,11 +317,10 @@ pub(super) unsafe fn setxattr(call: Call<'_>) -> Result<usize> {
     // SAFETY: the program's own arguments.
     unsafe {
         let name = xattr_name(name)?;
-        let value = match size {
-            0 => &[],
-            _ if is_nowhere(value as *const u8) => return Err(Errno::EFAULT),
-            _ => core::slice::from_raw_parts(value as *const c_void as *const u8, size),
-        };
+        if size > XATTR_SIZE_MAX {
+            return Err(Errno::E2BIG);
+        }
+        let value = given::<u8>(value, size)?;
         call.view.remote_set_xattr(&call.place, name, value, flags as u32).map(|()| 0)
     }
 }
@@ -364,12 +334,10 @@ pub(super) unsafe fn removexattr(call: Call<'_>) -> Result<usize> {
 pub(super) unsafe fn getdents64(call: Call<'_>) -> Result<usize> {
     let [fd, to, room, ..] = call.args;
     let file = call.place.dir.ok_or(Errno::EBADF)?;
-    let mut put_all = Ok(());
-    let done = call.view.remote_list(fd as c_int, file, room as u32 as usize, &mut |records| {
+    call.view.remote_list(fd as c_int, file, room as u32 as usize, &mut |records| {
         // SAFETY: at most as many bytes as the program says there is room for.
-        put_all = unsafe { put(records, to) };
-    });
-    put_all.and(done)
+        unsafe { put(records, to) }
+    })
 }
 
 /// No server tells of changes: refused as for want of watches, which programs

@@ -3,7 +3,7 @@
 //! placeholder.
 
 use super::door;
-use super::files::LONGEST;
+use crate::theirs::{result, LONGEST};
 use core::ffi::c_int;
 use privns_abi::{Errno, Result};
 use privns_host::sys;
@@ -16,8 +16,15 @@ struct Cursor {
 }
 
 impl Cursor {
-    fn new(fd: usize, at: usize) -> Cursor {
-        Cursor { fd: fd as c_int, at: at as *mut i64 }
+    /// # Safety
+    /// `at` is null or the program's offset.
+    unsafe fn new(fd: usize, at: usize) -> Result<Cursor> {
+        let at = match at {
+            0 => core::ptr::null_mut(),
+            // SAFETY: the caller's promise.
+            at => unsafe { result::<i64>(at) }?,
+        };
+        Ok(Cursor { fd: fd as c_int, at })
     }
 
     /// # Safety
@@ -168,19 +175,23 @@ fn kind(st: &libc::stat) -> u32 {
 
 pub(super) unsafe fn sendfile(args: [usize; 6]) -> Result<usize> {
     let [to, from, at, count, ..] = args;
+    // SAFETY: the program's own offset.
+    let (cursor, target) = unsafe { (Cursor::new(from, at)?, Cursor::new(to, 0)?) };
     check(from, false)?;
     let appends = check(to, true)? & libc::O_APPEND != 0;
     if appends || kind(&look(from)?) == libc::S_IFDIR {
         return Err(Errno::EINVAL);
     }
-    // SAFETY: the program's own offset.
-    unsafe { transfer(&Cursor::new(from, at), &Cursor::new(to, 0), count) }
+    // SAFETY: as above.
+    unsafe { transfer(&cursor, &target, count) }
 }
 
 pub(super) unsafe fn copy_file_range(args: [usize; 6]) -> Result<usize> {
     let [from, from_at, to, to_at, count, flags] = args;
     status(from)?;
     status(to)?;
+    // SAFETY: the program's own offsets.
+    let (reader, writer) = unsafe { (Cursor::new(from, from_at)?, Cursor::new(to, to_at)?) };
     if flags != 0 {
         return Err(Errno::EINVAL);
     }
@@ -196,17 +207,16 @@ pub(super) unsafe fn copy_file_range(args: [usize; 6]) -> Result<usize> {
     if check(to, true)? & libc::O_APPEND != 0 {
         return Err(Errno::EBADF);
     }
-    let (from, to) = (Cursor::new(from, from_at), Cursor::new(to, to_at));
     if (source.st_dev, source.st_ino) == (target.st_dev, target.st_ino) {
-        // SAFETY: the program's own offsets.
-        let (begin, other) = unsafe { (from.position()?, to.position()?) };
+        // SAFETY: as above.
+        let (begin, other) = unsafe { (reader.position()?, writer.position()?) };
         let count = (count as u64).min((source.st_size as u64).saturating_sub(begin));
         if other < begin.saturating_add(count) && begin < other.saturating_add(count) {
             return Err(Errno::EINVAL);
         }
     }
     // SAFETY: as above.
-    unsafe { transfer(&from, &to, count) }
+    unsafe { transfer(&reader, &writer, count) }
 }
 
 /// How many bytes one splice moves at most: what a pipe holds as a rule.
@@ -236,6 +246,8 @@ pub(super) unsafe fn splice(args: [usize; 6]) -> Result<usize> {
     if (if pipe == from { from_at } else { to_at }) != 0 {
         return Err(Errno::ESPIPE);
     }
+    // SAFETY: the program's own offsets.
+    let (reader, writer) = unsafe { (Cursor::new(from, from_at)?, Cursor::new(to, to_at)?) };
     if pipe == from && appends {
         return Err(Errno::EINVAL);
     }
@@ -243,8 +255,8 @@ pub(super) unsafe fn splice(args: [usize; 6]) -> Result<usize> {
         return Err(Errno::EAGAIN);
     }
     let most = if pipe == from { SPLICED } else { room_of(pipe)? };
-    // SAFETY: the program's own offsets.
-    unsafe { transfer_once(&Cursor::new(from, from_at), &Cursor::new(to, to_at), count.min(most)) }
+    // SAFETY: as above.
+    unsafe { transfer_once(&reader, &writer, count.min(most)) }
 }
 
 fn is_pipe(fd: usize) -> Result<bool> {

@@ -281,7 +281,7 @@ impl Body {
         if has(set::UID) || has(set::GID) {
             self.uid = if has(set::UID) { change.uid } else { self.uid };
             self.gid = if has(set::GID) { change.gid } else { self.gid };
-            if !matches!(self.content, Content::Directory(_)) && who.uid != 0 {
+            if !matches!(self.content, Content::Directory(_)) {
                 self.drop_privileges();
             }
         }
