@@ -26,8 +26,13 @@ impl Known {
         Known([const { AtomicU64::new(0) }; SLOTS])
     }
 
+    /// The parts of a large buffer, which come in turn, have slots of their own.
+    fn slot(&self, first: usize) -> &AtomicU64 {
+        &self.0[(first ^ first >> 5) % SLOTS]
+    }
+
     fn has(&self, first: usize, pages: usize) -> bool {
-        let known = self.0[first % SLOTS].load(Relaxed);
+        let known = self.slot(first).load(Relaxed);
         known >> COUNT == first as u64 && known & ((1 << COUNT) - 1) >= pages as u64
     }
 
@@ -36,7 +41,7 @@ impl Known {
         let (first_bits, bits) = (u64::BITS - COUNT, usize::BITS);
         if pages >> COUNT == 0 && bits - first.leading_zeros() <= first_bits {
             let known = (first as u64) << COUNT | pages as u64;
-            self.0[first % SLOTS].store(known, Relaxed);
+            self.slot(first).store(known, Relaxed);
         }
     }
 }
