@@ -3,6 +3,7 @@
 //! server's files is what they print in a plain directory.
 
 use privns_shim_tests::{Ending, Outcome, Running, Site, bins, tools};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ impl Server {
         let words = [serve.as_path(), &site.mkdir(dir), &socket, &report];
         let running = site.cmd("/bin/sh").args(["-c", script]).args(words).start();
         let server = Server { running: Some(running), socket, report };
-        server.until(|| server.socket.exists());
+        server.until(|| UnixStream::connect(&server.socket).is_ok());
         server
     }
 

@@ -172,7 +172,7 @@ fn behind_a_key(how: &str) {
 fn two_namespaces_by_a_shared_key() {
     needs!("two_namespaces_by_a_shared_key", "python3", "tar", "make");
     let site = Site::new();
-    site.write("d/Makefile", "all:\n\tcat one two >both\n");
+    site.write("d/Makefile", "all:\n\tcat one two >part\n\tmv part both\n");
     let made = "export XDG_CONFIG_HOME=$T/there; ns-serve keygen office --psk >/dev/null
         ns-serve keygen unused --psk >/dev/null
         mkdir -p -m 700 $HOME/.config/privns/tls; cp -p $T/there/privns/tls/office.psk $HOME/.config/privns/tls/127.0.0.1.psk";
