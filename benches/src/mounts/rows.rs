@@ -10,6 +10,8 @@ use crate::{Line, Result, Settings};
 const MESSAGE: usize = 1 << 19;
 /// What a program reads and writes at a time.
 const PIECE: u64 = 1 << 20;
+/// What a program reads at random places.
+const PAGE: usize = 4096;
 const OPENS: u64 = 1_000;
 const READS: u64 = 2_000;
 
@@ -20,8 +22,8 @@ enum Beside {
     Native,
     /// A bare copy of as many bytes of the same file in messages of the same size.
     Copy { to_client: bool },
-    /// As many bare requests and answers.
-    Exchange,
+    /// As many bare requests and answers, which are parts of the same file or of memory.
+    Exchange { of_file: bool },
 }
 
 /// One row: a request to the runner, and what it must reach.
@@ -48,7 +50,12 @@ fn rows(settings: &Settings) -> Vec<Row> {
         let ask = ("open", "small", [OPENS, 0]);
         rows.push(row("1,000 × open+read+close", socket, ask, Beside::Native, 5, opens));
         let ask = ("random", "large", [READS, 0]);
-        rows.push(row("random read of 4 KiB", socket, ask, Beside::Exchange, 8, 1.3));
+        for (name, of_file) in [
+            ("random read of 4 KiB", false),
+            ("random read of 4 KiB, beside an exchange that reads the file", true),
+        ] {
+            rows.push(row(name, socket, ask, Beside::Exchange { of_file }, 8, 1.3));
+        }
         let ask = ("read", "large", [PIECE, 0]);
         rows.push(row("sequential read", socket, ask, read, 1, 0.8));
         let ask = ("write", "written", [PIECE, settings.size]);
@@ -133,7 +140,10 @@ fn once(settings: &Settings, row: &Row, taken: &mut Taken, bare: &mut Bare, all:
             Ok(better)
         }
         Beside::Copy { to_client: false } => time(|| bare.send(settings.size, MESSAGE)),
-        Beside::Exchange => time(|| bare.ask(numbers[0] as u32, 4096)),
+        Beside::Exchange { of_file } => {
+            let pieces = of_file.then_some(settings.size / PAGE as u64);
+            time(|| bare.ask(numbers[0] as u32, PAGE, pieces))
+        }
     });
     if matches!(row.beside, Beside::Copy { .. }) {
         taken.native.take(|| ask(&mut all.native, verb, name, numbers));
@@ -157,7 +167,7 @@ fn line(settings: &Settings, row: &Row, taken: Taken) -> Line {
             let native = taken.native.0.as_ref().map_or(f64::NAN, |s| gib / s);
             format!("bare copy {:.2} GiB/s, native {native:.2}", gib / s)
         }
-        (Ok(s), Beside::Exchange) => {
+        (Ok(s), Beside::Exchange { .. }) => {
             format!("bare exchange {:.2} µs", s / row.request.2[0] as f64 * 1e6)
         }
     };

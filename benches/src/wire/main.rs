@@ -263,7 +263,7 @@ fn exchange(
         let (ours, base) = compare(
             settings.rounds,
             || read_randomly(&wire, &file, settings.size / 4096),
-            || bare.ask(READS, 4096),
+            || bare.ask(READS, 4096, None),
         )?;
         wire.close(file.fid).map_err(|e| e.to_string())?;
         let (ours, base) = (ours / f64::from(READS) * 1e6, base / f64::from(READS) * 1e6);

@@ -3,7 +3,8 @@
 //! cache there and received here into one buffer of a message's size, which is used again; the other
 //! way, it is sent out of such a buffer, received into one and written to a file there. Each message
 //! has the header that ours have. For reading there are two [`Manner`]s, the better of which counts.
-//! An exchange answers out of memory: no file is read.
+//! An exchange answers out of memory, where no file is read, or with a page of the file that is read
+//! where the request says.
 
 use crate::Result;
 use privns_host::net::UNPACED;
@@ -42,6 +43,9 @@ const SENT: u8 = 0;
 const TO_PEER: u8 = 1;
 const ASK: u8 = 2;
 const COPIED: u8 = 3;
+const ASK_FILE: u8 = 4;
+/// Where in such a request it stands from which on the file is to be read.
+const PLACE: std::ops::Range<usize> = 11..19;
 /// As much is copied at a time: what stays in the processor's cache.
 const PIECE: usize = 64 << 10;
 
@@ -141,13 +145,20 @@ impl Bare {
             .map_err(|e| e.to_string())
     }
 
-    /// A request, its answer of `size` bytes, the next request.
-    pub(crate) fn ask(&mut self, requests: u32, size: usize) -> Result<()> {
-        let mut buf = vec![0; size + ANSWER];
-        self.order(ASK, requests.into(), size + ANSWER)
+    /// A request, its answer of `size` bytes, the next request. With `pieces` an answer is one of so
+    /// many pieces of the file, in the order of `random` in `c/mounts.c`.
+    pub(crate) fn ask(&mut self, requests: u32, size: usize, pieces: Option<u64>) -> Result<()> {
+        let (mut buf, mut request, mut at) = (vec![0; size + ANSWER], [1; REQUEST], 1u64);
+        let kind = if pieces.is_some() { ASK_FILE } else { ASK };
+        self.order(kind, requests.into(), size + ANSWER)
             .and_then(|()| {
                 (0..requests).try_for_each(|_| {
-                    self.0.write_all(&[1; REQUEST])?;
+                    if let Some(pieces) = pieces {
+                        at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                        let place = (at >> 33) % pieces * size as u64;
+                        request[PLACE].copy_from_slice(&place.to_le_bytes());
+                    }
+                    self.0.write_all(&request)?;
                     self.0.read_exact(&mut buf)
                 })
             })
@@ -220,12 +231,7 @@ fn serve(mut stream: impl Stream, files: Option<PathBuf>) -> std::io::Result<()>
         if stream.read_exact(&mut order).is_err() {
             return Ok(());
         }
-        let number = |at: usize| {
-            let mut bytes = [0; 8];
-            bytes.copy_from_slice(&order[at..at + 8]);
-            u64::from_le_bytes(bytes)
-        };
-        let (messages, size) = (number(1), number(9) as usize);
+        let (messages, size) = (number(&order[1..9]), number(&order[9..]) as usize);
         let mut buf = vec![7; size];
         let each = |act: &mut dyn FnMut(u64) -> std::io::Result<()>| {
             (0..messages).try_for_each(|n| act(n * size as u64))
@@ -243,6 +249,12 @@ fn serve(mut stream: impl Stream, files: Option<PathBuf>) -> std::io::Result<()>
                 stream.read_exact(&mut [0; REQUEST])?;
                 stream.write_all(&buf)
             })?,
+            (ASK_FILE, Some(files)) => each(&mut |_| {
+                let mut request = [0; REQUEST];
+                stream.read_exact(&mut request)?;
+                files.large.read_exact_at(&mut buf[ANSWER..], number(&request[PLACE]))?;
+                stream.write_all(&buf)
+            })?,
             (SENT, Some(files)) => each(&mut |at| send(&stream, &files.large, at, size))?,
             (_, files) => each(&mut |at| {
                 rustix::net::send(&stream, &[0; ANSWER], SendFlags::MORE)?;
@@ -258,6 +270,13 @@ fn serve(mut stream: impl Stream, files: Option<PathBuf>) -> std::io::Result<()>
             })?,
         }
     }
+}
+
+/// Eight bytes of a message.
+fn number(bytes: &[u8]) -> u64 {
+    let mut all = [0; 8];
+    all.copy_from_slice(bytes);
+    u64::from_le_bytes(all)
 }
 
 /// One message of a file's bytes, by sendfile(2).

@@ -103,7 +103,7 @@ impl Transport for Link {
     }
 
     fn recv(&self, buf: &mut [u8]) -> Result<usize> {
-        self.0.recv(&mut [buf])
+        self.0.recv(buf)
     }
 
     fn recv_waiting(&self, buf: &mut [u8], timeout: Duration) -> Result<usize> {

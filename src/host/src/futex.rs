@@ -93,13 +93,17 @@ impl<S> Monitor<S> {
             let mut held = self.take();
             let value = f(held.state());
             let news = news(held.state());
+            // Changed under the lock alone.
+            let mut seen = self.news.load(Ordering::Relaxed);
             if news != News::default() {
-                self.news.fetch_add(1, Ordering::Relaxed);
+                seen = seen.wrapping_add(1);
+                self.news.store(seen, Ordering::Relaxed);
             }
-            let seen = self.news.load(Ordering::Relaxed);
             // Counted under the lock: whoever has news later sees us.
-            let sleeps = u32::from(value.is_none());
-            let others = self.sleepers.fetch_add(sleeps, Ordering::Relaxed);
+            let others = match value {
+                Some(_) => self.sleepers.load(Ordering::Relaxed),
+                None => self.sleepers.fetch_add(1, Ordering::Relaxed),
+            };
             drop(held);
             if others > 0 && news.all != 0 {
                 wake(&self.news, u32::MAX >> 1, news.all);

@@ -312,6 +312,7 @@ impl Socket {
     /// EAGAIN when nothing goes at present; sendmsg(2)'s otherwise, ENOTSOCK
     /// and EBADF when the number is not ours any more.
     pub fn send(&self, parts: &[&[u8]]) -> Result<usize> {
+        const FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
         let mut vectors = [EMPTY; PARTS];
         let filled = parts.iter().filter(|part| !part.is_empty());
         let mut n = 0;
@@ -320,19 +321,23 @@ impl Socket {
                 libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() };
             n += 1;
         }
+        if let [only] = vectors[..n] {
+            // A message with one part takes the kernel longer to read than the part.
+            let (at, len) = (only.iov_base, only.iov_len);
+            // SAFETY: the part is valid for reading, and only read.
+            return unsafe { sys!(libc::SYS_sendto, self.fd(), at, len, FLAGS, 0, 0) };
+        }
         let message = header(&mut vectors[..n]);
-        let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
         // SAFETY: the parts are valid for reading, and only read.
-        unsafe { sys!(libc::SYS_sendmsg, self.fd(), &raw const message, flags) }
+        unsafe { sys!(libc::SYS_sendmsg, self.fd(), &raw const message, FLAGS) }
     }
 
-    /// Receives what is there into the parts, in order. Bytes received, 0 at
-    /// the end of the stream.
+    /// Receives what is there. Bytes received, 0 at the end of the stream.
     ///
     /// # Errors
     /// As [`Socket::send`].
-    pub fn recv(&self, parts: &mut [&mut [u8]]) -> Result<usize> {
-        self.receive(parts, libc::MSG_DONTWAIT)
+    pub fn recv(&self, buf: &mut [u8]) -> Result<usize> {
+        self.receive(buf, libc::MSG_DONTWAIT)
     }
 
     /// As [`Socket::recv`], but waits until something comes: one system call
@@ -356,7 +361,7 @@ impl Socket {
     fn receive_waiting(&self, buf: &mut [u8], flags: i32, timeout: Duration) -> Result<usize> {
         let mut waited = Duration::ZERO;
         while timeout >= SLICE && waited < timeout {
-            match self.receive(&mut [buf], flags) {
+            match self.receive(buf, flags) {
                 Err(Errno::EAGAIN) => {}
                 // Of a signal that is never kept waiting.
                 Err(Errno::EINTR) if signals::is_calm() => {}
@@ -366,22 +371,13 @@ impl Socket {
             signals::check()?;
         }
         self.wait(Ready { read: true, write: false }, timeout.saturating_sub(waited))?;
-        self.recv(&mut [buf])
+        self.recv(buf)
     }
 
-    fn receive(&self, parts: &mut [&mut [u8]], flags: i32) -> Result<usize> {
-        let mut vectors = [EMPTY; PARTS];
-        let filled = parts.iter_mut().filter(|part| !part.is_empty());
-        let mut n = 0;
-        for (vector, part) in vectors.iter_mut().zip(filled) {
-            *vector = libc::iovec { iov_base: part.as_mut_ptr().cast(), iov_len: part.len() };
-            n += 1;
-        }
-        let mut message = header(&mut vectors[..n]);
-        // Descriptors that a peer passes have no room to come into.
-        let flags = flags | libc::MSG_CMSG_CLOEXEC;
-        // SAFETY: the parts are valid for writing, and distinct.
-        unsafe { sys!(libc::SYS_recvmsg, self.fd(), &raw mut message, flags) }
+    /// Descriptors that a peer passes have no room to come into.
+    fn receive(&self, buf: &mut [u8], flags: i32) -> Result<usize> {
+        // SAFETY: the buffer is valid for writing; no address is asked for.
+        unsafe { sys!(libc::SYS_recvfrom, self.fd(), buf.as_mut_ptr(), buf.len(), flags, 0, 0) }
     }
 
     /// Waits until one of the wanted things is possible; which are. A hang-up

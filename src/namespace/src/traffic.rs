@@ -85,7 +85,9 @@ impl<'a> Counters<'a> {
     /// Counts `n` more.
     #[inline]
     pub fn add(self, what: Traffic, n: u64) {
-        self.of(what).fetch_add(n, Ordering::Relaxed);
+        if n > 0 {
+            self.of(what).fetch_add(n, Ordering::Relaxed);
+        }
     }
 }
 

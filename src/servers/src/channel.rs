@@ -6,7 +6,9 @@ use privns_host::net::UNPACED;
 use privns_ninep::client::Ready;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno as Failure;
-use rustix::net::{AddressFamily, SocketAddrAny, getpeername, getsockname, sockopt};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketAddrAny, getpeername, getsockname, sockopt,
+};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
@@ -14,11 +16,36 @@ use std::time::Duration;
 
 /// Both directions of a connection. Its thread waits as long as it likes.
 pub(crate) enum Channel<'c> {
-    /// A socket twice, or two pipes: input, output, and whether files' pages
-    /// are lent to the output ([`lends`]).
-    Plain(BorrowedFd<'c>, BorrowedFd<'c>, bool),
+    /// A socket twice, or two pipes.
+    Plain(Plain<'c>),
     /// Something that makes other bytes of them.
     Wire(&'c dyn Wire),
+}
+
+/// Two descriptors.
+pub(crate) struct Plain<'c> {
+    input: BorrowedFd<'c>,
+    output: BorrowedFd<'c>,
+    /// Both are sockets, which have calls of their own, with less on the way.
+    sockets: bool,
+    /// Files' pages are lent to the output ([`lends`]).
+    lends: bool,
+}
+
+impl Plain<'_> {
+    fn read(&self, space: &mut [u8]) -> rustix::io::Result<usize> {
+        match self.sockets {
+            true => rustix::net::recv(self.input, space, RecvFlags::empty()).map(|(n, _)| n),
+            false => rustix::io::read(self.input, space),
+        }
+    }
+
+    fn write(&self, bytes: &[u8]) -> rustix::io::Result<usize> {
+        match self.sockets {
+            true => rustix::net::send(self.output, bytes, SendFlags::NOSIGNAL),
+            false => rustix::io::write(self.output, bytes),
+        }
+    }
 }
 
 /// Whether sendfile(2) is the fastest way from a file to there: to sockets. Over TCP on one machine
@@ -60,13 +87,14 @@ const LONG: Duration = Duration::from_secs(86_400);
 impl<'c> Channel<'c> {
     /// Over a socket, or two pipes.
     pub(crate) fn plain(input: BorrowedFd<'c>, output: BorrowedFd<'c>) -> Channel<'c> {
-        Channel::Plain(input, output, lends(output))
+        let sockets = [input, output].iter().all(|fd| sockopt::socket_type(fd).is_ok());
+        Channel::Plain(Plain { input, output, sockets, lends: lends(output) })
     }
 
     /// Waits for input; false when the time ran out.
     pub(crate) fn wait(&self, patience: Option<Duration>) -> io::Result<bool> {
         match self {
-            Channel::Plain(input, ..) => ready(*input, PollFlags::IN, patience),
+            Channel::Plain(plain) => ready(plain.input, PollFlags::IN, patience),
             Channel::Wire(wire) => loop {
                 let read = Ready { read: true, write: false };
                 match wire.wait(read, patience.unwrap_or(LONG)) {
@@ -82,7 +110,7 @@ impl<'c> Channel<'c> {
     /// Bytes that have come, 0 at the end; `None` when there are none yet.
     pub(crate) fn receive(&self, space: &mut [u8]) -> io::Result<Option<usize>> {
         let received = match self {
-            Channel::Plain(input, ..) => rustix::io::read(*input, space).map_err(io::Error::from),
+            Channel::Plain(plain) => plain.read(space).map_err(io::Error::from),
             Channel::Wire(wire) => wire.recv(space).map_err(io_error),
         };
         match received {
@@ -96,8 +124,9 @@ impl<'c> Channel<'c> {
     /// less for each request. False where it cannot.
     pub(crate) fn limit(&self, patience: Duration) -> bool {
         match self {
-            Channel::Plain(input, ..) => {
-                sockopt::set_socket_timeout(*input, sockopt::Timeout::Recv, Some(patience)).is_ok()
+            Channel::Plain(plain) => {
+                sockopt::set_socket_timeout(plain.input, sockopt::Timeout::Recv, Some(patience))
+                    .is_ok()
             }
             Channel::Wire(_) => false,
         }
@@ -130,12 +159,12 @@ impl<'c> Channel<'c> {
                 None => [&out[sent..], more],
             };
             let done = match self {
-                Channel::Plain(_, output, _) if more.is_empty() => {
-                    rustix::io::write(*output, parts[0]).map_err(io::Error::from)
+                Channel::Plain(plain) if more.is_empty() => {
+                    plain.write(parts[0]).map_err(io::Error::from)
                 }
-                Channel::Plain(_, output, _) => {
+                Channel::Plain(plain) => {
                     let parts = parts.map(IoSlice::new);
-                    rustix::io::writev(*output, &parts).map_err(io::Error::from)
+                    rustix::io::writev(plain.output, &parts).map_err(io::Error::from)
                 }
                 Channel::Wire(wire) => wire.send(&parts).map_err(io_error),
             };
@@ -160,11 +189,11 @@ impl<'c> Channel<'c> {
         mut offset: u64,
         n: usize,
     ) -> io::Result<()> {
-        let Channel::Plain(_, output, true) = self else {
+        let Channel::Plain(Plain { output, lends: true, .. }) = self else {
             return self.send_copy(out, from, offset, n);
         };
         // Small replies do not travel by themselves.
-        match rustix::net::send(*output, out, rustix::net::SendFlags::MORE) {
+        match rustix::net::send(*output, out, SendFlags::MORE) {
             Ok(sent) => drop(out.drain(..sent)),
             // No room.
             Err(_) => return self.send_copy(out, from, offset, n),
@@ -228,7 +257,7 @@ impl<'c> Channel<'c> {
 
     fn wait_to_send(&self) -> io::Result<()> {
         let output = match self {
-            Channel::Plain(_, output, _) => *output,
+            Channel::Plain(plain) => plain.output,
             Channel::Wire(wire) => wire.ends().1,
         };
         ready(output, PollFlags::OUT, None).map(|_| ())

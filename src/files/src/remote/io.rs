@@ -583,7 +583,9 @@ impl View<'_> {
             reader.ahead.read(&open.conn.client, &open.opened, at, buf)
         });
         (reader.changes, reader.until) = (changes, now + MOMENT);
-        if let (Some(mut other), Some(open)) = (file.reader.put(reader), file.known()) {
+        if let Some(mut other) = file.reader.put(reader)
+            && let Some(open) = file.known()
+        {
             other.forget(&open);
         }
         read

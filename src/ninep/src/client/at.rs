@@ -15,6 +15,7 @@ use crate::name::Name;
 use crate::wire::Few;
 use crate::{Errno, NONUM, Result, WALK_MAX};
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 
 /// The way to a file.
 #[derive(Clone, Copy, Debug)]
@@ -384,7 +385,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
 
     /// Whether the connection is of no use any more.
     pub fn is_dead(&self) -> bool {
-        self.with(|s| s.mux.failure().is_some())
+        self.dead.load(Ordering::Acquire)
     }
 
     /// The same, and if nobody waits for anything the peer is looked at: it may

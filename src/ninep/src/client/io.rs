@@ -1,4 +1,4 @@
-//! Sending, reading for all, waiting and giving up.
+//! Reading for all, waiting and giving up.
 
 use super::{Client, Late, Monitor, Ready, State, Transport, about};
 use crate::frame::Framer;
@@ -14,6 +14,8 @@ enum Turn<R> {
     Done(R),
     Dead(Errno),
     Read(Framer, Reading),
+    /// Something is to be sent first.
+    Push,
     /// Something else is to be slept about from now on.
     Otherwise,
 }
@@ -27,27 +29,14 @@ struct Reading {
     eager: bool,
 }
 
-/// How a request begins.
-enum Begun {
-    /// Somebody else is writing, and will send it.
-    Queued,
-    /// We are to write, these bytes first.
-    Write(Vec<u8>),
-}
-
-/// How a frame left.
-enum Posted {
-    Whole,
-    /// Begun, and the rest is in the outbox: the caller was interrupted.
-    Part(Errno),
-}
-
 /// Where a reply's payload is wanted.
 struct Wanted<'b> {
     tag: u16,
     /// No longer payload was asked for.
     most: usize,
     buf: &'b mut [u8],
+    /// What [`Client::post_untold`] has left to be told of the request.
+    sent: Option<usize>,
 }
 
 impl Wanted<'_> {
@@ -81,7 +70,7 @@ const GLANCE: Duration = Duration::from_millis(100);
 const BESIDE: Duration = Duration::from_millis(2);
 
 /// Errors that say "stop waiting" and nothing about the connection.
-const fn is_pause(e: Errno) -> bool {
+pub(super) const fn is_pause(e: Errno) -> bool {
     matches!(e, Errno::EINTR | Errno::ETIMEDOUT)
 }
 
@@ -90,8 +79,8 @@ const fn is_pause(e: Errno) -> bool {
 #[derive(Debug)]
 #[must_use = "a request that is neither finished nor abandoned keeps its tag"]
 pub struct Pending {
-    tag: u16,
-    late: Late,
+    pub(super) tag: u16,
+    pub(super) late: Late,
 }
 
 /// Fids whose clunk waits for company, at most.
@@ -102,97 +91,6 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     pub(super) fn call<'b>(&self, body: &impl Body<'b>, late: Late) -> Result<Vec<u8>> {
         let pending = self.post(body, &[], late)?;
         self.finish(pending)
-    }
-
-    /// Sends a request, `payload` from where it lies. However it ends, the fid
-    /// that `late` names is dealt with, except that a request which succeeds
-    /// leaves the fid it made to the caller.
-    pub(super) fn post<'b>(
-        &self,
-        body: &impl Body<'b>,
-        payload: &[u8],
-        late: Late,
-    ) -> Result<Pending> {
-        self.post_when(body, payload, late, |_| Some(Ok(())))
-    }
-
-    /// As [`Client::post`], once `when` gives a value; it is asked under the
-    /// lock, in the same visit in which the request begins.
-    pub(super) fn post_when<'b>(
-        &self,
-        body: &impl Body<'b>,
-        payload: &[u8],
-        late: Late,
-        mut when: impl FnMut(&mut State) -> Option<Result<()>>,
-    ) -> Result<Pending> {
-        let mut head = Vec::new();
-        let begun = self.until(self.timeout, about::TAGS | about::WRITER, |s| {
-            if s.writing && !payload.is_empty() {
-                return None;
-            }
-            if let Err(e) = when(s)? {
-                return Some(Err(e));
-            }
-            let tag = match s.begin(body, payload.len(), late, &mut head) {
-                Ok(tag) => tag?,
-                Err(e) => return Some(Err(e)),
-            };
-            if s.writing {
-                s.outbox.extend_from_slice(&head);
-                return Some(Ok((tag, Begun::Queued)));
-            }
-            s.writing = true;
-            Some(Ok((tag, Begun::Write(core::mem::take(&mut s.outbox)))))
-        });
-        let (tag, begun) = match begun.and_then(|begun| begun) {
-            Ok(begun) => begun,
-            // A write that has not begun is not counted among those behind.
-            Err(e) if matches!(late, Late::Written { .. }) => return Err(e),
-            Err(e) => {
-                self.with(|s| s.never_sent(late));
-                return Err(e);
-            }
-        };
-        let sent = match begun {
-            Begun::Queued => Ok((tag, Posted::Whole)),
-            Begun::Write(before) => {
-                let sent = self.send(&before, &head, payload);
-                sent.map(|posted| (tag, posted)).inspect_err(|_| self.with(|s| s.mux.unsend(tag)))
-            }
-        };
-        match sent {
-            Ok((tag, Posted::Whole)) => Ok(Pending { tag, late }),
-            // The rest leaves before anything else does: as good as sent.
-            Ok((tag, Posted::Part(_))) if matches!(late, Late::Written { .. }) => {
-                Ok(Pending { tag, late })
-            }
-            Ok((tag, Posted::Part(why))) => {
-                self.abandon(Pending { tag, late });
-                Err(why)
-            }
-            Err(e) => {
-                self.with(|s| s.never_sent(late));
-                Err(e)
-            }
-        }
-    }
-
-    /// Begins a small request that leaves with the next [`Client::post`] or
-    /// [`Client::push`], so that several leave together.
-    pub(super) fn queue<'b>(&self, body: &impl Body<'b>, late: Late) -> Result<Pending> {
-        let mut head = Vec::new();
-        let queued = self.until(self.timeout, about::TAGS, |s| {
-            let tag = s.begin(body, 0, late, &mut head);
-            let tag = tag.map(|tag| tag.inspect(|_| s.outbox.extend_from_slice(&head)));
-            tag.transpose()
-        });
-        match queued.and_then(|tag| tag) {
-            Ok(tag) => Ok(Pending { tag, late }),
-            Err(e) => {
-                self.with(|s| s.never_sent(late));
-                Err(e)
-            }
-        }
     }
 
     /// Waits for the reply.
@@ -214,8 +112,25 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         most: usize,
         buf: &mut [u8],
     ) -> Result<Taken> {
+        self.finish_sent(pending, None, most, buf)
+    }
+
+    /// [`Client::post`] and [`Client::finish_into`], with one visit to the state less.
+    pub(super) fn ask_into<'b>(&self, body: &impl Body<'b>, buf: &mut [u8]) -> Result<Taken> {
+        let (pending, sent) = self.post_untold(body, &[], Late::Nothing, |_| Some(Ok(())))?;
+        self.finish_sent(pending, sent, buf.len(), buf)
+    }
+
+    fn finish_sent(
+        &self,
+        pending: Pending,
+        sent: Option<usize>,
+        most: usize,
+        buf: &mut [u8],
+    ) -> Result<Taken> {
         let Pending { tag, late } = pending;
-        let outcome = match self.outcome_or(tag, self.timeout, Some(Wanted { tag, most, buf })) {
+        let wanted = Wanted { tag, most, buf, sent };
+        let outcome = match self.outcome_or(tag, self.timeout, Some(wanted)) {
             Ok(Ended::Filled(n, 0)) => return Ok(Taken::Filled(n, None)),
             Ok(Ended::Filled(n, rest)) => {
                 return Ok(Taken::Filled(n, Some((Pending { tag, late }, rest))));
@@ -273,92 +188,10 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         self.push();
     }
 
-    /// Sends one whole frame, after what was in the outbox. The caller has the
-    /// writer's role, which is given back.
-    fn send(&self, before: &[u8], head: &[u8], payload: &[u8]) -> Result<Posted> {
-        let total = before.len() + head.len() + payload.len();
-        let (mut sent, mut stopped, mut deadline) = (0, None, None);
-        while sent < total && stopped.is_none() {
-            match self.transport.send(&rest_of(&[before, head, payload], sent)) {
-                Ok(n) => sent += n,
-                Err(Errno::EAGAIN) => {
-                    let deadline = *deadline.get_or_insert_with(|| self.deadline(self.timeout));
-                    stopped = self.until_writable(deadline).err();
-                }
-                Err(e) => stopped = Some(e),
-            }
-        }
-        let rest = rest_of(&[before, head, payload], sent);
-        let begun = sent > before.len();
-        // A frame that was not begun is taken back whole.
-        let rest = if begun { rest.concat() } else { rest[0].to_vec() };
-        let again = self.with(|s| {
-            s.counters.sent += sent as u64;
-            s.outbox.splice(..0, rest.iter().copied());
-            s.end_writing();
-            !s.outbox.is_empty()
-        });
-        match stopped {
-            None => {
-                if again {
-                    self.push();
-                }
-                Ok(Posted::Whole)
-            }
-            Some(e) if is_pause(e) => {
-                if begun {
-                    Ok(Posted::Part(e))
-                } else {
-                    Err(e)
-                }
-            }
-            // The payload is not there, of which whoever gives it makes sure first.
-            // No server takes a message of which the end does not come.
-            Some(Errno::EFAULT) => {
-                if begun {
-                    self.broken();
-                }
-                Err(Errno::EFAULT)
-            }
-            Some(_) => Err(self.broken()),
-        }
-    }
-
-    /// Sends from the outbox what goes at once, unless somebody is writing:
-    /// that one looks into the outbox when it is done.
-    pub(super) fn push(&self) {
-        loop {
-            let batch = self.with(|s| {
-                let idle = !s.writing && !s.outbox.is_empty() && s.mux.failure().is_none();
-                idle.then(|| {
-                    s.writing = true;
-                    core::mem::take(&mut s.outbox)
-                })
-            });
-            let Some(batch) = batch else { return };
-            let sent = self.transport.send(&[&batch]);
-            let n = *sent.as_ref().unwrap_or(&0);
-            let left = self.with(|s| {
-                s.counters.sent += n as u64;
-                s.outbox.splice(..0, batch[n..].iter().copied());
-                s.end_writing();
-                !s.outbox.is_empty()
-            });
-            match sent {
-                Ok(_) if left => {}
-                Ok(_) | Err(Errno::EAGAIN) => return,
-                Err(_) => {
-                    self.broken();
-                    return;
-                }
-            }
-        }
-    }
-
     /// The socket is full: reads if nobody does, and waits for room. Where
     /// somebody else reads it is not for long: should that one leave, the
     /// server may have to get rid of its replies before it takes anything in.
-    fn until_writable(&self, deadline: Duration) -> Result<()> {
+    pub(super) fn until_writable(&self, deadline: Duration) -> Result<()> {
         let framer = self.with(|s| s.framer.take());
         let (want, left) = (Ready { read: framer.is_some(), write: true }, self.left(deadline));
         let Some(mut framer) = framer else {
@@ -419,9 +252,15 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         loop {
             let left = deadline.map_or(timeout, |deadline| self.left(deadline));
             let reader = if queued { 0 } else { about::READER };
-            let turn = self.monitor.enter(left, about | reader, |s| {
+            let turn = self.look(left, about | reader, |s| {
                 if let Some((framer, got)) = held.take() {
                     s.deliver(framer, got);
+                }
+                if let Some(sent) = wanted.as_mut().and_then(|wanted| wanted.sent.take()) {
+                    s.sent(sent);
+                    if !s.outbox.is_empty() {
+                        return Some(Turn::Push);
+                    }
                 }
                 if let Some(value) = ready(s) {
                     return Some(Turn::Done(value));
@@ -447,6 +286,10 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
                 Turn::Done(value) => return Ok(value),
                 Turn::Dead(e) => return Err(e),
                 Turn::Read(framer, reading) => (framer, reading),
+                Turn::Push => {
+                    self.push();
+                    continue;
+                }
                 Turn::Otherwise => {
                     queued = !queued;
                     deadline = deadline.or_else(|| Some(self.deadline(timeout)));
@@ -610,7 +453,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     }
 
     /// The connection is of no use any more.
-    fn broken(&self) -> Errno {
+    pub(super) fn broken(&self) -> Errno {
         self.with(|s| s.fail(Errno::EIO));
         Errno::EIO
     }
@@ -649,7 +492,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         self.push();
     }
 
-    fn deadline(&self, timeout: Duration) -> Duration {
+    pub(super) fn deadline(&self, timeout: Duration) -> Duration {
         self.transport.now().saturating_add(timeout)
     }
 
@@ -673,13 +516,4 @@ pub(super) fn error_of(frame: &[u8], dialect: Dialect) -> Option<Errno> {
         }
         _ => None,
     }
-}
-
-/// The parts without their first `skip` bytes.
-fn rest_of<'p>(parts: &[&'p [u8]; 3], mut skip: usize) -> [&'p [u8]; 3] {
-    parts.map(|part| {
-        let n = skip.min(part.len());
-        skip -= n;
-        &part[n..]
-    })
 }

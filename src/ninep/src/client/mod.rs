@@ -4,7 +4,8 @@
 //! reads for all (Plan 9's mntgate). The parts:
 //!
 //! - this file: what the client needs from outside, and the connection's state
-//! - [`io`](self): sending, reading, waiting, giving up
+//! - [`io`](self): reading, waiting, giving up
+//! - `send`: sending
 //! - `ops`: the operations, in the form of 9P2000.L
 //! - `at`: operations on names, in one round trip where that can be
 //! - `many`: attributes of a whole listing
@@ -44,6 +45,7 @@ mod many;
 mod near;
 mod old;
 mod ops;
+mod send;
 mod start;
 mod state;
 pub mod window;
@@ -58,6 +60,7 @@ pub use state::State;
 
 use crate::dialect::Agreed;
 use crate::{Errno, MSIZE_MAX, Result};
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
 /// What a connection waits for.
@@ -255,6 +258,8 @@ pub struct Client<T, M> {
     delay: Duration,
     /// No other connection of this process has it.
     serial: u64,
+    /// What [`State`] says of its failure, for those who want to know just that.
+    dead: AtomicBool,
 }
 
 impl<T: Transport, M: Monitor<State>> Client<T, M> {
@@ -298,9 +303,25 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     fn with<R>(&self, mut f: impl FnMut(&mut State) -> R) -> R {
         loop {
             // A value at the first time: no error can come of it.
-            if let Ok(r) = self.monitor.enter(Duration::MAX, 0, |s| Some(f(s))) {
+            if let Ok(r) = self.look(Duration::MAX, 0, |s| Some(f(s))) {
                 return r;
             }
         }
+    }
+
+    /// As [`Monitor::enter`]; what has become of the connection is noted.
+    fn look<R>(
+        &self,
+        timeout: Duration,
+        about: u32,
+        mut f: impl FnMut(&mut State) -> Option<R>,
+    ) -> Result<R> {
+        self.monitor.enter(timeout, about, |s| {
+            let done = f(s);
+            if s.mux.failure().is_some() {
+                self.dead.store(true, Ordering::Release);
+            }
+            done
+        })
     }
 }

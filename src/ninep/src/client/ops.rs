@@ -359,7 +359,23 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     /// # Errors
     /// As [`Client::end_read`]; the request is over then.
     pub(super) fn take_read(&self, pending: Pending, most: usize, buf: &mut [u8]) -> Result<Part> {
-        let mut frame = match self.finish_into(pending, most, buf)? {
+        let taken = self.finish_into(pending, most, buf)?;
+        self.part_of(taken, most, buf)
+    }
+
+    /// A read of which nothing is left to be done unless it is interrupted: as
+    /// [`Client::begin_read`] and [`Client::take_read`].
+    ///
+    /// # Errors
+    /// As these.
+    pub(super) fn read_once(&self, file: &Opened, offset: u64, buf: &mut [u8]) -> Result<Part> {
+        let count = u32::try_from(buf.len()).map_err(|_| Errno::EINVAL)?;
+        let taken = self.ask_into(&Tread { fid: file.fid.0, offset, count }, buf)?;
+        self.part_of(taken, buf.len(), buf)
+    }
+
+    fn part_of(&self, taken: Taken, most: usize, buf: &mut [u8]) -> Result<Part> {
+        let mut frame = match taken {
             Taken::Filled(taken, None) => return Ok(Part { taken, rest: Rest::None }),
             Taken::Filled(taken, Some((pending, left))) => {
                 return Ok(Part { taken, rest: Rest::Coming(pending, left) });

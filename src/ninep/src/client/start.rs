@@ -8,7 +8,7 @@ use crate::message::{Body, Rattach, Rauth, Rversion, Tattach, Tauth, Tversion, s
 use crate::wire::{Reader, Unix};
 use crate::{Dialect, Errno, IO_HEADER, MSIZE_MAX, MSIZE_MIN, NOFID, NOTAG, Result};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 
 /// Tversion and its answer, before there is anybody else on the connection.
@@ -150,7 +150,19 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         let monitor = monitor(State::new(agreed.msize, agreed.dialect));
         let Options { timeout, grace, window, .. } = *options;
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        Ok(Client { transport, monitor, agreed, largest, timeout, grace, window, delay, serial })
+        let dead = AtomicBool::new(false);
+        Ok(Client {
+            transport,
+            monitor,
+            agreed,
+            largest,
+            timeout,
+            grace,
+            window,
+            delay,
+            serial,
+            dead,
+        })
     }
 
     /// Binds a fid to the root of the tree `aname` as user `uname`, whose

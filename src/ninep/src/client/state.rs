@@ -88,10 +88,11 @@ impl State {
         news
     }
 
-    /// What was counted since it was asked last, `None`: nothing. Fids and
-    /// requests in flight are not among it.
+    /// What was counted since it was asked last, `None`: nothing, or not now.
+    /// Fids and requests in flight are not among it.
     pub fn take_counts(&mut self) -> Option<Counters> {
-        if self.counters == self.told {
+        // Whoever writes comes back, and tells it with what was sent.
+        if self.writing || self.counters == self.told {
             return None;
         }
         let (now, told) = (self.counters, core::mem::replace(&mut self.told, self.counters));
@@ -115,7 +116,9 @@ impl State {
         self.news.one |= about::READER;
     }
 
-    pub(super) fn end_writing(&mut self) {
+    /// So many bytes were sent; the writer's role is free again.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.counters.sent += bytes as u64;
         self.writing = false;
         self.news.one |= about::WRITER;
     }

@@ -4,7 +4,7 @@
 //! next. Whoever has it reads alone; it is moved about, not locked. It ends
 //! with [`ReadAhead::forget`].
 
-use super::ops::Rest;
+use super::ops::{Part, Rest};
 use super::{Client, Monitor, Opened, Pending, State, Transport};
 use crate::{Errno, Result};
 use alloc::collections::VecDeque;
@@ -227,6 +227,12 @@ impl ReadAhead {
         file: &Opened,
         buf: &mut [u8],
     ) -> Result<(usize, bool)> {
+        if self.run == 0 && self.flights.is_empty() && buf.len() <= file.iounit as usize {
+            let part = client.read_once(file, self.next, buf)?;
+            let (n, more) = self.took(client, self.next, buf.len(), false, part);
+            self.next += n as u64;
+            return Ok((n, more));
+        }
         self.send(client, file, buf.len())?;
         let Some(flight) = self.flights.pop_front() else { return Ok((0, false)) };
         if buf.len() >= flight.len || self.piece >= LEAST {
@@ -259,11 +265,24 @@ impl ReadAhead {
         flight: Flight,
         buf: &mut [u8],
     ) -> Result<(usize, bool)> {
-        let Flight { at, len, mut last, pending } = flight;
+        let Flight { at, len, last, pending } = flight;
         let want = len.min(buf.len());
         let part = client.take_read(pending, len, &mut buf[..want]);
         // What was asked for behind it is not what comes next.
         let part = part.inspect_err(|_| self.forget(client))?;
+        Ok(self.took(client, at, len, last, part))
+    }
+
+    /// Notes what there is of the answer to a request for `len` bytes at `at`: how
+    /// much was taken, and whether the file goes on behind that.
+    fn took<T: Transport, M: Monitor<State>>(
+        &mut self,
+        client: &Client<T, M>,
+        at: u64,
+        len: usize,
+        mut last: bool,
+        part: Part,
+    ) -> (usize, bool) {
         let left = match &part.rest {
             Rest::None => 0,
             Rest::Here(memory, from) => memory.len() - from,
@@ -291,7 +310,7 @@ impl ReadAhead {
                 self.flights.push_front(Flight { at, len, last, pending });
             }
         }
-        Ok((part.taken, left > 0 || !last))
+        (part.taken, left > 0 || !last)
     }
 
     /// Sends requests until the window is full: at least for what is wanted

@@ -364,15 +364,15 @@ impl<T: Tree> Session<T> {
     }
 
     fn read(&mut self, m: &Tread, a: &mut Answer<'_>) -> Result<()> {
-        let common = self.common.clone();
         let dialect = self.agreed.map_or(Dialect::Base, |a| a.dialect);
-        let fid = self.fid_mut(m.fid)?;
+        let common = &self.common;
+        let fid = self.fids.get_mut(&m.fid).ok_or(Errno::EBADF)?;
         match &fid.use_ {
             Use::Open(open) if !open.how.reads() => Err(Errno::EBADF),
             Use::Open(open) if open.qid.is_dir() && dialect != Dialect::Linux => {
                 let open = open.clone();
                 let (data, cursor) =
-                    old::list(&common, &open, fid.cursor, m, a.room(m.count), dialect)?;
+                    old::list(common, &open, fid.cursor, m, a.room(m.count), dialect)?;
                 fid.cursor = cursor;
                 a.fill(m.count, |buf| Ok(read_bytes(&data, 0, buf)))
             }
