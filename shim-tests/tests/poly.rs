@@ -2,7 +2,7 @@
 //! that need neither Slurm nor sshd, each by its row, and what goes wrong.
 
 use privns_shim_tests::rules::{is_empty, mode, poly, soon, start, sticky, with};
-use privns_shim_tests::{Ending, Outcome, Site, needs};
+use privns_shim_tests::{Ending, Outcome, Site, needs, tools};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::path::PathBuf;
@@ -504,6 +504,25 @@ fn every_member_is_killed() {
         }
         soon("they go with their members", || is_empty(&site.path("i")));
         fs::remove_file(site.path("ready")).unwrap();
+    }
+}
+
+/// Keepers that cannot share what their makers have, and such as are not told when those have
+/// gone, do their work too.
+#[test]
+fn keepers_on_other_kernels() {
+    let site = with("/tmp $T/i/ family\n");
+    let conf = site.at("conf");
+    for how in ["copying", "silent"] {
+        let words =
+            [how, "ns-exec", "--family", site.family(), "--poly", &conf, "--", "/bin/sh", "-c"];
+        let script = "echo x >/tmp/x; test $(ns families --json | grep -c '\"keeper\":[1-9]') = 1 && cat /tmp/x";
+        site.cmd(tools().join("confine")).args(words).arg(script).run().prints("x");
+        soon("they go with their members", || is_empty(&site.path("i")));
+        // Nor is one left of a start that fails.
+        let words = [how, "ns-exec", "--poly", &conf, "--", "/no/such"];
+        assert_eq!(site.cmd(tools().join("confine")).args(words).run().ending, Ending::Exit(127));
+        soon("nothing is left", || is_empty(&site.path("i")));
     }
 }
 

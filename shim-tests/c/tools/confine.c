@@ -4,6 +4,8 @@
  *   old     openat2, statx, faccessat2, close_range, memfd_create, clone3: ENOSYS
  *   text    nothing can be made executable by mprotect: EACCES
  *   mdwe    PR_SET_MDWE (prctl(2)): nothing is writable and executable
+ *   copying  a process has memory and descriptors of its own, as for emulators: EINVAL
+ *   silent  set_tid_address: EPERM, so that nobody is told that a program has gone
  *   linkless  symlink, link and their like: EPERM, as on a file system without links
  */
 #define _GNU_SOURCE
@@ -86,6 +88,19 @@ static int text(void)
     return install();
 }
 
+static int copying(void)
+{
+    refuse_bits(SYS_clone, 0, CLONE_FILES, EINVAL);
+    refuse(SYS_clone3, ENOSYS); /* its flags cannot be seen */
+    return install();
+}
+
+static int silent(void)
+{
+    refuse(SYS_set_tid_address, EPERM);
+    return install();
+}
+
 static int linkless(void)
 {
     static const unsigned calls[] = {
@@ -107,7 +122,8 @@ static int mdwe(void)
 int main(int argc, char **argv)
 {
     static const struct { const char *name; int (*how)(void); } ways[] = {
-        {"locked", locked}, {"old", old}, {"text", text}, {"mdwe", mdwe}, {"linkless", linkless}};
+        {"locked", locked}, {"old", old}, {"text", text}, {"mdwe", mdwe},
+        {"copying", copying}, {"silent", silent}, {"linkless", linkless}};
     load(offsetof(struct seccomp_data, nr));
     for (unsigned i = 0; argc > 2 && i < sizeof ways / sizeof *ways; i++) {
         if (strcmp(argv[1], ways[i].name))
@@ -117,6 +133,6 @@ int main(int argc, char **argv)
         perror(argv[2]);
         return 97;
     }
-    fprintf(stderr, "usage: confine locked|old|text|mdwe|linkless PROGRAM [ARG...]\n");
+    fprintf(stderr, "usage: confine locked|old|text|mdwe|copying|silent|linkless PROGRAM [ARG...]\n");
     return 96;
 }

@@ -61,45 +61,38 @@ fn is_orphaned() -> bool {
 
 /// A keeper that is being made.
 #[must_use]
-pub struct Coming {
-    family: &'static Family,
-    behind: Behind,
-    fd: i32,
-}
+pub struct Coming(Behind);
 
-/// Leaves a keeper behind, which begins when this process has become the program
-/// or has ended. `keep` are the only other descriptors that it keeps. Signals
-/// wait: its number is known before it runs, and whoever wakes it by then is not
-/// to end it.
-///
-/// # Errors
-/// clone(2)'s.
-pub fn leave(
-    family: &'static Family,
-    keep: Vec<i32>,
-    mut work: impl Work + Send + 'static,
-) -> Result<Coming> {
-    let fd = family.own_description()?;
-    let born = |pid: i32| family.set_keeper(pid as u32);
-    let behind = Kernel.leave_behind(is_orphaned(), born, move || {
-        keep_watch(family, fd, &keep, &mut work);
-        work.clear_up(family);
-    })?;
-    Ok(Coming { family, behind, fd })
+/// Begins to make a keeper, beside whatever else is to be done: it takes the
+/// kernel a while. It does nothing before it [has a family](Coming::watch).
+pub fn begin() -> Coming {
+    Coming(Kernel.leave_behind(is_orphaned()))
 }
 
 impl Coming {
-    /// Waits until it is there; gives its process number and that of its
-    /// descriptor of the table.
+    /// Waits until it is there, and gives it a family, which it keeps when this
+    /// process has become the program or has ended: the last that is done before
+    /// that. `keep` are the only other descriptors that it keeps. Signals wait: its
+    /// number is known before it runs, and whoever wakes it by then is not to end
+    /// it.
+    ///
+    /// Gives its process number and that of its descriptor of the table.
     ///
     /// # Errors
     /// clone(2)'s.
-    pub fn there(self) -> Result<(i32, i32)> {
-        self.behind.there()?;
-        match self.family.keeper() as i32 {
-            0 => Err(Errno::EAGAIN),
-            pid => Ok((pid, self.fd)),
-        }
+    pub fn watch(
+        self,
+        family: &'static Family,
+        keep: Vec<i32>,
+        mut work: impl Work + Send + 'static,
+    ) -> Result<(i32, i32)> {
+        let fd = family.own_description()?;
+        let pid = self.0.there(move || {
+            keep_watch(family, fd, &keep, &mut work);
+            work.clear_up(family);
+        })?;
+        family.set_keeper(pid as u32);
+        Ok((pid, fd))
     }
 }
 

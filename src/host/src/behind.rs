@@ -3,14 +3,21 @@
 //! A fork copies the tables of all our memory, and each page that either side
 //! then writes is copied too, all of it for a process whose maker throws its own
 //! memory away right afterwards. So what is left behind takes that memory over:
-//! it shares it, on a stack of its own, and runs nothing until its maker has left
-//! it, by exec or by its end. That it learns from a pipe, whose other end the
-//! maker alone has, to be closed at exec: the kernel gives a process its new
-//! memory before it closes what is to be closed.
+//! it shares it, and the table of descriptors, on a stack of its own, and runs
+//! nothing until its maker has left it, by exec or by its end. Then the kernel
+//! clears a word in it (set_tid_address(2)) and wakes who waits there, after it
+//! has given a program that begins a table of descriptors of its own.
+//!
+//! It takes the kernel a while to make it, which its maker need not wait for: it
+//! is made early, and told late what to do.
 
+use crate::process::Fork;
 use crate::{Kernel, sys};
 use alloc::boxed::Box;
+use core::cell::UnsafeCell;
 use core::ffi::c_void;
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use core::time::Duration;
 use privns_abi::{Errno, Result};
 
 /// The stack of the process that is left behind, in bytes; only what is used of
@@ -19,143 +26,216 @@ const STACK: usize = 8 << 20;
 /// The stack of the process in between.
 const MIDDLE: usize = 64 << 10;
 const PAGE: usize = 4096;
+/// After how long it looks for itself whether its maker is still there: a kernel
+/// that only resembles Linux may not say so.
+const SILENCE: Duration = Duration::from_secs(1);
+
+type Work = Box<dyn FnOnce() + Send>;
 
 /// What the new processes need, on the heap for good.
 struct Left {
-    /// Never freed: the heap is its maker's while it is called.
-    born: &'static (dyn Fn(i32) + Sync),
-    work: Option<Box<dyn FnOnce() + Send>>,
-    /// The pipe, from which nothing is ever read but its end.
-    pipe: [i32; 2],
+    /// Not zero while its maker is here.
+    here: AtomicU32,
+    /// The number of the process that is left behind, once it has one.
+    born: AtomicI32,
+    /// Its maker's until that has gone.
+    work: UnsafeCell<Option<Work>>,
     /// Where the stack begins that grows down from there.
     top: usize,
+    /// What no other memory has in the same place.
+    mark: u64,
+    maker: i32,
 }
+
+// SAFETY: what is not atomic is its maker's while that is here, and then the
+// other's.
+unsafe impl Sync for Left {}
 
 /// A process that is being left behind.
 #[must_use]
 pub struct Behind {
-    /// The process in between, if there is one and it has not been waited for.
+    /// `None` where it cannot be made so.
+    left: Option<&'static Left>,
+    /// The process in between, if there is one.
     middle: Option<i32>,
-    /// Our end of the pipe that it has no use for.
-    unused: i32,
+    orphan: bool,
 }
 
 impl Behind {
-    /// Waits until it is there.
+    /// Waits until it is there, and says what it is to do: `work`, after which it
+    /// ends. Without this it does nothing. Gives its number.
+    ///
+    /// Nothing may follow this but exec or the end.
     ///
     /// # Errors
     /// clone(2)'s.
-    pub fn there(self) -> Result<()> {
-        let status = self.middle.map_or(Ok(0), |middle| Kernel.wait(middle));
-        let _ = Kernel.close(self.unused);
-        match status? {
-            0 => Ok(()),
-            status => Err(Errno(libc::WEXITSTATUS(status))),
+    pub fn there(self, work: impl FnOnce() + Send + 'static) -> Result<i32> {
+        let status = self.middle.map_or(Ok(0), |middle| Kernel.wait(middle))?;
+        match self.left.filter(|_| status == 0) {
+            Some(left) => {
+                // SAFETY: it is ours as long as we are here.
+                unsafe { *left.work.get() = Some(Box::new(work)) };
+                Ok(left.born.load(Ordering::Acquire))
+            }
+            None => fork_behind(self.orphan, work),
         }
     }
 }
 
 impl Kernel {
-    /// Leaves a process behind that runs `work`, and ends, once this one has
-    /// become another program or has ended itself. `born` is told the number of
-    /// the new process, which is about to begin a session of its own; it is not
-    /// called where none could be made.
+    /// Begins to leave a process behind for when this one has become another
+    /// program or has ended itself; [`Behind::there`] says what it is to do.
     ///
     /// With `orphan` it is nobody's child. Else it is ours, and such that wait(2)
-    /// does not see it. It begins with all signals waiting.
+    /// does not see it. It has a session of its own, and all signals wait.
     ///
-    /// It is there when [`Behind::there`] says so, which has to be called before
-    /// exec: it is made beside us.
-    ///
-    /// This process must have one thread only.
-    ///
-    /// # Errors
-    /// pipe2(2)'s, mmap(2)'s and clone(2)'s.
-    pub fn leave_behind(
-        self,
-        orphan: bool,
-        born: impl Fn(i32) + Sync + 'static,
-        work: impl FnOnce() + Send + 'static,
-    ) -> Result<Behind> {
-        let mut pipe = [0i32; 2];
-        // SAFETY: the kernel writes two numbers.
-        unsafe { sys!(libc::SYS_pipe2, &raw mut pipe, libc::O_CLOEXEC) }?;
-        let close = |fd: i32| {
-            let _ = self.close(fd);
-        };
-        let stacks = stacks().inspect_err(|_| pipe.into_iter().for_each(close))?;
-        let left = Box::leak(Box::new(Left {
-            born: Box::leak(Box::new(born)),
-            work: Some(Box::new(work)),
-            pipe,
-            top: stacks + MIDDLE + STACK,
-        }));
-        let blocked = self.set_blocked(u64::MAX);
-        let made = match orphan {
-            false => left.keep().map(|()| None),
-            true => left.keep_by_another(stacks + MIDDLE).map(Some),
-        };
-        self.set_blocked(blocked);
+    /// This process must have one thread only, and do so once.
+    pub fn leave_behind(self, orphan: bool) -> Behind {
+        let made = stacks().and_then(|stacks| {
+            let left = Left::new(stacks + MIDDLE + STACK);
+            let blocked = self.set_blocked(u64::MAX);
+            let made = match orphan {
+                false => left.keep().map(|()| None),
+                true => left.keep_by_another(stacks + MIDDLE).map(Some),
+            };
+            self.set_blocked(blocked);
+            made.map(|middle| (left, middle))
+        });
         match made {
-            Ok(middle) => Ok(Behind { middle, unused: pipe[0] }),
-            Err(e) => {
-                pipe.into_iter().for_each(close);
-                Err(e)
-            }
+            Ok((left, middle)) => Behind { left: Some(left), middle, orphan },
+            // An emulator of another processor, say, which makes threads only.
+            Err(_) => Behind { left: None, middle: None, orphan },
         }
     }
 }
 
 impl Left {
+    fn new(top: usize) -> &'static Left {
+        let now = crate::net::now().as_nanos() as u64;
+        let maker = Kernel.getpid();
+        let left = Box::leak(Box::new(Left {
+            here: AtomicU32::new(1),
+            born: AtomicI32::new(0),
+            work: UnsafeCell::new(None),
+            top,
+            mark: now ^ ((maker as u64) << 40) ^ top as u64,
+            maker,
+        }));
+        // SAFETY: a word that is there for good; it is cleared when we have gone.
+        let _ = unsafe { sys!(libc::SYS_set_tid_address, left.here.as_ptr()) };
+        left
+    }
+
     /// Makes the process that is left behind.
-    fn keep(&mut self) -> Result<()> {
-        let at = (&raw mut *self).cast();
-        // SAFETY: the stack is that process's alone, and so is `self` from here
-        // on but for `born`; it touches nothing else as long as we are here.
-        let made = unsafe { clone(libc::CLONE_VM as usize, self.top, keeper, at) };
-        // An emulator of another processor, say, which makes threads only.
-        // SAFETY: with memory of its own it is free to do what it likes.
-        let made = made.or_else(|_| unsafe { clone(0, self.top, keeper, at) })?;
-        (self.born)(made);
+    fn keep(&'static self) -> Result<()> {
+        let shared = (libc::CLONE_VM | libc::CLONE_FILES) as usize;
+        // SAFETY: the stack is that process's alone; it touches nothing of its
+        // maker's as long as that is here.
+        let made = unsafe { clone(shared, self.top, keeper, self.at()) }?;
+        self.born.store(made, Ordering::Release);
         Ok(())
     }
 
     /// Has it made by a process in between, which has to be waited for.
-    fn keep_by_another(&'static mut self, top: usize) -> Result<i32> {
-        let at = (&raw mut *self).cast();
-        // SAFETY: the stack is that process's alone, and so is `self` until it has
-        // ended; it calls the kernel and touches nothing else.
-        let made = unsafe { clone(libc::CLONE_VM as usize, top, middle, at) };
-        // An emulator of another processor, say, which knows threads and vfork(2).
-        let both = (libc::CLONE_VM | libc::CLONE_VFORK) as usize;
-        // SAFETY: as above.
-        made.or_else(|_| unsafe { clone(both, top, middle, at) })
+    fn keep_by_another(&'static self, top: usize) -> Result<i32> {
+        let shared = (libc::CLONE_VM | libc::CLONE_FILES) as usize;
+        // SAFETY: the stack is that process's alone; it calls the kernel and
+        // touches nothing else.
+        unsafe { clone(shared, top, middle, self.at()) }
+    }
+
+    fn at(&'static self) -> *mut c_void {
+        (&raw const *self).cast_mut().cast()
+    }
+
+    /// Waits until its maker has gone.
+    fn wait(&self) {
+        while self.here.load(Ordering::Acquire) != 0 {
+            let limit = libc::timespec { tv_sec: SILENCE.as_secs() as i64, tv_nsec: 0 };
+            let at = self.here.as_ptr();
+            // Not a private one: so is the kernel's waking.
+            // SAFETY: the kernel reads a word and a time of ours.
+            let waited =
+                unsafe { sys!(libc::SYS_futex, at, libc::FUTEX_WAIT, 1, &raw const limit) };
+            if waited == Err(Errno::ETIMEDOUT) && !self.is_maker_here() {
+                return;
+            }
+        }
+    }
+
+    /// Whether its maker has this memory (process_vm_readv(2)).
+    fn is_maker_here(&self) -> bool {
+        let mut mark = 0u64;
+        let to = libc::iovec { iov_base: (&raw mut mark).cast(), iov_len: size_of::<u64>() };
+        let at = (&raw const self.mark).cast_mut().cast();
+        let from = libc::iovec { iov_base: at, iov_len: size_of::<u64>() };
+        let (to, from) = (&raw const to, &raw const from);
+        // SAFETY: the kernel writes one number of ours.
+        let read = unsafe { sys!(libc::SYS_process_vm_readv, self.maker, to, 1, from, 1, 0) };
+        match read {
+            Ok(_) => mark == self.mark,
+            // Not to be had at all: it is left to the kernel.
+            Err(e) => e == Errno::ENOSYS || e == Errno::EPERM,
+        }
     }
 }
 
 unsafe extern "C" fn middle(left: *mut c_void) -> ! {
-    // SAFETY: our maker's, which waits for us.
-    let left = unsafe { &mut *left.cast::<Left>() };
+    // SAFETY: it is there for good, and what we touch is atomic.
+    let left: &'static Left = unsafe { &*left.cast::<Left>() };
     Kernel.exit(left.keep().map_or_else(|e| e.0, |()| 0))
 }
 
 unsafe extern "C" fn keeper(left: *mut c_void) -> ! {
-    let left = left.cast::<Left>();
-    // SAFETY: whoever made us reads the pipe's numbers at most until it has
-    // gone; what comes before that are calls of the kernel with no memory of ours.
-    let pipe = unsafe { (*left).pipe };
-    let _ = Kernel.close(pipe[1]);
+    // SAFETY: it is there for good; what is not atomic is left alone until its
+    // maker has gone.
+    let left: &'static Left = unsafe { &*left.cast::<Left>() };
     // Beside our maker, which has not to wait for it: it takes the kernel a while.
     let _ = Kernel.setsid();
-    let mut nothing = 0u8;
-    // SAFETY: one byte of our own stack.
-    while unsafe { sys!(libc::SYS_read, pipe[0], &raw mut nothing, 1) } == Err(Errno::EINTR) {}
-    let _ = Kernel.close(pipe[0]);
+    left.wait();
     // SAFETY: the memory is ours alone now.
-    if let Some(work) = unsafe { (*left).work.take() } {
+    if let Some(work) = unsafe { (*left.work.get()).take() } {
         work();
     }
     Kernel.exit(0)
+}
+
+/// The same with memory and descriptors copied, which can begin at once.
+fn fork_behind(orphan: bool, work: impl FnOnce()) -> Result<i32> {
+    let mut pipe = [0i32; 2];
+    // SAFETY: the kernel writes two numbers.
+    unsafe { sys!(libc::SYS_pipe2, &raw mut pipe, libc::O_CLOEXEC) }?;
+    let [ours, theirs] = pipe;
+    let blocked = Kernel.set_blocked(u64::MAX);
+    let made = match Kernel.fork(0) {
+        Ok(Fork::Child) => {
+            let again = if orphan { Kernel.fork(0) } else { Ok(Fork::Child) };
+            match again {
+                Ok(Fork::Child) => {}
+                Ok(Fork::Parent(_)) => Kernel.exit(0),
+                Err(e) => Kernel.exit(e.0),
+            }
+            let _ = Kernel.setsid();
+            let own = Kernel.getpid();
+            // SAFETY: one number of ours is read.
+            let _ = unsafe { sys!(libc::SYS_write, theirs, &raw const own, size_of::<i32>()) };
+            let _ = (Kernel.close(ours), Kernel.close(theirs));
+            work();
+            Kernel.exit(0)
+        }
+        Ok(Fork::Parent(pid)) if orphan => Kernel.wait(pid).map(|_| ()),
+        made => made.map(|_| ()),
+    };
+    Kernel.set_blocked(blocked);
+    let _ = Kernel.close(theirs);
+    let mut born = 0i32;
+    // SAFETY: the kernel writes one number of ours; of a pipe it comes whole.
+    let read = unsafe { sys!(libc::SYS_read, ours, &raw mut born, size_of::<i32>()) };
+    let _ = Kernel.close(ours);
+    match made.and(read)? {
+        0 => Err(Errno::EAGAIN),
+        _ => Ok(born),
+    }
 }
 
 /// Room for both stacks, the lowest page of it closed: where it begins.

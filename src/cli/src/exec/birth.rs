@@ -106,11 +106,17 @@ impl Birth {
         Ok(family)
     }
 
-    /// Leaves the keeper behind, which cleans up from here on.
+    /// Leaves the keeper behind, which cleans up from here on, and lets the family
+    /// be found by way of it.
     ///
     /// # Errors
-    /// clone(2)'s.
-    pub fn leave_keeper(mut self, family: &'static Family, table: &Table) -> Result<Kept, Failure> {
+    /// clone(2)'s; symlinkat(2)'s.
+    pub fn leave_keeper(
+        mut self,
+        keeper: keeper::Coming,
+        family: &'static Family,
+        table: &Table,
+    ) -> Result<(), Failure> {
         let mut held = Held::new(self.places.take());
         held.more(table);
         // In the memory that we leave to it.
@@ -123,8 +129,8 @@ impl Birth {
         // from, which therefore must not end before this one.
         keep.extend(outer_fd());
         let work = Work { held, given, id: self.id, entry };
-        let keeper = keeper::leave(family, keep, work).map_err(no_keeper)?;
-        Ok(Kept { keeper, entry })
+        let (pid, fd) = keeper.watch(family, keep, work).map_err(no_keeper)?;
+        entry.publish(pid, fd).map_err(no_keeper)
     }
 
     /// Takes back what has been made.
@@ -138,24 +144,6 @@ impl Birth {
         instance::remove_all(self.id, &[]);
         self.entry.remove();
         Runtime::all().iter().for_each(Runtime::tidy);
-    }
-}
-
-/// A family that has a keeper.
-#[must_use]
-pub struct Kept {
-    keeper: keeper::Coming,
-    entry: &'static Entry,
-}
-
-impl Kept {
-    /// Lets the family be found, by way of its keeper.
-    ///
-    /// # Errors
-    /// clone(2)'s; symlinkat(2)'s.
-    pub fn publish(self) -> Result<(), Failure> {
-        let there = self.keeper.there();
-        there.and_then(|(pid, fd)| self.entry.publish(pid, fd)).map_err(no_keeper)
     }
 }
 

@@ -22,6 +22,7 @@ pub mod zero;
 pub use options::PROGRAM;
 
 use crate::failure::{Failure, shown};
+use crate::keeper;
 use crate::servers::Reach;
 use crate::spec::Parsed;
 use crate::world::of_io;
@@ -199,16 +200,14 @@ fn join(request: &Request, found: Family, library: &[u8]) -> Result<i32, Stop> {
 }
 
 fn create(request: &Request, name: &[u8], library: &[u8]) -> Result<i32, Stop> {
+    let keeper = keeper::begin();
     let mut birth = Birth::begin(name)?;
     if let Some(arrival) = &request.arrival {
         birth.reach().take_in(&arrival.sockets, &arrival.origin);
     }
     match begin(request, &mut birth, library) {
-        Ok((family, table, found)) => {
-            let kept = birth.leave_keeper(family, &table)?;
-            // Beside the kernel, which makes a process meanwhile.
-            let ready = found.ready(family, library)?;
-            kept.publish()?;
+        Ok((family, table, ready)) => {
+            birth.leave_keeper(keeper, family, &table)?;
             ready.become_program(family)
         }
         Err(stop) => {
@@ -223,13 +222,13 @@ fn begin(
     request: &Request,
     birth: &mut Birth,
     library: &[u8],
-) -> Result<(&'static Family, Table, Found), Stop> {
+) -> Result<(&'static Family, Table, Ready), Stop> {
     let built = birth.build(request)?;
     // The keeper goes on with it when we have gone.
     let family: &'static Family = Box::leak(Box::new(birth.family(&built.table, request)?));
     birth.set_up(family, library)?;
     let found = find_program(request, family, &built, &*birth.reach(), library)?;
-    Ok((family, built.table, found))
+    Ok((family, built.table, found.ready(family, library)?))
 }
 
 /// Runs the programs that a change of a living family asked for.
