@@ -68,9 +68,12 @@ impl Behind {
     /// Nothing may follow this but exec or the end.
     ///
     /// # Errors
-    /// clone(2)'s.
+    /// clone(2)'s; EFAULT where the process in between was killed.
     pub fn there(self, work: impl FnOnce() + Send + 'static) -> Result<i32> {
         let status = self.middle.map_or(Ok(0), |middle| Kernel.wait(middle))?;
+        if libc::WIFSIGNALED(status) {
+            return Err(Errno::EFAULT); // No kernel's doing: ours, or somebody killed it.
+        }
         match self.left.filter(|_| status == 0) {
             Some(left) => {
                 // SAFETY: it is ours as long as we are here.
@@ -271,9 +274,11 @@ unsafe fn clone(
             "syscall",
             "test rax, rax",
             "jnz 2f",
-            "xor ebp, ebp",
+            // Either may be in rbp.
             "mov rdi, {left}",
-            "call {run}",
+            "mov rax, {run}",
+            "xor ebp, ebp",
+            "call rax",
             "2:",
             run = in(reg) run, left = in(reg) left,
             inlateout("rax") libc::SYS_clone as isize => made,
@@ -287,9 +292,11 @@ unsafe fn clone(
         core::arch::asm!(
             "svc 0",
             "cbnz x0, 2f",
-            "mov x29, xzr",
+            // Either may be in x29.
             "mov x0, {left}",
-            "blr {run}",
+            "mov x9, {run}",
+            "mov x29, xzr",
+            "blr x9",
             "2:",
             run = in(reg) run, left = in(reg) left,
             in("x8") libc::SYS_clone,
