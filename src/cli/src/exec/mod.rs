@@ -171,8 +171,13 @@ fn find(name: &[u8]) -> Result<Family, Failure> {
 fn either(request: &Request, name: &[u8], library: &[u8]) -> Result<i32, Stop> {
     const ROUNDS: usize = 8;
     for _ in 0..ROUNDS {
-        if let Ok(family) = runtime::by_name(name) {
-            return join(request, family, library);
+        if let Ok(found) = runtime::by_name(name) {
+            match entered(found) {
+                Ok(family) => return become_member(request, &family, library),
+                // The last member has gone between the two.
+                Err(failure) if failure.errno() == Some(Errno::ESRCH) => continue,
+                Err(failure) => return Err(failure.into()),
+            }
         }
         match create(request, name, library) {
             Err(stop) if stop.failure.errno() == Some(Errno::EEXIST) => {}
@@ -184,19 +189,35 @@ fn either(request: &Request, name: &[u8], library: &[u8]) -> Result<i32, Stop> {
 }
 
 fn join(request: &Request, found: Family, library: &[u8]) -> Result<i32, Stop> {
+    become_member(request, &entered(found)?, library)
+}
+
+/// Makes us a member of a family, by a descriptor that is to be inherited.
+///
+/// # Errors
+/// ESRCH where its last member has gone; EPERM where it is another user's.
+fn entered(found: Family) -> Result<Family, Failure> {
     let failure = |e| Failure::new("joining the family", e);
     let fd = Kernel.dup_from(found.fd(), 3, true).map_err(failure)?;
     found.close();
     let family = Family::adopt(fd).map_err(failure)?;
     if !family.is_writable() {
-        return Err(failure(Errno::EPERM).fix("it is another user's").into());
+        return Err(failure(Errno::EPERM).fix("it is another user's"));
     }
-    family.enter().map_err(failure)?;
+    if let Err(e) = family.enter() {
+        family.close();
+        return Err(failure(e));
+    }
+    Ok(family)
+}
+
+fn become_member(request: &Request, family: &Family, library: &[u8]) -> Result<i32, Stop> {
+    let failure = |e| Failure::new("joining the family", e);
     let table = family.read_table().map_err(failure)?;
     let built = Built { table, start: None, skipped: Vec::new() };
     let reach = Reach::of(&built.table);
-    let found = find_program(request, &family, &built, &*reach, library)?;
-    found.ready(&family, library)?.become_program(&family)
+    let found = find_program(request, family, &built, &*reach, library)?;
+    found.ready(family, library)?.become_program(family)
 }
 
 fn create(request: &Request, name: &[u8], library: &[u8]) -> Result<i32, Stop> {
