@@ -198,6 +198,15 @@ fn a_family_name_is_taken_while_it_lives() {
     bound(&site, &[], "exit 0").ok(); // Free again.
 }
 
+/// A family that ends between being found and being joined is made anew.
+#[test]
+fn families_that_come_and_go_are_joined() {
+    let site = Site::new();
+    let one = "for i in $(seq 200); do ns-exec --join-or-create $F -- true || echo failed; done";
+    let all = format!("({one}) & ({one}) & ({one}) & wait; echo done");
+    site.sh(&all).limit(60).run().prints("done");
+}
+
 #[test]
 fn join_and_join_or_create() {
     let site = site();
