@@ -25,19 +25,7 @@ use std::time::{Duration, Instant};
 /// # Errors
 /// fork(2)'s.
 pub(crate) fn fork_away() -> Result<Fork> {
-    let twice = is_orphaned();
-    match Kernel.fork(0)? {
-        Fork::Parent(middle) if twice => Kernel.wait(middle).map(|_| Fork::Parent(middle)),
-        Fork::Parent(pid) => Ok(Fork::Parent(pid)),
-        Fork::Child => {
-            let _ = Kernel.setsid();
-            match if twice { Kernel.fork(0) } else { Ok(Fork::Child) } {
-                Ok(Fork::Child) => Ok(Fork::Child),
-                Ok(Fork::Parent(_)) => Kernel.exit(0),
-                Err(_) => Kernel.exit(1),
-            }
-        }
-    }
+    Kernel.fork_away(is_orphaned())
 }
 
 /// What a keeper does.

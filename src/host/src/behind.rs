@@ -210,25 +210,15 @@ fn fork_behind(orphan: bool, work: impl FnOnce()) -> Result<i32> {
     unsafe { sys!(libc::SYS_pipe2, &raw mut pipe, libc::O_CLOEXEC) }?;
     let [ours, theirs] = pipe;
     let blocked = Kernel.set_blocked(u64::MAX);
-    let made = match Kernel.fork(0) {
-        Ok(Fork::Child) => {
-            let again = if orphan { Kernel.fork(0) } else { Ok(Fork::Child) };
-            match again {
-                Ok(Fork::Child) => {}
-                Ok(Fork::Parent(_)) => Kernel.exit(0),
-                Err(e) => Kernel.exit(e.0),
-            }
-            let _ = Kernel.setsid();
-            let own = Kernel.getpid();
-            // SAFETY: one number of ours is read.
-            let _ = unsafe { sys!(libc::SYS_write, theirs, &raw const own, size_of::<i32>()) };
-            let _ = (Kernel.close(ours), Kernel.close(theirs));
-            work();
-            Kernel.exit(0)
-        }
-        Ok(Fork::Parent(pid)) if orphan => Kernel.wait(pid).map(|_| ()),
-        made => made.map(|_| ()),
-    };
+    let made = Kernel.fork_away(orphan);
+    if let Ok(Fork::Child) = made {
+        let own = Kernel.getpid();
+        // SAFETY: one number of ours is read.
+        let _ = unsafe { sys!(libc::SYS_write, theirs, &raw const own, size_of::<i32>()) };
+        let _ = (Kernel.close(ours), Kernel.close(theirs));
+        work();
+        Kernel.exit(0)
+    }
     Kernel.set_blocked(blocked);
     let _ = Kernel.close(theirs);
     let mut born = 0i32;

@@ -34,6 +34,27 @@ impl Kernel {
         }
     }
 
+    /// Makes a copy of this process that wait(2) does not see, in a session of its
+    /// own. With `orphan` it is nobody's child: one in between makes it, whose
+    /// number is given. That it could not be made by that one is not said.
+    ///
+    /// # Errors
+    /// As [`Kernel::fork`].
+    pub fn fork_away(self, orphan: bool) -> Result<Fork> {
+        match self.fork(0)? {
+            Fork::Parent(middle) if orphan => self.wait(middle).map(|_| Fork::Parent(middle)),
+            Fork::Parent(pid) => Ok(Fork::Parent(pid)),
+            Fork::Child => {
+                let _ = self.setsid();
+                match if orphan { self.fork(0) } else { Ok(Fork::Child) } {
+                    Ok(Fork::Child) => Ok(Fork::Child),
+                    Ok(Fork::Parent(_)) => self.exit(0),
+                    Err(_) => self.exit(1),
+                }
+            }
+        }
+    }
+
     /// Waits for the end of a child and gives its status (wait4(2)).
     ///
     /// # Errors

@@ -216,8 +216,7 @@ fn become_member(request: &Request, family: &Family, library: &[u8]) -> Result<i
     let table = family.read_table().map_err(failure)?;
     let built = Built { table, start: None, skipped: Vec::new() };
     let reach = Reach::of(&built.table);
-    let found = find_program(request, family, &built, &*reach, library)?;
-    found.ready(family, library)?.become_program(family)
+    prepare(request, family, &built, &*reach, library)?.become_program(family)
 }
 
 fn create(request: &Request, name: &[u8], library: &[u8]) -> Result<i32, Stop> {
@@ -248,8 +247,8 @@ fn begin(
     // The keeper goes on with it when we have gone.
     let family: &'static Family = Box::leak(Box::new(birth.family(&built.table, request)?));
     birth.set_up(family, library)?;
-    let found = find_program(request, family, &built, &*birth.reach(), library)?;
-    Ok((family, built.table, found.ready(family, library)?))
+    let ready = prepare(request, family, &built, &*birth.reach(), library)?;
+    Ok((family, built.table, ready))
 }
 
 /// Runs the programs that a change of a living family asked for.
@@ -277,22 +276,13 @@ struct Ready {
     confinement: Option<Confinement>,
 }
 
-/// What there is to become, and to be told.
-struct Found {
-    variables: Variables,
-    cwd: Located,
-    command: Command,
-    confinement: Option<Confinement>,
-}
-
-/// All that may well fail before there is a program.
-fn find_program(
+fn prepare(
     request: &Request,
     family: &Family,
     built: &Built,
     files: &dyn Host,
     library: &[u8],
-) -> Result<Found, Stop> {
+) -> Result<Ready, Stop> {
     let Built { table, start, .. } = built;
     let mut variables = Variables::edited(&request.edits);
     let bytes = index::encode(table);
@@ -308,30 +298,22 @@ fn find_program(
         true => Some(Confinement::of(family, table, library)?),
         false => None,
     };
-    Ok(Found { variables, cwd, command, confinement })
-}
-
-impl Found {
-    /// Tells the program of its family.
-    fn ready(self, family: &Family, library: &[u8]) -> Result<Ready, Stop> {
-        let Found { mut variables, cwd, command, confinement } = self;
-        variables.preload(library);
-        if command.inside {
-            variables.preload_later(library);
-        }
-        if family.has(Flag::Strict) {
-            variables.set(b"PRIVNS_STRICT", b"1".to_vec());
-        }
-        let (cache, home) = (variables.get(b"XDG_CACHE_HOME"), variables.get(b"HOME"));
-        let image = carried::carried(family, &carried::directory(cache, home))
-            .map_err(|e| Failure::new("the image of the table", e))?;
-        let mut told = Inherited::of(image.generation, Kernel.geteuid());
-        variables.set(b"PRIVNS_IMAGE", image.value);
-        told.extend(self::told(&cwd, &command));
-        let inherited = Inherited { fd: family.fd(), id: family.id(), rest: &told };
-        variables.set(b"PRIVNS", inherited.format());
-        Ok(Ready { command, environment: variables.to_exec()?, confinement })
+    variables.preload(library);
+    if command.inside {
+        variables.preload_later(library);
     }
+    if family.has(Flag::Strict) {
+        variables.set(b"PRIVNS_STRICT", b"1".to_vec());
+    }
+    let (cache, home) = (variables.get(b"XDG_CACHE_HOME"), variables.get(b"HOME"));
+    let image = carried::carried(family, &carried::directory(cache, home))
+        .map_err(|e| Failure::new("the image of the table", e))?;
+    let mut told = Inherited::of(image.generation, Kernel.geteuid());
+    variables.set(b"PRIVNS_IMAGE", image.value);
+    told.extend(self::told(&cwd, &command));
+    let inherited = Inherited { fd: family.fd(), id: family.id(), rest: &told };
+    variables.set(b"PRIVNS", inherited.format());
+    Ok(Ready { command, environment: variables.to_exec()?, confinement })
 }
 
 /// The working directory is kept by name; where the namespace has no such
