@@ -174,6 +174,11 @@ impl Fds {
         self.replace(fd, 0);
     }
 
+    /// What a child that shared its parent's memory had noted, in a copy of it.
+    pub(crate) fn adopt(&self, fd: i32, value: u64) {
+        self.replace(fd, value);
+    }
+
     /// `to` has become a duplicate of `from`.
     #[inline]
     pub fn copy(&self, from: i32, to: i32) {

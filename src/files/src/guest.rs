@@ -11,12 +11,13 @@
 use crate::process::Cwd;
 use crate::remote::conn::{Conn, Connection};
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use once_cell::race::OnceBox;
-use privns_host::{Kernel, Slot};
+use privns_abi::Result;
+use privns_host::{Kernel, Slot, elsewhere};
 
 const SLOTS: usize = 8;
-/// Descriptors that one child may note; beyond that it knows nothing of any.
+/// Descriptors that one child may note before there must be another block.
 const NOTES: usize = 48;
 /// Remote files that one child may open and have closed when it is gone.
 const OWNED: usize = 16;
@@ -44,16 +45,21 @@ struct Block {
 pub struct Guest {
     /// The thread pointer that it shares with its parent's thread; 0: free.
     owner: AtomicUsize,
+    /// How many children deep: one that makes such a child is one with it.
+    depth: AtomicU32,
     pub(crate) cwd: Cwd,
-    notes: [Note; NOTES],
-    /// It has had more descriptors than there is room for.
-    blind: AtomicBool,
-    unknown: AtomicU64,
+    notes: Notes,
     kept: [(AtomicUsize, AtomicUsize); KEPT],
     /// Slots of remote files that it has opened, each plus one.
     owned: [AtomicU32; OWNED],
     /// Connections that it has made itself: their descriptors are its own.
     dialled: [Slot<Conn>; DIALLED],
+}
+
+/// What is noted of descriptors.
+struct Notes {
+    notes: [Note; NOTES],
+    next: OnceBox<Notes>,
 }
 
 /// A descriptor's number + 1, and what is noted of it.
@@ -81,6 +87,11 @@ impl Guests {
         self.find(privns_host::raw::thread_pointer())
     }
 
+    /// Whether a number is that of a connection which the guest that calls has made.
+    pub(crate) fn dialled_at(&self, fd: i32) -> bool {
+        self.guest().is_some_and(|guest| guest.dials_at(fd))
+    }
+
     fn find(&self, owner: usize) -> Option<&Guest> {
         self.all().find(|guest| guest.owner.load(Ordering::Acquire) == owner)
     }
@@ -100,13 +111,26 @@ impl Guests {
             // by a raw clone(2) has run no handler of ours.
             self.pid.store(Kernel.getpid(), Ordering::Relaxed);
         }
-        if known.is_none() {
+        let guest = known.unwrap_or_else(|| {
             let guest = self.claim(owner);
             guest.cwd.copy(cwd);
-            guest.notes.iter().for_each(|note| note.number.store(0, Ordering::Relaxed));
-            guest.blind.store(false, Ordering::Relaxed);
-        }
+            guest.notes.all().for_each(|note| note.number.store(0, Ordering::Relaxed));
+            guest.depth.store(0, Ordering::Relaxed);
+            guest
+        });
+        guest.depth.fetch_add(1, Ordering::Relaxed);
         self.sharing.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// In a guest: leaves a number of ours to its program; whether that is one.
+    ///
+    /// # Errors
+    /// EMFILE.
+    pub(crate) fn leave(&self, fd: i32, cloexec: bool) -> Result<bool> {
+        let Some(guest) = self.guest() else { return Ok(false) };
+        let (parent, depth) = (&self.pid, &guest.depth);
+        let (parent, depth) = (parent.load(Ordering::Relaxed), depth.load(Ordering::Relaxed));
+        elsewhere::leave(fd, parent, depth, cloexec).map(|()| true)
     }
 
     fn claim(&self, owner: usize) -> &Guest {
@@ -125,13 +149,15 @@ impl Guests {
 
     /// The child has gone its way. `free` gets what it has left behind, as
     /// [`Guest::keep`] was given it, `close` the remote files that it has
-    /// opened. A guest that has made one itself says nothing.
+    /// opened. A guest that has made one itself takes back only its numbers.
     pub(crate) fn dismiss(&self, free: &mut dyn FnMut(usize, usize), close: &mut dyn FnMut(u32)) {
         self.sharing.fetch_sub(1, Ordering::AcqRel);
+        let Some(guest) = self.find(privns_host::raw::thread_pointer()) else { return };
         if Kernel.getpid() != self.pid.load(Ordering::Relaxed) {
+            elsewhere::back(guest.depth.fetch_sub(1, Ordering::Relaxed) - 1);
             return;
         }
-        let Some(guest) = self.find(privns_host::raw::thread_pointer()) else { return };
+        elsewhere::back(0);
         for (at, len) in &guest.kept {
             match at.swap(0, Ordering::Relaxed) {
                 0 => {}
@@ -173,10 +199,9 @@ impl Guest {
     const fn new() -> Guest {
         Guest {
             owner: AtomicUsize::new(0),
+            depth: AtomicU32::new(0),
             cwd: Cwd::new(),
-            notes: [const { Note { number: AtomicI32::new(0), value: AtomicU64::new(0) } }; NOTES],
-            blind: AtomicBool::new(false),
-            unknown: AtomicU64::new(0),
+            notes: Notes::new(),
             kept: [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; KEPT],
             owned: [const { AtomicU32::new(0) }; OWNED],
             dialled: [const { Slot::new() }; DIALLED],
@@ -207,6 +232,30 @@ impl Guest {
         drop(place.put(Box::new(conn)));
     }
 
+    /// What it has noted of each descriptor.
+    pub(crate) fn noted(&self) -> impl Iterator<Item = (i32, u64)> {
+        let pairs = self.notes.all().map(|note| {
+            (note.number.load(Ordering::Relaxed) - 1, note.value.load(Ordering::Relaxed))
+        });
+        pairs.filter(|(fd, _)| *fd >= 0)
+    }
+
+    /// In a copy of it, in which its connections are not to be heard.
+    pub(crate) fn forked(&self) {
+        self.dialled.iter().filter_map(Slot::take).for_each(|conn| Connection::forsake(&conn));
+    }
+
+    /// Whether a number is that of a connection which it has made itself.
+    fn dials_at(&self, fd: i32) -> bool {
+        let stands = |place: &Slot<Conn>| {
+            let Some(conn) = place.take() else { return false };
+            let stands = conn.client.transport().socket().fd() == fd;
+            drop(place.put(conn));
+            stands
+        };
+        self.dialled.iter().any(stands)
+    }
+
     /// Notes a remote file that it has opened itself.
     pub(crate) fn owns(&self, slot: u32) {
         let free = |place: &&AtomicU32| place.load(Ordering::Relaxed) == 0;
@@ -222,12 +271,7 @@ impl Guest {
 
     /// What is noted of `fd`; `None`: what the parent knows holds.
     pub(crate) fn note(&self, fd: i32) -> Option<&AtomicU64> {
-        if self.blind.load(Ordering::Relaxed) {
-            self.unknown.store(0, Ordering::Relaxed);
-            return Some(&self.unknown);
-        }
-        let mut notes = self.notes.iter();
-        notes.find(|note| note.number.load(Ordering::Relaxed) == fd + 1).map(|note| &note.value)
+        self.notes.find(fd + 1).map(|note| &note.value)
     }
 
     /// The place to note something of `fd`.
@@ -235,14 +279,34 @@ impl Guest {
         if let Some(value) = self.note(fd) {
             return value;
         }
-        match self.notes.iter().find(|note| note.number.load(Ordering::Relaxed) == 0) {
-            Some(note) => {
-                note.number.store(fd + 1, Ordering::Relaxed);
-                &note.value
-            }
-            None => {
-                self.blind.store(true, Ordering::Relaxed);
-                &self.unknown
+        let note = self.notes.free();
+        note.number.store(fd + 1, Ordering::Relaxed);
+        &note.value
+    }
+}
+
+impl Notes {
+    const fn new() -> Notes {
+        let notes = [const { Note { number: AtomicI32::new(0), value: AtomicU64::new(0) } }; NOTES];
+        Notes { notes, next: OnceBox::new() }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Note> {
+        let blocks = core::iter::successors(Some(self), |block| block.next.get());
+        blocks.flat_map(|block| &block.notes)
+    }
+
+    fn find(&self, number: i32) -> Option<&Note> {
+        self.all().find(|note| note.number.load(Ordering::Relaxed) == number)
+    }
+
+    fn free(&self) -> &Note {
+        let mut block = self;
+        loop {
+            let free = |note: &&Note| note.number.load(Ordering::Relaxed) == 0;
+            match block.notes.iter().find(free) {
+                Some(note) => return note,
+                None => block = block.next.get_or_init(|| Box::new(Notes::new())),
             }
         }
     }
@@ -294,11 +358,13 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_with_too_many_descriptors_knows_none() {
+    fn a_guest_notes_as_many_descriptors_as_it_has() {
         let guest = Guest::new();
-        for fd in 0..=NOTES as i32 {
-            guest.place(fd).store(1, Ordering::Relaxed);
+        let many = 5 * NOTES as i32;
+        (0..many).for_each(|fd| guest.place(fd).store(fd as u64 + 7, Ordering::Relaxed));
+        for fd in 0..many {
+            assert_eq!(guest.note(fd).unwrap().load(Ordering::Relaxed), fd as u64 + 7);
         }
-        assert_eq!(guest.note(0).unwrap().load(Ordering::Relaxed), 0);
+        assert!(guest.note(many).is_none());
     }
 }

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use once_cell::race::OnceBox;
 use privns_abi::{Errno, Result, path};
-use privns_host::{Kernel, Name, Rcu, rcu::Guard};
+use privns_host::{Kernel, Name, Rcu, elsewhere, rcu::Guard};
 use privns_namespace::family::Family;
 use privns_namespace::index::Index;
 use privns_namespace::resolve::{self, Jump, Last, Located, Start};
@@ -182,10 +182,15 @@ impl Process {
     /// For the child of a fork: what other threads were in the middle of will
     /// never end here.
     pub fn forked(&self) {
-        if let Some(guest) = self.fds.guests.guest() {
+        let guest = self.fds.guests.guest();
+        if let Some(guest) = guest {
             self.cwd.copy(&guest.cwd);
+            elsewhere::forked(|from, to| self.moved(from, to));
         }
         self.fds.guests.forked();
+        if let Some(guest) = guest {
+            self.adopt(guest);
+        }
         self.table.forked();
         self.root.name.forked();
         self.counts.clear();

@@ -85,7 +85,7 @@ fn endpoint(address: &Address) -> Result<Endpoint<'_>> {
 
 impl Link {
     /// The socket: its number, for those who protect it, and what becomes of
-    /// it when a program wants that number ([`Socket::move_away`]) or when
+    /// it when a program wants that number ([`Socket::moved`]) or when
     /// the process has forked.
     ///
     /// In the child of a fork the connection is its parent's: the child closes

@@ -26,6 +26,7 @@ extern crate std;
 pub mod behind;
 pub mod cpu;
 pub mod dirent;
+pub mod elsewhere;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod fd;

@@ -10,10 +10,11 @@
 //!   [`Socket::recv_much`], which look after signals ([`crate::signals`]).
 //!
 //! Race: a program that makes our number its own by dup2(2) is given it
-//! ([`Socket::move_away`]). Another thread that has read the old number and
+//! ([`Socket::moved`]). Another thread that has read the old number and
 //! not yet entered the kernel then talks to the program's descriptor; that is
 //! a few instructions, and a number that the program was never given.
 
+use crate::elsewhere;
 use crate::kernel::Kernel;
 use crate::signals::{self, SLICE};
 use crate::sys;
@@ -185,7 +186,7 @@ impl Socket {
     /// The descriptor's number, -1 when it is closed.
     #[must_use]
     pub fn fd(&self) -> i32 {
-        self.fd.load(Ordering::Relaxed)
+        elsewhere::here(self.fd.load(Ordering::Relaxed))
     }
 
     /// The process and the user at the other end of a unix socket.
@@ -196,14 +197,10 @@ impl Socket {
         credentials(self.fd()).map(|told| (told.pid, told.uid))
     }
 
-    /// Leaves the number to the program, which wants it for itself. The old
-    /// number is not closed: dup2(2) is about to do that.
-    ///
-    /// # Errors
-    /// EBADF when it is closed; EMFILE.
-    pub fn move_away(&self) -> Result<()> {
-        self.fd.store(Kernel.dup_elsewhere(self.fd(), true)?, Ordering::Relaxed);
-        Ok(())
+    /// What stood at one number stands at another, and the program has the old
+    /// one, which it wanted for itself; whether that was this socket.
+    pub fn moved(&self, from: i32, to: i32) -> bool {
+        self.fd.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Closes the descriptor: for the child of a fork, which must not be heard

@@ -23,7 +23,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
 use once_cell::race::OnceBox;
 use privns_abi::{Errno, Result};
-use privns_host::{Kernel, Shared};
+use privns_host::{Kernel, Shared, elsewhere};
 
 mod lock;
 
@@ -210,16 +210,13 @@ impl Family {
     /// The descriptor that the table is inherited by.
     #[must_use]
     pub fn fd(&self) -> i32 {
-        self.fd.load(Ordering::Relaxed)
+        elsewhere::here(self.fd.load(Ordering::Relaxed))
     }
 
-    /// Leaves its number to the program, which is about to close it (dup2(2)).
-    ///
-    /// # Errors
-    /// EMFILE.
-    pub fn move_away(&self) -> Result<()> {
-        self.fd.store(Kernel.dup_elsewhere(self.fd(), false)?, Ordering::Relaxed);
-        Ok(())
+    /// What stood at one number stands at another, and the program has the old
+    /// one, which it wanted for itself; whether that was the table.
+    pub fn moved(&self, from: i32, to: i32) -> bool {
+        self.fd.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// The family's number: random, never 0.

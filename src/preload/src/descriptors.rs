@@ -21,7 +21,7 @@ pub(crate) fn kept() -> c_int {
 /// not open.
 #[inline]
 pub(crate) fn is_kept(fd: c_int) -> bool {
-    fd >= 0 && fd == kept() || PROCESS.met() && KEPT.has(fd)
+    fd >= 0 && fd == kept() || PROCESS.met() && PROCESS.keeps(fd)
 }
 
 /// The first number from `first` on that is ours.

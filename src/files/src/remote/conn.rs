@@ -111,7 +111,7 @@ impl Connection {
     /// In the child of a fork: it is the parent's, and nothing may be heard on
     /// it. It is never dropped here: another thread may have been amid its
     /// lock, or its memory.
-    pub(super) fn forsake(self: &Arc<Connection>) {
+    pub(crate) fn forsake(self: &Arc<Connection>) {
         if !self.forsaken.swap(true, Ordering::Relaxed) {
             KEPT.remove(self.fd());
             self.client.transport().socket().close();

@@ -12,13 +12,14 @@
 
 use super::file::File;
 use super::kept::KEPT;
+use crate::guest::Guest;
 use crate::process::Process;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use once_cell::race::OnceBox;
 use privns_abi::{Errno, Result};
-use privns_host::{Kernel, Rcu, net};
+use privns_host::{Kernel, Rcu, elsewhere, net};
 
 /// Slots that are made at a time, and how often.
 const CHUNK: usize = 64;
@@ -222,7 +223,7 @@ impl Process {
         let files = &self.remotes.files;
         let known = files.master.load(Ordering::Acquire) - 1;
         if known >= 0 {
-            return Ok(known);
+            return Ok(elsewhere::here(known));
         }
         let master = net::raised(Kernel.placeholder(true)?);
         let (done, failed) = (Ordering::AcqRel, Ordering::Acquire);
@@ -321,6 +322,18 @@ impl Process {
     /// ours to close.
     fn released(&self, slot: u32) -> Option<Arc<File>> {
         if self.guest().is_some() { None } else { self.remotes.files.release(slot) }
+    }
+
+    /// In a copy of a child that shared its parent's memory: what that has noted of
+    /// its descriptors is ours, and its connections are not.
+    pub(crate) fn adopt(&self, guest: &Guest) {
+        guest.forked();
+        for (fd, value) in guest.noted() {
+            self.fds.adopt(fd, value);
+            if let Some(slot) = self.fds.slot(fd) {
+                self.remotes.files.add(slot);
+            }
+        }
     }
 
     /// What a child that shared our memory has opened, now that it has gone.

@@ -3,6 +3,7 @@
 //! open: it is passed over by whatever closes all that it finds.
 
 use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use privns_host::elsewhere;
 
 /// Most that are kept; more servers than this have connections that a program
 /// may close, and that are then dialled again.
@@ -48,16 +49,21 @@ impl Kept {
         }
     }
 
+    /// The numbers, as they are in the process that calls.
+    fn here(&self) -> impl Iterator<Item = i32> {
+        let noted = self.all().map(|place| place.load(Ordering::Relaxed) - 1);
+        noted.filter(|&fd| fd >= 0).map(elsewhere::here)
+    }
+
     /// Whether a number is kept.
     #[inline]
     pub fn has(&self, fd: i32) -> bool {
-        fd >= 0 && self.all().any(|place| place.load(Ordering::Relaxed) == fd + 1)
+        fd >= 0 && self.here().any(|kept| kept == fd)
     }
 
     /// The smallest number that is kept, of those from `first` on.
     pub fn next(&self, first: i32) -> Option<i32> {
-        let numbers = self.all().map(|place| place.load(Ordering::Relaxed) - 1);
-        numbers.filter(|&fd| fd >= first.max(0)).min()
+        self.here().filter(|&fd| fd >= first).min()
     }
 }
 

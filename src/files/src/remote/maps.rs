@@ -20,7 +20,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 use privns_abi::{Errno, Result};
 use privns_host::fd::Owner;
-use privns_host::{Kernel, Name, Slot};
+use privns_host::{Kernel, Name, Slot, elsewhere};
 
 /// Bytes that are copied at a time, and compared when they are written back.
 const PIECE: usize = 256 << 10;
@@ -97,12 +97,12 @@ impl Maps {
         Err(Errno::ENOMEM)
     }
 
-    /// Leaves a number to the program that wants it; whether one stood there.
-    pub(super) fn make_room(&self, fd: i32) -> Result<bool> {
-        let mut moved = Ok(false);
+    /// What stood at one number stands at another; whether that was one of these.
+    pub(super) fn moved(&self, from: i32, to: i32) -> bool {
+        let mut moved = false;
         self.each(|mapping| {
-            if mapping.memory == fd {
-                moved = super::room::elsewhere(fd).map(|new| mapping.memory = new).map(|()| true);
+            if mapping.memory == from {
+                (mapping.memory, moved) = (to, true);
             }
             true
         });
@@ -391,7 +391,7 @@ impl View<'_> {
     pub(super) fn show_mapped(self, file: &File, data: &[u8], at: u64) {
         self.process.remotes.maps.each(|mapping| {
             if mapping.is_of(file) {
-                let _ = Kernel.pwrite(mapping.memory, data, at);
+                let _ = Kernel.pwrite(elsewhere::here(mapping.memory), data, at);
             }
             true
         });
@@ -411,7 +411,7 @@ impl View<'_> {
     pub(super) fn resize_mapped(self, file: &File, size: u64) {
         self.process.remotes.maps.each(|mapping| {
             if mapping.is_of(file) {
-                let _ = Kernel.ftruncate(mapping.memory, size);
+                let _ = Kernel.ftruncate(elsewhere::here(mapping.memory), size);
             }
             true
         });

@@ -30,7 +30,7 @@ use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use privns_abi::{Errno, Result};
 use privns_host::kernel::{OpenHow, RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS};
 use privns_host::net::{self, Socket};
-use privns_host::{Kernel, Name};
+use privns_host::{Kernel, Name, elsewhere};
 use privns_namespace::file::Cache;
 use privns_ninep::attr::{Attr, Qid, Time, valid};
 use privns_ninep::near::{BOOT, Near as Told};
@@ -92,17 +92,17 @@ impl Near {
     /// The number still stands for the root: nobody has closed it behind our
     /// back and opened something else.
     fn is_there(&self) -> bool {
-        let root = self.root.load(Ordering::Relaxed);
+        let root = self.root();
         root >= 0 && Kernel.fstat(root).is_ok_and(|st| (st.dev, st.ino) == (self.dev, self.ino))
     }
 
-    /// Leaves a number to the program that wants it; whether it stood there.
-    pub(super) fn make_room(&self, fd: i32) -> Result<bool> {
-        let stands = self.root.load(Ordering::Relaxed) == fd;
-        if stands {
-            self.root.store(super::room::elsewhere(fd)?, Ordering::Relaxed);
-        }
-        Ok(stands)
+    fn root(&self) -> i32 {
+        elsewhere::here(self.root.load(Ordering::Relaxed))
+    }
+
+    /// What stood at one number stands at another; whether that was the root.
+    pub(super) fn moved(&self, from: i32, to: i32) -> bool {
+        self.root.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     pub(super) fn close(&self) {
@@ -115,15 +115,14 @@ impl Near {
 
     fn open(&self, path: &mut Name, flags: i32) -> Result<i32> {
         let how = OpenHow::new(flags, 0, RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH);
-        Kernel.openat2(self.root.load(Ordering::Relaxed), path.as_cstr()?, &how)
+        Kernel.openat2(self.root(), path.as_cstr()?, &how)
     }
 
     /// The attributes of a name, as lstat(2) has them; no link is passed on the
     /// way.
     fn stat(&self, path: &mut Name) -> Result<libc::stat> {
         if !path.as_bytes().contains(&b'/') {
-            let root = self.root.load(Ordering::Relaxed);
-            return Kernel.whole_stat(root, path.as_cstr()?, libc::AT_SYMLINK_NOFOLLOW);
+            return Kernel.whole_stat(self.root(), path.as_cstr()?, libc::AT_SYMLINK_NOFOLLOW);
         }
         let fd = self.open(path, libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC)?;
         let told = Kernel.whole_stat(fd, c"", libc::AT_EMPTY_PATH);

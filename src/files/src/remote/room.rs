@@ -2,81 +2,75 @@
 //! the number that they make, and what stands there of ours goes elsewhere.
 
 use super::Remotes;
-use super::conn::Conn;
 use super::kept::KEPT;
 use crate::process::Process;
 use core::sync::atomic::Ordering;
-use privns_abi::{Errno, Result};
+use privns_abi::Result;
 use privns_host::Kernel;
 
 impl Process {
+    /// Whether a number is ours, beside the family's table.
+    pub fn keeps(&self, fd: i32) -> bool {
+        KEPT.has(fd) || self.fds.guests.dialled_at(fd)
+    }
+
     /// Takes what is ours away from a number. It stays open: the call that
     /// follows closes it. Another thread that has read the old number and not
     /// entered the kernel yet may still use it: that is one instant, at a number
-    /// that hardly any program wants.
+    /// that hardly any program wants. A child that shares our memory leaves the
+    /// number for itself alone.
     ///
     /// # Errors
-    /// EBADF in a child that shares our memory, whose descriptors are not those
-    /// that we note; EMFILE.
+    /// EMFILE.
     pub fn make_room(&self, fd: i32) -> Result<()> {
-        if self.guest().is_some() {
-            return Err(Errno::EBADF);
+        // The table is inherited by the next program, and nothing else is.
+        let cloexec = self.view().is_none_or(|view| view.family.fd() != fd);
+        if self.fds.guests.leave(fd, cloexec)? {
+            return Ok(());
         }
-        match self.view().filter(|view| view.family.fd() == fd) {
-            Some(view) => view.family.move_away(),
-            None => self.remotes.make_room(fd),
+        let new = Kernel.dup_elsewhere(fd, cloexec)?;
+        self.moved(fd, new);
+        Ok(())
+    }
+
+    /// What stood at one number stands at another.
+    pub(crate) fn moved(&self, from: i32, to: i32) {
+        let table = self.view().is_some_and(|view| view.family.moved(from, to));
+        if table || self.remotes.moved(from, to) {
+            return;
         }
+        // Nobody uses it any more.
+        KEPT.remove(from);
+        let _ = Kernel.close(to);
     }
 }
 
 impl Remotes {
-    fn make_room(&self, fd: i32) -> Result<()> {
+    fn moved(&self, from: i32, to: i32) -> bool {
         let opens = self.files.all().filter_map(|file| Some(file.known()?.conn.clone()));
         let conns = self.servers.conns().chain(opens).chain(self.locks.conns());
-        for conn in conns {
-            if conn.make_room(fd)? {
-                return Ok(());
-            }
+        let moved = conns.into_iter().any(|conn| conn.moved(from, to))
+            || self.files.moved(from, to)
+            || self.maps.moved(from, to);
+        if moved {
+            KEPT.remove(from);
+            KEPT.add(to);
         }
-        if !self.files.make_room(fd)? && !self.maps.make_room(fd)? {
-            // Nobody uses it any more.
-            KEPT.remove(fd);
-        }
-        Ok(())
+        moved
     }
-}
-
-/// Where what stood at a number stands from now on.
-///
-/// # Errors
-/// EMFILE.
-pub(super) fn elsewhere(fd: i32) -> Result<i32> {
-    let new = Kernel.dup_elsewhere(fd, true)?;
-    KEPT.remove(fd);
-    KEPT.add(new);
-    Ok(new)
 }
 
 impl super::conn::Connection {
     /// Whether it stood there, or the tree at hand that comes with it.
-    fn make_room(self: &Conn, fd: i32) -> Result<bool> {
-        let socket = self.client.transport().socket();
-        if socket.fd() == fd {
-            socket.move_away()?;
-            KEPT.remove(fd);
-            KEPT.add(socket.fd());
-            return Ok(true);
-        }
-        self.near.as_ref().map_or(Ok(false), |near| near.make_room(fd))
+    fn moved(&self, from: i32, to: i32) -> bool {
+        let near = || self.near.as_ref().is_some_and(|near| near.moved(from, to));
+        self.client.transport().socket().moved(from, to) || near()
     }
 }
 
 impl super::files::Files {
-    fn make_room(&self, fd: i32) -> Result<bool> {
-        let stands = self.master.load(Ordering::Acquire) == fd + 1;
-        if stands {
-            self.master.store(elsewhere(fd)? + 1, Ordering::Release);
-        }
-        Ok(stands)
+    fn moved(&self, from: i32, to: i32) -> bool {
+        let (done, failed) = (Ordering::AcqRel, Ordering::Relaxed);
+        self.master.compare_exchange(from + 1, to + 1, done, failed).is_ok()
     }
 }
