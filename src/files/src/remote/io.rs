@@ -1,12 +1,13 @@
 //! Reading and writing open remote files, as the kernel does it.
 
+use super::ends::AT_END;
 use super::file::{File, Kind, Open};
 use super::place::Place;
 use crate::process::View;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 use privns_abi::{Errno, Result};
 use privns_host::signals::calmly;
 use privns_host::{Host, Kernel, reach};
@@ -44,10 +45,6 @@ impl Reader {
 const MOMENT: u64 = 1000;
 /// What is read with the open.
 pub(super) const FIRST: usize = 8 << 10;
-/// Offsets from here on stand for the end of the file, wherever that is: marks.
-const AT_END: u64 = 1 << 52;
-/// Marks that there are.
-const MARKS: u64 = 1 << 10;
 /// Where no file reaches.
 const LIMIT: u64 = i64::MAX as u64;
 
@@ -193,6 +190,7 @@ impl View<'_> {
             self.position(fd, file)?;
             return self.append(file, data);
         }
+        self.leave_own_end(fd, file)?;
         self.put(file, data, at)
     }
 
@@ -218,10 +216,7 @@ impl View<'_> {
                 // Others may ask where the end is as soon as the mark is there.
                 self.settle(file)?;
             }
-            match shared {
-                true => drop(Kernel.lseek(fd, mark() as i64, libc::SEEK_SET)?),
-                false => file.offset.at.store(mark(), Ordering::Release),
-            }
+            self.mark_end(fd, file, shared)?;
             // Whoever reads goes on from here, even if others move the end away.
             if reads {
                 self.position(fd, file)?;
@@ -256,6 +251,7 @@ impl View<'_> {
             return Err(Errno::EFBIG);
         }
         let data = there(&data[..within(Kernel.file_size_limit(), at, data.len())?])?;
+        self.leave_end(file);
         if file.flags() & libc::O_APPEND != 0 {
             // The program has taken that flag off since; the server has it.
             self.settle(file)?;
@@ -307,6 +303,7 @@ impl View<'_> {
             limit => &data[..within(limit, self.size(file)?, data.len())?],
         };
         let data = there(data)?;
+        self.leave_end(file);
         self.writing(file, data, |rest| {
             calmly(|| {
                 let open = file.open(self)?;
@@ -402,29 +399,6 @@ impl View<'_> {
         Ok(to)
     }
 
-    /// Where the file's offset is. Where an append has left it is asked for here,
-    /// and known from then on.
-    pub(super) fn position(self, fd: i32, file: &File) -> Result<u64> {
-        let shared = file.offset.shared.load(Ordering::Acquire);
-        let here = || match shared {
-            true => Kernel.lseek(fd, 0, libc::SEEK_CUR).map(|at| at as u64),
-            false => Ok(file.offset.at.load(Ordering::Acquire)),
-        };
-        loop {
-            let at = here()?;
-            if at < AT_END {
-                return Ok(at);
-            }
-            // Whoever has appended in the meantime, here or in another process, has
-            // put another mark there: the difference of two leads beyond any file.
-            let size = self.size(file)?;
-            match shared {
-                true => drop(Kernel.lseek(fd, size as i64 - at as i64, libc::SEEK_CUR)),
-                false => drop(file.offset.moved(at, size)),
-            }
-        }
-    }
-
     /// How long the file is.
     ///
     /// # Errors
@@ -477,6 +451,7 @@ impl View<'_> {
             return Err(Errno::EINVAL);
         }
         self.position(fd, file)?;
+        self.leave_end(file);
         let change = SetAttr { valid: set::SIZE, size, ..SetAttr::default() };
         self.remote_setattr(&Place::below(file, b""), &change)?;
         if self.process.remotes.maps.any() {
@@ -609,20 +584,4 @@ fn send_all(data: &[u8], send: &mut dyn FnMut(&[u8]) -> Result<usize>) -> Result
 fn readable(file: &File) -> Result<()> {
     file.may(false)?;
     if file.kind() == Kind::Directory { Err(Errno::EISDIR) } else { Ok(()) }
-}
-
-/// A mark that another append hardly has at the same time.
-fn mark() -> u64 {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    let own = (Kernel.getpid() as u64).wrapping_mul(0x9e37_79b9);
-    let next = LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(own);
-    AT_END * (1 + next % (MARKS - 1))
-}
-
-impl super::file::Offset {
-    /// Moves it from one place to another, unless somebody has moved it.
-    fn moved(&self, from: u64, to: u64) -> bool {
-        let (done, failed) = (Ordering::AcqRel, Ordering::Relaxed);
-        self.at.compare_exchange(from, to, done, failed).is_ok()
-    }
 }

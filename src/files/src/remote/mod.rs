@@ -9,6 +9,7 @@
 //! - [`names`]: the calls that take a name.
 //! - `rename`: that of them which has two.
 //! - [`attrs`]: attributes as those calls tell them.
+//! - `ends`: offsets at the end of a file.
 //! - [`file`](mod@file): an open file.
 //! - [`files`]: open files, by their descriptors.
 //! - [`handed`]: open files on their way into children and next programs.
@@ -33,6 +34,7 @@ pub mod attrs;
 pub mod conn;
 pub mod copies;
 pub mod dirs;
+mod ends;
 pub mod file;
 pub mod files;
 pub mod handed;
@@ -82,6 +84,8 @@ pub struct Remotes {
     handed: Slot<Vec<handed::Handed>>,
     /// Writes of this process, counted by file, several to a count.
     changes: [AtomicU64; COUNTS],
+    /// Offsets that are at the end of a file.
+    ends: ends::Ends,
     /// Children made, any of which may write.
     children: AtomicU64,
     /// Changes of names and attributes.
@@ -90,7 +94,7 @@ pub struct Remotes {
     shelf: OnceBox<shelf::Shelf>,
 }
 
-/// Counts of writes.
+/// Places for what is kept by file.
 const COUNTS: usize = 64;
 
 impl Remotes {
@@ -107,6 +111,7 @@ impl Remotes {
             listed: listed::Listed::new(),
             handed: Slot::new(),
             changes: [const { AtomicU64::new(0) }; COUNTS],
+            ends: ends::Ends::new(),
             children: AtomicU64::new(0),
             names: AtomicU64::new(0),
             shelf: OnceBox::new(),
@@ -136,9 +141,14 @@ impl Remotes {
         self.children.fetch_add(1, Ordering::AcqRel);
     }
 
-    fn count_of(&self, file: &file::File) -> &AtomicU64 {
+    /// Where what is kept by file has its place: several files to one.
+    fn place_of(file: &file::File) -> usize {
         let mixed = file.identity().wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        &self.changes[(mixed >> 32) as usize % COUNTS]
+        (mixed >> 32) as usize % COUNTS
+    }
+
+    fn count_of(&self, file: &file::File) -> &AtomicU64 {
+        &self.changes[Remotes::place_of(file)]
     }
 
     /// The file was written: it differs from what was read ahead of it. Said when

@@ -119,6 +119,9 @@ impl View<'_> {
         first: &mut [u8],
     ) -> Result<Opening> {
         let has = |flag: i32| flags & flag != 0;
+        if has(libc::O_TRUNC) {
+            self.leave_ends();
+        }
         let whole = match place.dir.filter(|_| place.is_open()) {
             // A server of ours opens it once more, whether it has a name or not.
             Some(file) => file.last_path(),

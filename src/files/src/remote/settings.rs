@@ -29,6 +29,9 @@ impl View<'_> {
     /// As there.
     pub fn remote_setattr(self, place: &Place<'_>, change: &SetAttr) -> Result<()> {
         self.is_dir_at_end(place)?;
+        if change.valid & set::SIZE != 0 && !place.is_open() {
+            self.leave_ends();
+        }
         let done = self.once(place, |way| {
             self.is_still(place, way)?;
             way.client().setattr_at(way.route(), &self.mine(way, change))
