@@ -8,15 +8,18 @@
 //!
 //! A fixed table of entries, each guarded by its own version: odd while it is
 //! written, and a reader that sees it change looks the name up anew. A signal
-//! handler that finds an entry half written does the same.
+//! handler that finds an entry half written does the same. They are given out in
+//! turn: what a short program remembers lies on one page or two, and not on as
+//! many as there are names.
 //!
 //! [`trail`]: privns_namespace::trail
 
-use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 use privns_abi::Result;
 use privns_host::HotName;
 use privns_namespace::trail::Trail;
 
+/// The first is never written: it is the last one found where none has been.
 const ENTRIES: usize = 256;
 const TEXT_WORDS: usize = 24;
 /// Longest name, spelled or the host's, that is remembered, in bytes.
@@ -33,8 +36,10 @@ pub struct Dirs {
 /// What is to be known of them without touching their pages, each of which
 /// costs a fault where it was not touched before, as after a fork.
 pub struct Marks {
-    /// There are any.
-    any: AtomicBool,
+    /// How many have been given out.
+    used: AtomicU32,
+    /// Which of them is for the names of a hash; 0 for none so far.
+    places: [AtomicU8; ENTRIES],
     /// Those that are being written, a bit each.
     writing: [AtomicU64; ENTRIES / 64],
     /// Which names may be links that are remembered, by [`bit`]: most are not,
@@ -47,7 +52,8 @@ impl Marks {
     #[must_use]
     pub const fn new() -> Marks {
         Marks {
-            any: AtomicBool::new(false),
+            used: AtomicU32::new(0),
+            places: [const { AtomicU8::new(0) }; ENTRIES],
             writing: [const { AtomicU64::new(0) }; ENTRIES / 64],
             links: AtomicU64::new(0),
         }
@@ -56,7 +62,27 @@ impl Marks {
     /// Whether anything has ever been remembered.
     #[inline]
     pub fn any(&self) -> bool {
-        self.any.load(Ordering::Relaxed)
+        self.used.load(Ordering::Relaxed) != 0
+    }
+
+    /// The number of the entry that names of this hash have, 0 for none.
+    #[inline(always)]
+    fn number(&self, hash: u64) -> usize {
+        self.places[hash as usize % ENTRIES].load(Ordering::Relaxed).into()
+    }
+
+    /// The number of the entry that they have from now on.
+    fn claim(&self, hash: u64) -> usize {
+        let known = self.number(hash);
+        if known != 0 {
+            return known;
+        }
+        let next = self.used.fetch_add(1, Ordering::Relaxed) as usize + 1;
+        // Two threads that claim one together waste a number: the last share.
+        let next = if next < ENTRIES { next } else { 1 + hash as usize % (ENTRIES - 1) };
+        let place = &self.places[hash as usize % ENTRIES];
+        let claimed = place.compare_exchange(0, next as u8, Ordering::Relaxed, Ordering::Relaxed);
+        claimed.map_or_else(usize::from, |_| next)
     }
 
     /// A link of this name is remembered.
@@ -274,13 +300,14 @@ impl Dirs {
     #[inline(always)]
     pub fn get(
         &self,
+        marks: &Marks,
         last: &AtomicU32,
         key: Key<'_>,
         now: &Now<'_>,
         host: &mut HotName,
     ) -> Option<Dir> {
         match self.last(last).read(key, now, host) {
-            None => self.search(last, key, |entry| entry.read(key, now, host)),
+            None => self.search(marks, last, key, |entry| entry.read(key, now, host)),
             found => found,
         }
     }
@@ -291,13 +318,14 @@ impl Dirs {
     #[inline(always)]
     pub fn translated(
         &self,
+        marks: &Marks,
         last: &AtomicU32,
         key: Key<'_>,
         generation: u64,
         host: &mut HotName,
     ) -> Option<Dir> {
         match self.last(last).translate(key, generation, host) {
-            None => self.search(last, key, |entry| entry.translate(key, generation, host)),
+            None => self.search(marks, last, key, |entry| entry.translate(key, generation, host)),
             found => found,
         }
     }
@@ -311,11 +339,15 @@ impl Dirs {
     #[inline(never)]
     fn search(
         &self,
+        marks: &Marks,
         last: &AtomicU32,
         key: Key<'_>,
         read: impl FnOnce(&Entry) -> Option<Dir>,
     ) -> Option<Dir> {
-        let number = hash(key) as usize % ENTRIES;
+        let number = marks.number(hash(key));
+        if number == 0 {
+            return None;
+        }
         let found = read(&self.entries[number])?;
         last.store(number as u32, Ordering::Relaxed);
         Some(found)
@@ -336,7 +368,7 @@ impl Dirs {
         if name.len() > TEXT_MAX || host.len() > TEXT_MAX {
             return;
         }
-        let number = hash(key) as usize % ENTRIES;
+        let number = marks.claim(hash(key));
         let entry = &self.entries[number];
         let version = entry.version.load(Ordering::Relaxed);
         let taken = entry.version.compare_exchange(
@@ -351,7 +383,6 @@ impl Dirs {
         // A fork just here leaves its child an entry that is never used again.
         let (writing, bit) = (&marks.writing[number / 64], 1 << (number % 64));
         writing.fetch_or(bit, Ordering::Relaxed);
-        marks.any.store(true, Ordering::Relaxed);
         fence(Ordering::Release);
         let shape = name.len() as u64
             | (host.len() as u64) << 16
@@ -470,9 +501,11 @@ mod tests {
 
     const DIR: Dir = Dir::new(3).with(Is::AboveMounts, true).with(Is::Canonical, true);
 
-    fn get(dirs: &Dirs, name: &[u8], now: &Now<'_>) -> Option<(Dir, std::vec::Vec<u8>)> {
+    type Known = Option<(Dir, std::vec::Vec<u8>)>;
+
+    fn get(dirs: &Dirs, marks: &Marks, name: &[u8], now: &Now<'_>) -> Known {
         let mut host = HotName::new();
-        let dir = dirs.get(&AtomicU32::new(7), Key { base: 0, name }, now, &mut host)?;
+        let dir = dirs.get(marks, &AtomicU32::new(0), Key { base: 0, name }, now, &mut host)?;
         Some((dir, host.as_bytes().to_vec()))
     }
 
@@ -494,11 +527,42 @@ mod tests {
         let key = Key { base: 0, name: b"/a/b" };
         dirs.put(&marks, key, b"/host/dir", DIR, &now(5, 1), &passed);
         assert!(marks.any());
-        assert_eq!(get(&dirs, b"/a/b", &now(5, 1)), Some((DIR, b"/host/dir".to_vec())));
-        assert_eq!(get(&dirs, b"/a/c", &now(5, 1)), None);
-        assert_eq!(get(&dirs, b"/a/b", &now(5, 2)), None);
-        assert_eq!(get(&dirs, b"/a/b", &now(6, 1)), None);
+        assert_eq!(get(&dirs, &marks, b"/a/b", &now(5, 1)), Some((DIR, b"/host/dir".to_vec())));
+        assert_eq!(get(&dirs, &marks, b"/a/c", &now(5, 1)), None);
+        assert_eq!(get(&dirs, &marks, b"/a/b", &now(5, 2)), None);
+        assert_eq!(get(&dirs, &marks, b"/a/b", &now(6, 1)), None);
         bumped.set(1);
-        assert_eq!(get(&dirs, b"/a/b", &now(5, 1)), None);
+        assert_eq!(get(&dirs, &marks, b"/a/b", &now(5, 1)), None);
+    }
+
+    #[test]
+    fn names_have_entries_in_turn_and_more_names_than_entries_share_them() {
+        let (dirs, marks) = (std::boxed::Box::new(Dirs::new()), Marks::new());
+        let epochs = |_| 0;
+        let now = Now { generation: 1, second: 5, raises: 0, epochs: &epochs };
+        let name = |n: usize| std::format!("/dir/{n}").into_bytes();
+        assert_eq!(get(&dirs, &marks, b"", &now), None);
+        for n in 0..4 * ENTRIES {
+            let name = name(n);
+            let trail = trail_of(&name).unwrap();
+            let passed = Passed { trail: &trail, epochs: 0 };
+            let before = marks.used.load(Ordering::Relaxed);
+            dirs.put(&marks, Key { base: 0, name: &name }, &name, DIR, &now, &passed);
+            assert_eq!(get(&dirs, &marks, &name, &now), Some((DIR, name)));
+            assert!(marks.used.load(Ordering::Relaxed) <= before + 1);
+        }
+        let kept = (0..4 * ENTRIES).filter(|&n| {
+            let found = get(&dirs, &marks, &name(n), &now);
+            assert!(found.as_ref().is_none_or(|(_, host)| *host == name(n)));
+            found.is_some()
+        });
+        assert!((ENTRIES / 2..ENTRIES).contains(&kept.count()));
+        // A name is put again where it was.
+        let used = marks.used.load(Ordering::Relaxed);
+        let trail = trail_of(b"/dir/7").unwrap();
+        let passed = Passed { trail: &trail, epochs: 0 };
+        dirs.put(&marks, Key { base: 0, name: b"/dir/7" }, b"/x", DIR, &now, &passed);
+        assert_eq!(get(&dirs, &marks, b"/dir/7", &now), Some((DIR, b"/x".to_vec())));
+        assert_eq!(marks.used.load(Ordering::Relaxed), used);
     }
 }

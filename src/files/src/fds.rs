@@ -8,6 +8,8 @@ use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 /// Descriptors beyond this are looked up each time; 8 bytes each, touched only
 /// when used.
 const KEPT: usize = 65_536;
+/// The numbers that most programs have no more of: they lie beside what every process touches.
+const FEW: usize = 32;
 
 /// The table of a process.
 #[repr(C)]
@@ -16,9 +18,10 @@ pub struct Fds {
     /// [`Fds::served`] looks at. All of this begins as zeros, and takes no
     /// room in the library's file.
     end: AtomicI32,
+    few: [AtomicU64; FEW],
     /// Children that share our memory note for themselves.
     pub(crate) guests: Guests,
-    entries: [AtomicU64; KEPT],
+    many: [AtomicU64; KEPT - FEW],
 }
 
 /// What is known of a descriptor.
@@ -53,9 +56,10 @@ impl Fds {
     #[must_use]
     pub const fn new() -> Fds {
         Fds {
-            entries: [const { AtomicU64::new(0) }; KEPT],
             end: AtomicI32::new(0),
+            few: [const { AtomicU64::new(0) }; FEW],
             guests: Guests::new(),
+            many: [const { AtomicU64::new(0) }; KEPT - FEW],
         }
     }
 
@@ -72,7 +76,8 @@ impl Fds {
     #[inline]
     fn entry(&self, fd: i32) -> Option<&AtomicU64> {
         // A negative number is a large one.
-        self.entries.get(fd as u32 as usize)
+        let fd = fd as u32 as usize;
+        self.few.get(fd).or_else(|| self.many.get(fd.wrapping_sub(FEW)))
     }
 
     /// Notes it.
@@ -217,5 +222,13 @@ mod tests {
         assert_eq!((FDS.get(3, 5), FDS.get(4, 5)), (None, Some(shown)));
         assert_eq!(FDS.served().collect::<std::vec::Vec<_>>(), [(4, 9)]);
         assert_eq!((FDS.get(-1, 5), FDS.get(i32::MAX, 5)), (None, None));
+        // Each number has a place of its own, up to the last.
+        let ends = [0, FEW - 1, FEW, KEPT - 1].map(|fd| fd as i32);
+        ends.iter().for_each(|&fd| FDS.set_seq(fd, fd as u32 + 1));
+        assert_eq!(ends.map(|fd| FDS.seq(fd)), ends.map(|fd| fd as u32 + 1));
+        FDS.set_seq(KEPT as i32, 1);
+        assert_eq!((FDS.seq(KEPT as i32), FDS.seq(KEPT as i32 - 2)), (0, 0));
+        ends.iter().for_each(|&fd| FDS.forget(fd));
+        assert_eq!(FDS.get(4, 5), Some(shown));
     }
 }

@@ -30,7 +30,7 @@ struct Chunk {
     more: usize,
 }
 
-#[repr(C, align(4096))]
+#[repr(C)]
 struct First {
     chunk: Chunk,
     bytes: UnsafeCell<[u8; FIRST]>,

@@ -33,22 +33,24 @@ impl View<'_> {
     /// end for a directory.
     #[inline(always)]
     pub(super) fn recall(self, base: u64, name: &[u8], to: &mut Target) -> Option<Dir> {
-        if !self.process.marks.any() {
+        let marks = &self.process.marks;
+        if !marks.any() {
             return None;
         }
         let epochs = |slot| self.epoch(slot);
         let (last, key) = (self.process.counts.last(), Key { base, name });
-        self.process.dirs.get(last, key, &self.now(&epochs), &mut to.name)
+        self.process.dirs.get(marks, last, key, &self.now(&epochs), &mut to.name)
     }
 
     /// The same of an absolute name for a call that has the host refuse links.
     #[inline(always)]
     pub(super) fn recall_translated(self, name: &[u8], to: &mut Target) -> Option<Dir> {
-        if !self.process.marks.any() {
+        let marks = &self.process.marks;
+        if !marks.any() {
             return None;
         }
         let (last, key) = (self.process.counts.last(), Key { base: 0, name });
-        self.process.dirs.translated(last, key, self.family.generation(), &mut to.name)
+        self.process.dirs.translated(marks, last, key, self.family.generation(), &mut to.name)
     }
 
     /// The same for where it is not in the way of others.
