@@ -74,7 +74,7 @@ impl Coming {
         keep: Vec<i32>,
         mut work: impl Work + Send + 'static,
     ) -> Result<(i32, i32)> {
-        let fd = family.own_description()?;
+        let fd = family.keepers_description()?;
         let pid = self.0.there(move || {
             keep_watch(family, fd, &keep, &mut work);
             work.clear_up(family);

@@ -1,7 +1,8 @@
 //! Files of the host's own, by raw system calls: never looked up in the
 //! namespace that this process may itself be in.
 
-use privns_abi::{Errno, Result};
+use privns_abi::{Errno, Result, path};
+use privns_host::{Kernel, startup};
 use privns_namespace::program::Header;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno as Raw;
@@ -65,6 +66,20 @@ pub fn is_dir(at: impl AsFd, name: &[u8]) -> bool {
 /// readlinkat(2)'s.
 pub fn read_link(at: impl AsFd, name: &[u8]) -> Result<Vec<u8>> {
     rustix::fs::readlinkat(at, name, Vec::new()).map(|t| t.into_bytes()).map_err(errno)
+}
+
+/// The host path of the file that this program is, without links in it.
+///
+/// # Errors
+/// As readlink(2)'s of /proc/self/exe.
+pub fn own_file() -> Result<Vec<u8>> {
+    // What the kernel was given, where that is it already: a process's first look
+    // at its own directory in /proc has the kernel make that.
+    let given = startup::executed().filter(|name| path::is_canonical(name.to_bytes()));
+    match given.filter(|name| Kernel.check_plain_file(name).is_ok()) {
+        Some(name) => Ok(name.to_bytes().to_vec()),
+        None => read_link(CWD, b"/proc/self/exe"),
+    }
 }
 
 fn open_file(path: &[u8]) -> Result<OwnedFd> {

@@ -32,7 +32,7 @@ pub mod fake;
 pub mod fd;
 pub mod file;
 pub mod futex;
-#[cfg(all(feature = "launcher", target_env = "musl"))]
+#[cfg(any(test, all(feature = "launcher", target_env = "musl")))]
 pub mod heap;
 pub mod ids;
 pub mod kernel;

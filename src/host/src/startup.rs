@@ -78,6 +78,16 @@ pub fn execvp(file: &CStr, argv: &[CString]) -> Errno {
     Errno(unsafe { *libc::__errno_location() })
 }
 
+/// The name by which the kernel was given this program's file (getauxval(3),
+/// AT_EXECFN): relative or by links where it was called so.
+#[must_use]
+pub fn executed() -> Option<&'static CStr> {
+    // SAFETY: a number that the kernel has left beside the environment.
+    let at = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const c_char;
+    // SAFETY: a string that is there for good, and that nobody changes.
+    (!at.is_null()).then(|| unsafe { CStr::from_ptr(at) })
+}
+
 /// The words after the program's name, from what `main` is called with.
 ///
 /// # Safety

@@ -76,6 +76,9 @@ const SIZE: usize = AT_SLOTS + 2 * SLOT;
 /// as most families use. All of it would take a page table of its own.
 const HEAD: usize = (AT_SLOTS + (32 << 10)).next_multiple_of(4096);
 
+/// No descriptor.
+const NONE: i32 = -1;
+
 /// How often a reader that a writer overtook tries again before it takes the
 /// writers' lock.
 const OVERTAKEN: usize = 64;
@@ -90,6 +93,8 @@ static UNRAISED: AtomicU32 = AtomicU32::new(0);
 /// A family's table, mapped.
 pub struct Family {
     fd: AtomicI32,
+    /// What the table was made by, as long as it is open here, or [`NONE`].
+    first: AtomicI32,
     shared: Shared,
     /// Ours to change.
     own: bool,
@@ -127,9 +132,11 @@ impl Family {
             if inherited != made {
                 let _ = Kernel.close(inherited);
             }
-            let fd = moved?;
+            let fd = AtomicI32::new(moved?);
+            let first = AtomicI32::new(if inherited != made { made } else { NONE });
             Ok(Family {
-                fd: AtomicI32::new(fd),
+                fd,
+                first,
                 shared,
                 own: true,
                 whole: OnceBox::new(),
@@ -137,8 +144,14 @@ impl Family {
                 busy: AtomicBool::new(false),
             })
         });
-        let _ = Kernel.close(made);
+        if !family.as_ref().is_ok_and(|family| family.has_first()) {
+            let _ = Kernel.close(made);
+        }
         family
+    }
+
+    fn has_first(&self) -> bool {
+        self.first.load(Ordering::Relaxed) != NONE
     }
 
     fn fill(fd: i32, id: u64, name: &[u8], table: &Table) -> Result<Shared> {
@@ -153,9 +166,9 @@ impl Family {
             Ok(()) | Err(Errno::EINVAL | Errno::EPERM) => {}
             Err(e) => return Err(e),
         }
-        // Mapped by a description of its own: a mapping holds its description,
-        // and a keeper that held the members' would wait for itself.
-        let s = remap(fd, SIZE).or_else(|_| Shared::map(fd, SIZE, true))?;
+        // A mapping holds its description. This one's is not the members', for
+        // which a keeper that held it would wait as long as it lives.
+        let s = Shared::map(fd, SIZE, true)?;
         s.u32(AT_VERSION)?.store(VERSION, Ordering::Relaxed);
         s.u32(AT_UID)?.store(uid, Ordering::Relaxed);
         s.u64(AT_ID)?.store(id, Ordering::Relaxed);
@@ -186,7 +199,8 @@ impl Family {
         let shared = map(fd, HEAD, own && extent.uid != 0)?;
         let (whole, changing) = (OnceBox::new(), OnceBox::new());
         let (fd, busy) = (AtomicI32::new(fd), AtomicBool::new(false));
-        let family = Family { fd, shared, own, whole, changing, busy };
+        let first = AtomicI32::new(NONE);
+        let family = Family { fd, first, shared, own, whole, changing, busy };
         match family.check(extent.uid) {
             Ok(()) => Ok(family),
             Err(e) => Err(e),
@@ -624,9 +638,25 @@ impl Family {
         Kernel.reopen(self.fd(), flags)
     }
 
-    /// Gives the mapping and the descriptor back.
+    /// The same for the keeper, which holds it until the family ends: the one that
+    /// the table was made by, where that is open. It is mapped, and so keeps the
+    /// lock that [`Family::outlive`] takes for as long as the mapping is there.
+    ///
+    /// # Errors
+    /// openat(2)'s.
+    pub fn keepers_description(&self) -> Result<i32> {
+        match self.first.swap(NONE, Ordering::Relaxed) {
+            NONE => self.own_description(),
+            first => Ok(first),
+        }
+    }
+
+    /// Gives the mapping and the descriptors back.
     pub fn close(self) {
         let _ = Kernel.close(self.fd());
+        if self.has_first() {
+            let _ = Kernel.close(self.first.load(Ordering::Relaxed));
+        }
     }
 }
 

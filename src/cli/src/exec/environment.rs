@@ -99,7 +99,7 @@ impl Variables {
 /// # Errors
 /// It is in none of them; says where it was sought.
 pub fn library() -> Result<Vec<u8>, Failure> {
-    let own = tree::read_link(CWD, b"/proc/self/exe").map_err(unknown_place)?;
+    let own = tree::own_file().map_err(unknown_place)?;
     let dir = path::parent(&own);
     let places = [
         [dir, b"/", LIBRARY.as_bytes()].concat(),

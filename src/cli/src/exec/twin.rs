@@ -15,7 +15,6 @@ use crate::tree;
 use privns_abi::{Errno, path};
 use privns_host::{Kernel, startup};
 use privns_namespace::program::preloaded;
-use rustix::fs::CWD;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
@@ -31,7 +30,7 @@ pub const IS_STATIC: bool = cfg!(target_feature = "crt-static");
 /// # Errors
 /// As readlink(2)'s of /proc/self/exe.
 pub fn file() -> Result<Vec<u8>, Errno> {
-    let own = tree::read_link(CWD, b"/proc/self/exe")?;
+    let own = tree::own_file()?;
     Ok(if IS_STATIC { [path::parent(&own), b"/ns"].concat() } else { own })
 }
 
