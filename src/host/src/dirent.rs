@@ -1,6 +1,6 @@
 //! Directories as the kernel lists them: records of getdents64(2).
 
-use crate::{Kernel, sys};
+use crate::{Kernel, reach, sys};
 use alloc::vec::Vec;
 use privns_abi::{Errno, Result};
 
@@ -61,6 +61,25 @@ pub fn offset(records: &[u8], at: usize) -> Option<i64> {
     Some(i64::from_ne_bytes(bytes.try_into().ok()?))
 }
 
+/// Puts as many whole records as there is room and memory for to where the program
+/// wants them: `some` gives those that so many bytes have room for, and what stands
+/// behind them.
+///
+/// # Errors
+/// EINVAL when not one has room, EFAULT when there is no memory for one.
+pub fn put<'r, T>(
+    room: &mut [u8],
+    some: impl Fn(usize) -> Option<(&'r [u8], T)>,
+) -> Result<(&'r [u8], T)> {
+    let mut given = some(room.len()).ok_or(Errno::EINVAL)?;
+    let there = reach::writable(&room[..given.0.len()]);
+    if there < given.0.len() {
+        given = some(there).ok_or(Errno::EFAULT)?;
+    }
+    room[..given.0.len()].copy_from_slice(given.0);
+    Ok(given)
+}
+
 /// The entries of `records`, in order.
 pub fn entries(records: &[u8]) -> impl Iterator<Item = Entry<'_>> {
     let mut at = 0;
@@ -76,6 +95,19 @@ pub fn patch(records: &mut [u8], at: usize, ino: u64, kind: u8) {
     if let Some(head) = records.get_mut(at..at + HEAD) {
         head[..OFF].copy_from_slice(&ino.to_ne_bytes());
         head[HEAD - 1] = kind;
+    }
+}
+
+/// Makes records of getdents64(2) those of getdents(2), which are as long: the name
+/// stands where the type was, and the type in the last byte.
+pub fn make_old(records: &mut [u8]) {
+    let mut at = 0;
+    while let Some((_, next)) = entry(records, at) {
+        let record = &mut records[at..next];
+        let kind = record[HEAD - 1];
+        record.copy_within(HEAD.., HEAD - 1);
+        record[next - at - 1] = kind;
+        at = next;
     }
 }
 
@@ -129,6 +161,17 @@ mod tests {
         patch(&mut records, 0, 9, libc::DT_LNK);
         let first = Entry { ino: 9, kind: libc::DT_LNK, name: b"a" };
         assert_eq!(entry(&records, 0).map(|(e, _)| e), Some(first));
+    }
+
+    #[test]
+    fn old_records_have_the_type_at_their_end() {
+        let mut records = Vec::new();
+        for (name, kind) in [(&b"a"[..], libc::DT_DIR), (b"four", libc::DT_LNK)] {
+            Entry { ino: 7, kind, name }.push(1, &mut records).unwrap();
+        }
+        make_old(&mut records);
+        assert_eq!(&records[HEAD - 1..24], b"a\0\0\0\0\x04");
+        assert_eq!(&records[24 + HEAD - 1..], b"four\0\x0a");
     }
 
     #[test]

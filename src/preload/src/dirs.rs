@@ -7,6 +7,7 @@ use crate::door::door;
 use crate::open::open_at;
 use crate::real::libcs;
 use crate::streams::pointer;
+use crate::theirs::room;
 use crate::PROCESS;
 use alloc::boxed::Box;
 use core::ffi::{c_char, c_int, c_long, c_void};
@@ -27,15 +28,35 @@ pub(crate) unsafe fn getdents64(fd: c_int, buf: *mut c_void, size: size_t) -> ss
 /// As that call.
 pub(crate) unsafe fn read_dir(fd: c_int, buf: *mut c_void, size: size_t) -> Result<usize> {
     match PROCESS.view() {
-        Some(view) if !view.shown(fd).plain => view.list(fd, size, &mut |records| {
-            // SAFETY: at most `size` bytes, which the program says its buffer
-            // has.
-            unsafe {
-                core::ptr::copy_nonoverlapping(records.as_ptr(), buf.cast(), records.len());
-            }
-        }),
+        Some(view) if !view.shown(fd).plain => {
+            // SAFETY: the program says that its buffer has so many bytes.
+            let room = unsafe { room(buf as usize, size as u32 as usize) }?;
+            view.list(fd, room)
+        }
         // SAFETY: the program's own arguments.
         _ => unsafe { door!(libc::SYS_getdents64, fd, buf, size) },
+    }
+}
+
+/// getdents(2), whose records are as long as those of getdents64(2): the type
+/// stands in the last byte and not before the name.
+///
+/// # Safety
+/// As that call.
+#[cfg(target_arch = "x86_64")]
+pub(crate) unsafe fn read_old_dir(fd: c_int, buf: *mut c_void, size: size_t) -> Result<usize> {
+    let plain = PROCESS.view().is_none_or(|view| view.shown(fd).plain);
+    if plain && !PROCESS.is_virtual(fd) {
+        // SAFETY: the program's own arguments.
+        return unsafe { privns_host::sys!(libc::SYS_getdents, fd, buf, size) };
+    }
+    // SAFETY: as above; so many bytes have just been written.
+    unsafe {
+        let n = read_dir(fd, buf, size)?;
+        if n > 0 {
+            privns_host::dirent::make_old(core::slice::from_raw_parts_mut(buf.cast(), n));
+        }
+        Ok(n)
     }
 }
 

@@ -215,6 +215,7 @@ unsafe fn old(number: c_long, args: [usize; 6]) -> c_long {
             libc::SYS_stat => to!(stat::stat(text(a), b)),
             libc::SYS_lstat => to!(stat::lstat(text(a), b)),
             libc::SYS_access => to!(names::access(text(a), b)),
+            libc::SYS_getdents => dirs::read_old_dir(a as c_int, b as _, c).size() as c_long,
             libc::SYS_dup2 => to!(descriptors::dup2(a, b)),
             libc::SYS_rename => to!(pairs::rename(text(a), text(b))),
             libc::SYS_mkdir => to!(names::mkdir(text(a), b)),

@@ -100,24 +100,18 @@ impl Chunk {
 }
 
 impl View<'_> {
-    /// getdents64(2) of a virtual descriptor: gives `take` at most `room` bytes
-    /// of records and moves its offset behind them. 0: the end.
+    /// getdents64(2) of a virtual descriptor: puts records into `room` and moves
+    /// its offset behind them. 0: the end.
     ///
     /// # Errors
-    /// EBADF, ENOTDIR; EINVAL when not one record has room; ENOENT for a
-    /// directory that has been removed; the server's.
-    pub fn remote_list(
-        self,
-        fd: i32,
-        file: &File,
-        room: usize,
-        take: &mut dyn FnMut(&[u8]) -> Result<()>,
-    ) -> Result<usize> {
+    /// EBADF, ENOTDIR; EINVAL when not one record has room, EFAULT when there is no
+    /// memory for one; ENOENT for a directory that has been removed; the server's.
+    pub fn remote_list(self, fd: i32, file: &File, room: &mut [u8]) -> Result<usize> {
         let position = Kernel.lseek(fd, 0, libc::SEEK_CUR)? as u64;
         let Some(chunk) = self.chunk(file, position)? else { return Ok(0) };
         let start = chunk.find(position).ok_or(Errno::EIO)?;
-        let (records, next) = chunk.some(start, room).ok_or(Errno::EINVAL)?;
-        take(records)?;
+        let some = |room| chunk.some(start, room);
+        let (records, next) = dirent::put(room, some)?;
         self.listed(file, position == 0, records);
         let given = records.len();
         Kernel.lseek(fd, next as i64, libc::SEEK_SET)?;
@@ -206,7 +200,7 @@ impl View<'_> {
     pub(crate) fn remote_dir(self, host: &[u8]) -> Result<File> {
         let place = Place::of(host).ok_or(Errno::ENOENT)?;
         let flags = libc::O_RDONLY | libc::O_DIRECTORY;
-        let Opening { open, path } = self.remote_open(&place, flags, 0, &mut [])?;
+        let Opening { open, path, .. } = self.remote_open(&place, flags, 0, &mut [])?;
         Ok(File::new(place.id, open, path, flags))
     }
 

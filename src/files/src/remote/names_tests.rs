@@ -268,13 +268,11 @@ fn what_is_listed_is_asked_for_together() {
     let conn = view.conn(1).unwrap();
     let before = conn.client.counters().round_trips;
     let dir = world.process.file(fd).unwrap();
-    let mut names = vec![];
+    let (mut names, mut room) = (vec![], [0; 4096]);
     loop {
-        let mut add = |records: &[u8]| {
-            names.extend(privns_host::dirent::entries(records).map(|e| e.name.to_vec()));
-            Ok(())
-        };
-        if view.remote_list(fd, &dir, 4096, &mut add).unwrap() == 0 {
+        let n = view.remote_list(fd, &dir, &mut room).unwrap();
+        names.extend(privns_host::dirent::entries(&room[..n]).map(|e| e.name.to_vec()));
+        if n == 0 {
             break;
         }
     }

@@ -3,7 +3,7 @@
 
 use super::{Call, Pair};
 use crate::nowhere::is_no_name;
-use crate::theirs::{given, put, result};
+use crate::theirs::{given, put, result, room};
 use core::ffi::{c_char, c_int, CStr};
 use libc::{statfs as Statfs, timespec};
 use privns_abi::{Errno, Result};
@@ -332,12 +332,11 @@ pub(super) unsafe fn removexattr(call: Call<'_>) -> Result<usize> {
 }
 
 pub(super) unsafe fn getdents64(call: Call<'_>) -> Result<usize> {
-    let [fd, to, room, ..] = call.args;
+    let [fd, to, size, ..] = call.args;
     let file = call.place.dir.ok_or(Errno::EBADF)?;
-    call.view.remote_list(fd as c_int, file, room as u32 as usize, &mut |records| {
-        // SAFETY: at most as many bytes as the program says there is room for.
-        unsafe { put(records, to) }
-    })
+    // SAFETY: the program's own buffer.
+    let room = unsafe { room(to, size as u32 as usize) }?;
+    call.view.remote_list(fd as c_int, file, room)
 }
 
 /// No server tells of changes: refused as for want of watches, which programs
