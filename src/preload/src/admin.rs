@@ -1,5 +1,5 @@
 //! What an administrator's programs do to names: mount(2), umount(2),
-//! chroot(2). Names are translated and the kernel decides; two of these are
+//! chroot(2), swapon(2), acct(2), name_to_handle_at(2). Names are translated and the kernel decides; two of these are
 //! done in the namespace, where the kernel would let the caller do them:
 //! unmounting one of our mount points, and chroot.
 
@@ -12,7 +12,7 @@ use libc::size_t;
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
 use privns_files::Target;
-use privns_host::{sys, Host, Name};
+use privns_host::{sys, Host, Kernel, Name};
 use privns_namespace::resolve::{Last, Located};
 
 const CWD: c_int = libc::AT_FDCWD;
@@ -142,6 +142,68 @@ fn move_root(view: View<'_>, name: &CStr) -> Result<()> {
         sys!(libc::SYS_chroot, c"/".as_ptr())?;
     }
     view.process.set_root(found.ns.as_bytes())
+}
+
+/// Calls of one name, of which only the kernel knows more.
+macro_rules! named {
+    ($($name:ident $nr:ident ($($arg:ident : $ty:ty),*);)*) => {$(
+        pub(crate) unsafe fn $name(path: *const c_char $(, $arg: $ty)*) -> c_int {
+            let named = Named::follow(CWD, path, Does::Read);
+            // SAFETY: the program's own arguments, but for the name.
+            unsafe { named.call(|_, path| door!(libc::$nr, path $(, $arg)*)) }.ret()
+        }
+    )*};
+}
+
+named! {
+    swapon SYS_swapon (flags: c_int);
+    swapoff SYS_swapoff ();
+    acct SYS_acct ();
+}
+
+pub(crate) unsafe fn name_to_handle_at(
+    dirfd: c_int,
+    path: *const c_char,
+    handle: *mut c_void,
+    mount: *mut c_void,
+    flags: c_int,
+) -> c_int {
+    // SAFETY: the program's own arguments, but for the name.
+    let call = |dirfd: c_int, path: *const c_char| unsafe {
+        door!(libc::SYS_name_to_handle_at, dirfd, path, handle, mount, flags)
+    };
+    if is_descriptor(path, flags as c_uint, libc::AT_EMPTY_PATH as c_uint) {
+        return call(dirfd, path).ret();
+    }
+    let named = match flags & libc::AT_SYMLINK_FOLLOW {
+        0 => Named::no_follow(dirfd, path, Does::Read),
+        _ => Named::follow(dirfd, path, Does::Read),
+    };
+    // SAFETY: as above.
+    unsafe { named.call(call) }.ret()
+}
+
+pub(crate) unsafe fn open_by_handle_at(dirfd: c_int, handle: *const c_void, flags: c_int) -> c_int {
+    // SAFETY: the program's own arguments.
+    unsafe { open_handle(dirfd, handle, flags) }.ret()
+}
+
+/// open_by_handle_at(2). A handle says nothing of names: what it leads to must have
+/// one in the namespace, and where the descriptor is of a read-only member it is
+/// opened as there.
+unsafe fn open_handle(dirfd: c_int, handle: *const c_void, flags: c_int) -> Result<usize> {
+    // SAFETY: the program's own arguments.
+    let open = |flags: c_int| unsafe { sys!(libc::SYS_open_by_handle_at, dirfd, handle, flags) };
+    let Some(view) = PROCESS.view() else { return open(flags) };
+    let read_only = view.shown(dirfd).read_only;
+    let looked = open(libc::O_PATH | libc::O_CLOEXEC)? as c_int;
+    let named = view.fd_name(looked, 0);
+    let _ = Kernel.close(looked);
+    match named {
+        Err(_) => Err(Errno::ESTALE),
+        Ok(_) if read_only && crate::open::writes(flags) => Err(Errno::EROFS),
+        Ok(_) => open(flags),
+    }
 }
 
 pub(crate) unsafe fn pivot_root(new: *const c_char, old: *const c_char) -> c_int {

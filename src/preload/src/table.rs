@@ -129,6 +129,13 @@ crate::row::rows! {
     Symbol umount2: admin::umount2(path: *const c_char, flags: c_int) -> c_int;
     Symbol chroot: admin::chroot(path: *const c_char) -> c_int;
     Symbol pivot_root: admin::pivot_root(new: *const c_char, old: *const c_char) -> c_int;
+    Symbol swapon: admin::swapon(path: *const c_char, flags: c_int) -> c_int;
+    Symbol swapoff: admin::swapoff(path: *const c_char) -> c_int;
+    Symbol acct: admin::acct(path: *const c_char) -> c_int;
+    Symbol name_to_handle_at:
+        admin::name_to_handle_at(dirfd: c_int, path: *const c_char, handle: *mut c_void, mount: *mut c_void, flags: c_int) -> c_int;
+    Symbol open_by_handle_at:
+        admin::open_by_handle_at(dirfd: c_int, handle: *const c_void, flags: c_int) -> c_int;
     Symbol open_tree: admin::open_tree(dirfd: c_int, path: *const c_char, flags: c_uint) -> c_int;
     Symbol move_mount:
         admin::move_mount(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_uint) -> c_int;

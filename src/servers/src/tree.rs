@@ -187,6 +187,14 @@ pub trait Tree: Send + Sync + 'static {
         Err(Errno::EROFS)
     }
 
+    /// Whether the file was made by what opened it (`F_CREATED_QUERY` of fcntl(2)).
+    ///
+    /// # Errors
+    /// EOPNOTSUPP for trees that do not know.
+    fn is_new(&self, _file: &Self::File) -> Result<bool> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
     /// mkdirat(2).
     ///
     /// # Errors

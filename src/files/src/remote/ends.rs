@@ -88,9 +88,12 @@ impl View<'_> {
 
     /// The same for files that are given another length by their names.
     pub(super) fn leave_ends(self) {
-        let ends = &self.process.remotes.ends.0;
-        let marked = |place: &AtomicU64| place.swap(0, Ordering::AcqRel) != 0;
-        if ends.iter().fold(false, |any, place| marked(place) || any) {
+        let mut marked = false;
+        for place in &self.process.remotes.ends.0 {
+            marked |= place.load(Ordering::Acquire) != 0;
+            place.store(0, Ordering::Release);
+        }
+        if marked {
             self.find_ends(|_| true);
         }
     }

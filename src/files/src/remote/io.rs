@@ -422,6 +422,23 @@ impl View<'_> {
         }
     }
 
+    /// Whether the open has made the file (`F_CREATED_QUERY`).
+    ///
+    /// # Errors
+    /// EINVAL, as of a kernel that has no such command, where the server does not
+    /// say.
+    pub fn is_new(self, file: &File) -> Result<bool> {
+        let asks = file.kind() == Kind::Regular && file.flags() & libc::O_CREAT != 0;
+        if !asks || file.flags() & libc::O_EXCL != 0 {
+            return Ok(asks);
+        }
+        let said = self.with(file, |open| open.conn.client.is_new(&open.opened.fid));
+        said.map_err(|error| match error {
+            Errno::EOPNOTSUPP | Errno::ENODATA => Errno::EINVAL,
+            error => error,
+        })
+    }
+
     /// Bytes from the file's offset to its end (FIONREAD).
     ///
     /// # Errors

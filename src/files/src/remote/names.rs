@@ -24,6 +24,9 @@ pub struct Opening {
     pub open: Open,
     /// From the server's root.
     pub path: Vec<u8>,
+    /// Those of open(2). Where it is known whether it was made: O_CREAT and O_EXCL
+    /// for one that was, no O_CREAT for one that was not.
+    pub flags: i32,
 }
 
 /// Attributes that were told with an open.
@@ -129,7 +132,7 @@ impl View<'_> {
         };
         if has(libc::O_PATH) {
             let open = self.on(place, |way| open_path(way, flags))?;
-            return check_end(place, open).map(|open| Opening { open, path: whole });
+            return check_end(place, open).map(|open| Opening { open, path: whole, flags });
         }
         if flags & TMPFILE == TMPFILE {
             return Err(match self.remote_stat(place) {
@@ -155,8 +158,8 @@ impl View<'_> {
                 return Err(self.exists_at_end(place, there));
             }
             let mode = mode & mode::PERMISSIONS & !self.mask();
-            let open = self.once(place, |way| create(way, flags, mode))?;
-            return Ok(Opening { open, path: whole });
+            let (open, flags) = self.once(place, |way| create(way, flags, mode))?;
+            return Ok(Opening { open, path: whole, flags });
         }
         if place.end() != End::Plain && writes(flags) {
             // A directory is meant, and is not to be emptied first.
@@ -164,7 +167,7 @@ impl View<'_> {
         }
         let first = core::cell::RefCell::new(first);
         let open = self.on(place, |way| open(way, flags, &mut first.borrow_mut()))?;
-        check_end(place, open).map(|open| Opening { open, path: whole })
+        check_end(place, open).map(|open| Opening { open, path: whole, flags })
     }
 
     /// For a name that ends in a slash or a dot: `error` if there is something.
@@ -328,10 +331,11 @@ impl View<'_> {
         }
         let remotes = &self.process.remotes;
         let before = remotes.all_changes();
-        let Opening { open, path } = self.remote_open(place, flags, mode, &mut first)?;
+        let Opening { open, path, flags: known } =
+            self.remote_open(place, flags, mode, &mut first)?;
         let filled = open.opened.first.unwrap_or(0);
         let meta = open.opened.attr.map(|attr| Meta::new(&open.conn, attr));
-        let file = Arc::new(File::new(place.id, open, path, flags));
+        let file = Arc::new(File::new(place.id, open, path, known));
         if place.dir.is_some_and(|dir| place.is_open() && dir.is_removed()) {
             file.remove();
         }
@@ -542,8 +546,9 @@ fn check_end(place: &Place<'_>, open: Open) -> Result<Open> {
 }
 
 /// O_CREAT. A server of ours does all of it at once; others might follow a
-/// link, and those of Plan 9 know exclusive creation only.
-fn create(way: &Way<'_>, flags: i32, bits: u32) -> Result<Open> {
+/// link, and those of Plan 9 know exclusive creation only. With it the flags, as in
+/// [`Opening`].
+fn create(way: &Way<'_>, flags: i32, bits: u32) -> Result<(Open, i32)> {
     let client = way.client();
     let (dir, name) = way.parent().ok_or(Errno::EISDIR)?;
     let with = |flags: i32| {
@@ -553,16 +558,17 @@ fn create(way: &Way<'_>, flags: i32, bits: u32) -> Result<Open> {
     let exclusive = flags & libc::O_EXCL != 0;
     if client.agreed().ours || exclusive {
         let made = made(way, with(flags))?;
-        return check(way, made, flags);
+        return check(way, made, flags).map(|open| (open, flags));
     }
+    let (there, new) = (flags & !libc::O_CREAT, flags | libc::O_EXCL);
     for _ in 0..RACES {
-        match open(way, flags & !libc::O_CREAT, &mut []) {
+        match open(way, there, &mut []) {
             Err(Errno::ENOENT) => {}
-            opened => return opened,
+            opened => return opened.map(|open| (open, there)),
         }
-        match made(way, with(flags | libc::O_EXCL)) {
+        match made(way, with(new)) {
             Err(Errno::EEXIST) => {}
-            made => return check(way, made?, flags),
+            made => return check(way, made?, flags).map(|open| (open, new)),
         }
     }
     Err(Errno::EEXIST)

@@ -55,7 +55,7 @@ pub use at::Route;
 pub use io::Pending;
 pub use locks::{Lock, LockStatus};
 pub use old::flags;
-pub use ops::{DirEntry, HANDOFF_ANAME, HANDOFF_XATTR, Opened};
+pub use ops::{CREATED_XATTR, DirEntry, HANDOFF_ANAME, HANDOFF_XATTR, Opened};
 pub use state::State;
 
 use crate::dialect::Agreed;

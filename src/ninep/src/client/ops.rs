@@ -660,8 +660,21 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         }
         self.xattr(fid, HANDOFF_XATTR)
     }
+
+    /// Whether what opened a file for making it where it was not there has made it.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP where nobody knows: at servers of others.
+    pub fn is_new(&self, fid: &Fid) -> Result<bool> {
+        if !self.agreed.ours {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        self.xattr(fid, CREATED_XATTR).map(|value| value == [1])
+    }
 }
 
+/// Extended attribute of an open file: one byte, 1 where that open has made it.
+pub const CREATED_XATTR: &[u8] = b"privns.created";
 /// Extended attribute whose value is a handoff token.
 pub const HANDOFF_XATTR: &[u8] = b"privns.handoff";
 /// What stands before a token in the aname that claims it.

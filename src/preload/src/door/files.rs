@@ -8,6 +8,7 @@ use privns_abi::{Errno, Result};
 use privns_files::process::View;
 use privns_files::remote::file::{File, Kind};
 use privns_files::remote::locks::{Holder, Range, Want};
+use privns_files::remote::place::Place;
 use privns_host::{reach, sys};
 
 /// A call on a virtual descriptor.
@@ -407,8 +408,16 @@ unsafe fn fcntl(call: Call<'_>) -> Option<Result<usize>> {
         F_GETLEASE => Some(Ok(libc::F_UNLCK as usize)),
         F_NOTIFY => Some(notify(call.file.kind(), call.args[2])),
         F_ADD_SEALS | F_GET_SEALS => Some(Err(Errno::EINVAL)),
+        F_CREATED_QUERY => Some(is_new(&call)),
         _ => None,
     }
+}
+
+/// Whether the open has made the file, where the kernel knows such a question.
+fn is_new(call: &Call<'_>) -> Result<usize> {
+    // SAFETY: no memory is involved.
+    unsafe { sys!(libc::SYS_fcntl, call.fd, F_CREATED_QUERY, 0) }?;
+    call.view.is_new(call.file).map(usize::from)
 }
 
 /// No news of changes is to be had: EINVAL, as where fs.dir-notify-enable of
@@ -519,24 +528,69 @@ unsafe fn flock(call: Call<'_>) -> Result<usize> {
     call.view.lock(call.file, Holder::Description, want, Range::WHOLE, waits).map(|()| 0)
 }
 
-/// What of ioctl(2) is about the file; the rest is for devices.
+/// What of ioctl(2) is about the file; the rest is for devices, and for file
+/// systems that have what it is about.
 unsafe fn ioctl(call: Call<'_>) -> Option<Result<usize>> {
-    const FICLONE: u32 = 0x4004_9409;
-    const FICLONERANGE: u32 = 0x4020_940d;
     let [_, request, arg, ..] = call.args;
-    if call.file.kind() == Kind::Path {
+    let kind = call.file.kind();
+    if kind == Kind::Path {
         return Some(Err(Errno::EBADF));
     }
-    match request as libc::c_ulong {
-        libc::FIONREAD if call.file.kind() == Kind::Regular => {
-            Some(call.view.unread(call.fd, call.file).and_then(|n| {
-                // SAFETY: the program's own variable.
-                *unsafe { result(arg) }? = c_int::try_from(n).unwrap_or(c_int::MAX);
-                Ok(0)
+    let place = || Place::below(call.file, b"");
+    match (request as u32, kind) {
+        (FIONREAD, Kind::Regular) => {
+            let unread = call.view.unread(call.fd, call.file);
+            // SAFETY: the program's own variable.
+            Some(
+                unread.and_then(|n| unsafe { tell(arg, c_int::try_from(n).unwrap_or(c_int::MAX)) }),
+            )
+        }
+        (FIGETBSZ, _) => {
+            let told = call.view.remote_statfs(&place());
+            // SAFETY: as above.
+            Some(told.and_then(|told| unsafe { tell(arg, told.bsize as c_int) }))
+        }
+        (FIOQSIZE, _) => {
+            let told = call.view.remote_stat(&place());
+            // SAFETY: as above; zeros are a stat.
+            Some(told.and_then(|told| unsafe {
+                let mut st = core::mem::zeroed::<libc::stat>();
+                told.fill(&mut st);
+                tell(arg, st.st_blocks * 512)
             }))
         }
-        libc::FIOCLEX | libc::FIONCLEX | libc::FIONBIO | libc::FIOASYNC => None,
-        _ if matches!(request as u32, FICLONE | FICLONERANGE) => Some(Err(Errno::EOPNOTSUPP)),
+        // The placeholder has no blocks either: the kernel asks for the right first.
+        (FIBMAP, Kind::Regular) if !call.file.is_near() => None,
+        (FIOCLEX | FIONCLEX | FIONBIO | FIOASYNC, _) => None,
+        // SAFETY: no memory is involved.
+        (FICLONE, _) if unsafe { sys!(libc::SYS_fcntl, arg, libc::F_GETFD) }.is_err() => {
+            Some(Err(Errno::EBADF))
+        }
+        (FIDEDUPERANGE, Kind::Directory) => Some(Err(Errno::EISDIR)),
+        (FICLONE | FICLONERANGE | FIDEDUPERANGE | FIEMAP, _) => Some(Err(Errno::EOPNOTSUPP)),
         _ => Some(Err(Errno::ENOTTY)),
     }
+}
+
+const FIONREAD: u32 = libc::FIONREAD as u32;
+const FIOCLEX: u32 = libc::FIOCLEX as u32;
+const FIONCLEX: u32 = libc::FIONCLEX as u32;
+const FIONBIO: u32 = libc::FIONBIO as u32;
+const FIOASYNC: u32 = libc::FIOASYNC as u32;
+const FIBMAP: u32 = 1;
+const FIGETBSZ: u32 = 2;
+const FIOQSIZE: u32 = 0x5460;
+const FICLONE: u32 = 0x4004_9409;
+const FICLONERANGE: u32 = 0x4020_940d;
+const FIDEDUPERANGE: u32 = 0xc018_9436;
+const FIEMAP: u32 = 0xc020_660b;
+
+/// An answer to where the program wants it.
+///
+/// # Safety
+/// A variable of the program's, or no memory at all.
+unsafe fn tell<T>(to: usize, value: T) -> Result<usize> {
+    // SAFETY: the caller's promise.
+    *unsafe { result(to) }? = value;
+    Ok(0)
 }

@@ -100,6 +100,10 @@ table! {
     SYS_removexattr name(0) removexattr;
     SYS_lremovexattr name(0) removexattr;
     SYS_inotify_add_watch name(1) inotify_add_watch;
+    SYS_name_to_handle_at at(0, 1) name_to_handle_at;
+    SYS_swapon name(0) swapon;
+    SYS_swapoff name(0) swapon;
+    SYS_acct name(0) acct;
     SYS_getdents64 fd(0) getdents64;
     SYS_fstat fd(0) fstat;
     SYS_fchmod open(0) fchmod;
@@ -322,7 +326,7 @@ fn follows(nr: c_long, args: &[usize; 6]) -> bool {
         }
         libc::SYS_statx => !has(2, libc::AT_SYMLINK_NOFOLLOW),
         libc::SYS_fchownat => !has(4, libc::AT_SYMLINK_NOFOLLOW),
-        libc::SYS_linkat => has(4, libc::AT_SYMLINK_FOLLOW),
+        libc::SYS_linkat | libc::SYS_name_to_handle_at => has(4, libc::AT_SYMLINK_FOLLOW),
         libc::SYS_openat => !has(2, libc::O_NOFOLLOW),
         _ => !matches!(nr, libc::SYS_lgetxattr | libc::SYS_llistxattr | libc::SYS_lsetxattr),
     }

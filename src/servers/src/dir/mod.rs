@@ -46,6 +46,8 @@ pub struct File {
     fd: OwnedFd,
     /// What a listing's entries are entries of.
     node: Arc<Node>,
+    /// What opened it has made it.
+    new: bool,
 }
 
 /// PROC_SUPER_MAGIC of statfs(2).
@@ -136,7 +138,7 @@ impl Tree for Dir {
     fn open(&self, node: &Arc<Node>, how: How) -> Result<File> {
         // /proc/kmsg and its like would be waited for.
         let flags = if self.processes { O_NONBLOCK } else { 0 };
-        node.reopen(how.0, flags).map(|fd| File { fd, node: node.clone() })
+        node.reopen(how.0, flags).map(|fd| File { fd, node: node.clone(), new: false })
     }
 
     fn read(&self, file: &File, offset: u64, buf: &mut [u8]) -> Result<usize> {
@@ -170,9 +172,13 @@ impl Tree for Dir {
         if self.is_root(dir) && self.hides(name) {
             return Err(Errno::EPERM);
         }
-        let (node, fd) = dir.create(name, how, mode, gid)?;
+        let (node, fd, new) = dir.create(name, how, mode, gid)?;
         let node = Arc::new(node);
-        Ok((node.clone(), File { fd, node }))
+        Ok((node.clone(), File { fd, node, new }))
+    }
+
+    fn is_new(&self, file: &File) -> Result<bool> {
+        Ok(file.new)
     }
 
     fn mkdir(&self, dir: &Arc<Node>, name: &[u8], mode: u32, gid: u32) -> Result<Arc<Node>> {

@@ -23,7 +23,7 @@ impl Node {
         how: How,
         bits: u32,
         gid: u32,
-    ) -> Result<(Node, OwnedFd)> {
+    ) -> Result<(Node, OwnedFd, bool)> {
         for _ in 0..TRIES {
             match self.create_new(name, how, bits) {
                 Ok(fd) => {
@@ -31,13 +31,13 @@ impl Node {
                     let node = rustix::fs::open(magic(&fd), flags, Mode::empty()).map_err(errno)?;
                     let node = Node { fd: node };
                     self.give_to(&node, gid);
-                    return Ok((node, fd));
+                    return Ok((node, fd, true));
                 }
                 Err(Errno::EEXIST) if !how.has(flags::EXCL) => {}
                 Err(e) => return Err(e),
             }
             match self.child(name) {
-                Ok(node) => return node.reopen(how.0, 0).map(|fd| (node, fd)),
+                Ok(node) => return node.reopen(how.0, 0).map(|fd| (node, fd, false)),
                 // Gone again: once more from the beginning.
                 Err(Errno::ENOENT) => {}
                 Err(e) => return Err(e),

@@ -47,6 +47,8 @@ pub struct Node {
 pub struct File {
     node: Node,
     append: bool,
+    /// What opened it has made it.
+    new: bool,
 }
 
 /// What a new file is to be.
@@ -146,7 +148,7 @@ impl Tree for Mem {
             body.resize(0, &self.budget)?;
         }
         drop(body);
-        Ok(File { node: node.clone(), append: how.has(flags::APPEND) })
+        Ok(File { node: node.clone(), append: how.has(flags::APPEND), new: false })
     }
 
     fn read(&self, file: &File, offset: u64, buf: &mut [u8]) -> Result<usize> {
@@ -187,8 +189,12 @@ impl Tree for Mem {
         let new = New { who: &dir.who, mode: mode::REGULAR | bits, gid, content };
         let node = dir.at(self.make(dir, name, new)?);
         // The maker may write whatever permissions it gave (open(2)).
-        let file = File { node: node.clone(), append: how.has(flags::APPEND) };
+        let file = File { node: node.clone(), append: how.has(flags::APPEND), new: true };
         Ok((node, file))
+    }
+
+    fn is_new(&self, file: &File) -> Result<bool> {
+        Ok(file.new)
     }
 
     fn mkdir(&self, dir: &Node, name: &[u8], bits: u32, gid: u32) -> Result<Node> {

@@ -5,7 +5,7 @@ use crate::locks::{Held, Owner};
 use crate::tree::{How, Tree};
 use privns_abi::{Errno, Result};
 use privns_ninep::NONUM;
-use privns_ninep::client::HANDOFF_XATTR;
+use privns_ninep::client::{CREATED_XATTR, HANDOFF_XATTR};
 use privns_ninep::message::{
     Request, Rfsync, Rgetattr, Rgetlock, Rlcreate, Rlink, Rlock, Rlopen, Rmkdir, Rreaddir,
     Rreadlink, Rrename, Rrenameat, Rsetattr, Rsymlink, Runlinkat, Rxattrcreate, Rxattrwalk,
@@ -194,7 +194,10 @@ impl<T: Tree> Session<T> {
                 let kept = (open.clone(), fid.from.clone());
                 self.common.handoff.offer(kept, fid.from.who.uid)?.to_vec()
             }
-            (HANDOFF_XATTR, _) => return Err(Errno::EBADF),
+            (CREATED_XATTR, Use::Open(open)) => {
+                vec![u8::from(self.common.tree.is_new(&open.file)?)]
+            }
+            (HANDOFF_XATTR | CREATED_XATTR, _) => return Err(Errno::EBADF),
             (near::XATTR, _) if self.peer.is_ourselves() => {
                 self.common.tree.near(&fid.node).ok_or(Errno::EOPNOTSUPP)?
             }
