@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -141,6 +142,30 @@ static void gone(void)
     }
 }
 
+// The same of what malloc has given back, to the kernel by munmap(2) and by brk(2).
+static void freed(void)
+{
+    for (int heap = 0; heap < 2; heap++) {
+        mallopt(M_MMAP_THRESHOLD, heap ? 1 << 25 : 1 << 17);
+        mallopt(M_TRIM_THRESHOLD, 0);
+        mallopt(M_TOP_PAD, 0);
+        char *block = malloc(3 * LARGE), *large = block + LARGE;
+        memset(block, 'f', 3 * LARGE);
+        fd = open("w", O_RDWR | O_CREAT | O_TRUNC, 0644);
+        say("all there", write(fd, large, LARGE));
+        say("read back", pread(fd, large, LARGE, 0));
+        say("read a little", pread(fd, large, 10, 0));
+        free(block);
+        say("written from what was freed", pwrite(fd, large, LARGE, 0));
+        say("read to what was freed", pread(fd, large, LARGE, 0));
+        say("a little to what was freed", pread(fd, large, 10, 0));
+        syscall(SYS_mmap, (long)large & -PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0L);
+        say("a little to what is there now", pread(fd, (char *)((long)large & -PAGE), 10, 0));
+        say("and written from there", pwrite(fd, (char *)((long)large & -PAGE), 10, 0));
+        close(fd);
+    }
+}
+
 static void results(int protection)
 {
     char *bad = memory(PAGE, protection) + PAGE;
@@ -200,5 +225,7 @@ int main(void)
     }
     kind = "gone";
     gone();
+    kind = "freed";
+    freed();
     return 0;
 }

@@ -97,21 +97,29 @@ impl Link {
     }
 }
 
+/// What the kernel says of the program's memory is how it is.
+fn known(done: Result<usize>) -> Result<usize> {
+    if done == Err(Errno::EFAULT) {
+        reach::forget();
+    }
+    done
+}
+
 impl Transport for Link {
     fn send(&self, parts: &[&[u8]]) -> Result<usize> {
-        self.0.send(parts)
+        known(self.0.send(parts))
     }
 
     fn recv(&self, buf: &mut [u8]) -> Result<usize> {
-        self.0.recv(buf)
+        known(self.0.recv(buf))
     }
 
     fn recv_waiting(&self, buf: &mut [u8], timeout: Duration) -> Result<usize> {
-        self.0.recv_waiting(buf, timeout)
+        known(self.0.recv_waiting(buf, timeout))
     }
 
     fn recv_much(&self, buf: &mut [u8], timeout: Duration) -> Result<usize> {
-        self.0.recv_much(buf, timeout)
+        known(self.0.recv_much(buf, timeout))
     }
 
     fn wait(&self, want: client::Ready, timeout: Duration) -> Result<client::Ready> {

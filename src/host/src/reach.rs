@@ -2,9 +2,10 @@
 //! does a part of what was asked, so that whoever copies in its place must look
 //! before touching it.
 //!
-//! What was found to be there is remembered until the program unmaps or protects
-//! something ([`forget`]): buffers are used over and over. What libc unmaps by
-//! itself does not tell: whoever uses memory after giving it back is not helped.
+//! What was found to be there is remembered until something is unmapped or
+//! protected ([`forget`]): buffers are used over and over. Of what libc unmaps by
+//! itself, malloc's is told, and where the kernel finds us wrong all is forgotten:
+//! that costs the one connection on which half a message has left.
 
 use crate::sys;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};

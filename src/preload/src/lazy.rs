@@ -24,6 +24,8 @@ privns_host::lazily! {
     pub(crate) fn malloc(size: usize) -> *mut c_void;
     /// pthread_setcanceltype(3).
     pub(crate) fn pthread_setcanceltype(kind: c_int, old: *mut c_int) -> c_int;
+    /// sbrk(2).
+    pub(crate) fn sbrk(more: isize) -> *mut c_void;
     /// realloc(3).
     pub(crate) fn realloc(block: *mut c_void, size: usize) -> *mut c_void;
 }

@@ -4,6 +4,7 @@ use crate::call::{set_errno, Ret};
 use crate::PROCESS;
 use alloc::sync::Arc;
 use core::ffi::{c_int, c_void};
+use core::sync::atomic::{AtomicUsize, Ordering};
 use libc::{off_t, size_t};
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
@@ -106,6 +107,22 @@ pub(crate) unsafe fn mprotect(at: *mut c_void, len: size_t, prot: c_int) -> c_in
 fn moved() {
     if PROCESS.met() {
         reach::forget();
+    }
+}
+
+/// The same for the heap, which malloc makes smaller by itself: looked at before
+/// the program's memory is, and no call of the kernel's.
+#[inline]
+pub(crate) fn heap_moved() {
+    static END: AtomicUsize = AtomicUsize::new(0);
+    // SAFETY: a question.
+    let end = unsafe { crate::lazy::sbrk(0) } as usize;
+    let known = END.load(Ordering::Relaxed);
+    if end != known {
+        END.store(end, Ordering::Relaxed);
+        if end < known {
+            moved();
+        }
     }
 }
 

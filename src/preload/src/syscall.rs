@@ -8,7 +8,8 @@ use crate::call::Ret;
 use crate::door::door;
 use crate::nowhere::{is_no_name, is_nowhere};
 use crate::{
-    admin, batches, descriptors, dirs, exec, names, open, pairs, reveal, sockets, stat, PROCESS,
+    admin, batches, descriptors, dirs, exec, mapping, names, open, pairs, reveal, sockets, stat,
+    PROCESS,
 };
 use core::arch::naked_asm;
 use core::ffi::{c_char, c_long, CStr};
@@ -147,6 +148,10 @@ unsafe extern "C" fn route(
             libc::SYS_chdir => to!(reveal::chdir(text(a))),
             libc::SYS_fchdir => to!(reveal::fchdir(a)),
             libc::SYS_getdents64 => to!(dirs::getdents64(a, b, c)),
+            libc::SYS_mmap => mapping::mmap(a as _, b, c as _, d as _, e as _, f as _) as c_long,
+            libc::SYS_munmap => to!(mapping::munmap(a, b)),
+            libc::SYS_mprotect => to!(mapping::mprotect(a, b, c)),
+            libc::SYS_mremap => mapping::mremap(a as _, b, c, d as _, e as _) as c_long,
             libc::SYS_umask => names::umask(a as mode_t) as c_long,
             libc::SYS_mkdirat => to!(names::mkdirat(a, text(b), c)),
             libc::SYS_mknodat => to!(names::mknodat(a, text(b), c, d)),

@@ -232,7 +232,8 @@ crate::row::rows! {
         io::splice(from: c_int, from_at: *mut off_t, to: c_int, to_at: *mut off_t, count: size_t, flags: c_uint) -> ssize_t;
     Remote mmap mmap64:
         mapping::mmap(at: *mut c_void, len: size_t, prot: c_int, flags: c_int, fd: c_int, offset: off_t) -> *mut c_void;
-    Symbol munmap: mapping::munmap(at: *mut c_void, len: size_t) -> c_int;
+    // Malloc gives memory back by libc's own entry, in the same page as that of mmap.
+    Remote munmap: mapping::munmap(at: *mut c_void, len: size_t) -> c_int;
     Symbol mprotect: mapping::mprotect(at: *mut c_void, len: size_t, prot: c_int) -> c_int;
     Symbol msync: mapping::msync(at: *mut c_void, len: size_t, flags: c_int) -> c_int;
     Symbol mremap:

@@ -18,9 +18,12 @@ pub(crate) unsafe fn room<'a>(at: usize, len: usize) -> Result<&'a mut [u8]> {
         0 => Ok(&mut []),
         _ if len > isize::MAX as usize => Err(Errno::EINVAL),
         _ if at > isize::MAX as usize - len => Err(Errno::EFAULT),
-        // Null is no slice; the byte behind it is as little there.
-        // SAFETY: the caller's promise.
-        _ => Ok(unsafe { slice::from_raw_parts_mut(at.max(1) as *mut u8, len.min(LONGEST)) }),
+        _ => {
+            crate::mapping::heap_moved();
+            // Null is no slice; the byte behind it is as little there.
+            // SAFETY: the caller's promise.
+            Ok(unsafe { slice::from_raw_parts_mut(at.max(1) as *mut u8, len.min(LONGEST)) })
+        }
     }
 }
 
