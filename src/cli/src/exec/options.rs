@@ -56,9 +56,12 @@ static OPTIONS: &[Opt<Request>] = &[
     line("ro-bind", &[SRC, DST], "As --bind, read-only: changes fail with EROFS.", |r, v| {
         bind(r, "--ro-bind", v, Order::Replace, true)
     }),
-    line("mount", &[ADDR, DST], "DST shows the tree of a 9P server.", |r, v| {
-        words(r, "--mount", "mount", v)
-    }),
+    line(
+        "mount",
+        &[ADDR, DST],
+        "DST shows the tree of a 9P server. With keys: --line 'mount -o cache=none ADDR DST'.",
+        |r, v| words(r, "--mount", "mount", v),
+    ),
     line(
         "mount-before",
         &[ADDR, DST],
