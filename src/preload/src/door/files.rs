@@ -560,7 +560,7 @@ unsafe fn ioctl(call: Call<'_>) -> Option<Result<usize>> {
             }))
         }
         // The placeholder has no blocks either: the kernel asks for the right first.
-        (FIBMAP, Kind::Regular) if !call.file.is_near() => None,
+        (FIBMAP, Kind::Regular) => None,
         (FIOCLEX | FIONCLEX | FIONBIO | FIOASYNC, _) => None,
         // SAFETY: no memory is involved.
         (FICLONE, _) if unsafe { sys!(libc::SYS_fcntl, arg, libc::F_GETFD) }.is_err() => {
