@@ -52,6 +52,33 @@ fn status_126_and_127() {
     exec("/new/at").refuses(126, &["ns-exec: ", "/new/at"]);
 }
 
+/// A library that only the host has is none, whatever needs it: the loader would find it.
+#[test]
+fn libraries_that_the_namespace_hides() {
+    needs!("libraries_that_the_namespace_hides", "ldd", "id");
+    let site = site();
+    let told = site.sh("ldd $(command -v id) | awk '/=> [/]/ { print $1, $3 }'").run().ok();
+    let libraries: Vec<(&str, &str)> =
+        told.lines().filter_map(|line| line.split_once(' ')).collect();
+    let libc = libraries.iter().find(|(name, _)| *name == "libc.so.6").expect("a libc").1;
+    let dir = std::path::Path::new(libc).parent().expect("a directory").display().to_string();
+    let copy = format!(
+        "mkdir $T/bin $T/l; cp -L $(command -v id) /bin/sh $T/bin; cp -L {libc} {dir}/ld-linux* $T/l"
+    );
+    site.sh(&copy).run().ok();
+    let run = || {
+        let shown = ["--ro-bind", &site.at("bin"), "/bin", "--ro-bind", "/lib64", "/lib64"];
+        let libraries = ["--ro-bind", &site.at("l"), &dir];
+        let words = ["--", "/bin/sh", "-c", "/bin/id -u"];
+        site.ns_exec().arg("--clear").args(shown).args(libraries).args(words).run()
+    };
+    for (name, file) in libraries.iter().filter(|(name, _)| *name != "libc.so.6") {
+        run().refuses(127, &["/bin/id: error while loading shared libraries: ", name, &dir]);
+        site.sh(&format!("cp -L {file} $T/l")).run().ok();
+    }
+    run().prints(site.sh("id -u").run().ok().trim());
+}
+
 #[test]
 fn a_bad_option_runs_nothing() {
     let site = site();

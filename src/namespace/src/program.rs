@@ -217,6 +217,11 @@ pub fn directories(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|b| matches!(b, b':' | b';'))
 }
 
+/// The directories in a `DT_RPATH` or a `DT_RUNPATH`, as [`Elf::paths`] gives them.
+pub fn own_directories(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|b| *b == b':')
+}
+
 /// A statically linked one hands over to a twin that is not, in a family.
 const LAUNCHER: &[u8] = b"ns-exec";
 

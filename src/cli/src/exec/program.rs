@@ -6,7 +6,7 @@ use crate::failure::{Failure, shown};
 use crate::tree::{self, errno};
 use privns_abi::{Errno, Stat, path};
 use privns_host::{Host, Kernel};
-use privns_namespace::program::{Elf, Header, directories, preloaded};
+use privns_namespace::program::{Elf, Header, directories, own_directories, preloaded};
 use privns_namespace::resolve::ByText;
 use privns_namespace::{Index, Last, Located, Start, remote, walk};
 use rustix::fs::{Access, AtFlags, CWD};
@@ -151,7 +151,7 @@ impl View<'_> {
     /// will look for libraries: the library knows what to tell it.
     fn loads_elsewhere(&self, elf: &Elf, file: &File, loads: &Loads<'_>) -> bool {
         let is_moved = |dir: &[u8]| self.index.moves(dir);
-        let mut own = elf.paths().split(|&b| b == b':');
+        let mut own = own_directories(elf.paths());
         directories(loads.path).any(is_moved)
             || elf.has_more_paths()
             || own.any(|dir| is_moved(dir) || dir.starts_with(b"$") && file.seq != 0)

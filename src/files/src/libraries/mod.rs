@@ -24,7 +24,7 @@ use alloc::vec::Vec;
 use privns_abi::{Errno, Result, path};
 use privns_host::{Host, Kernel, Name};
 use privns_namespace::index::Index;
-use privns_namespace::program::{Elf, directories, preloaded};
+use privns_namespace::program::{Elf, directories, own_directories, preloaded};
 use privns_namespace::remote;
 use privns_namespace::resolve::{self, Last};
 use search::{Object, Search, in_turn};
@@ -91,9 +91,6 @@ pub struct Missing {
     pub dir: &'static [u8],
 }
 
-/// Libraries looked at for one program that may lack one.
-const LOOKED_AT: usize = 128;
-
 impl View<'_> {
     /// What to tell the loader of a program.
     ///
@@ -110,20 +107,23 @@ impl View<'_> {
             told.loader = self.other_loader(loader)?;
         }
         if index.is_cleared() && !self.shows_places() {
-            told.missing = self.missing(asked)?;
+            told.missing = self.missing(index, asked)?;
         }
         told.audit = self.named(index, asked.audit, asked.origin)?;
         told.preload = self.named(index, asked.preload, asked.origin)?;
         let other = told.loader.is_some();
         let named = told.audit.is_some() || told.preload.is_some();
-        let shown = |dirs: &[u8], origin: &[u8]| -> Result<bool> {
-            let mut dirs = directories(dirs);
-            dirs.try_fold(false, |any, dir| {
-                Ok(any || self.place(dir, origin)?.is_some_and(|dir| index.moves(dir.as_bytes())))
-            })
+        let shown = |dirs: &mut dyn Iterator<Item = &[u8]>| -> Result<bool> {
+            for dir in dirs {
+                if self.place(dir, asked.origin)?.is_some_and(|dir| index.moves(dir.as_bytes())) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
         };
-        let own = asked.elf.has_more_paths() || shown(asked.elf.paths(), asked.origin)?;
-        if moved || other || named || own || shown(asked.given, asked.origin)? {
+        let own = &mut own_directories(asked.elf.paths());
+        let own = asked.elf.has_more_paths() || shown(own)?;
+        if moved || other || named || own || shown(&mut directories(asked.given))? {
             told.path = self.told_path(index, asked, other)?;
         }
         Ok(told)
@@ -139,10 +139,10 @@ impl View<'_> {
         let object = Object::read(file, origin)?;
         let paths = object.as_ref().map_or(&b""[..], Object::paths);
         let mut dirs = Dirs { view: self, index, found: Vec::new() };
-        for dir in in_turn(given) {
+        for dir in in_turn(given, directories) {
             dirs.add(dir, origin, true)?;
         }
-        for dir in paths.split(|b| *b == b':').chain(PLACES.iter().copied()) {
+        for dir in own_directories(paths).chain(PLACES.iter().copied()) {
             // What the loader finds beside the program it is told of below, if
             // it has to be.
             if !dir.starts_with(b"$") {
@@ -217,31 +217,16 @@ impl View<'_> {
 
     /// The first library that is needed, by the program or by a library that
     /// it needs, and that only the host has.
-    fn missing(self, asked: &Asked<'_>) -> Result<Option<Missing>> {
-        let (elf, given) = (asked.elf, asked.given);
-        let mut todo = Vec::new();
-        add_needed(asked.file, &mut todo)?;
-        let mut at = 0;
-        while at < todo.len().min(LOOKED_AT) {
-            let name = Name::from(todo[at].as_bytes())?;
-            at += 1;
-            if name.as_bytes().contains(&b'/') {
-                continue;
-            }
-            let dirs = given.split(|b| *b == b':' || *b == b';');
-            let dirs = dirs.chain(elf.paths().split(|b| *b == b':'));
-            let mut known = None;
-            for dir in dirs.chain(PLACES.iter().copied()) {
-                let Some(dir) = self.place(dir, asked.origin)? else { continue };
-                known = self.library_in(dir.as_bytes(), name.as_bytes())?;
-                if known.is_some() {
-                    break;
-                }
-            }
-            if let Some((found, _)) = known {
-                add_needed(found.as_bytes(), &mut todo)?;
-                continue;
-            }
+    fn missing(self, index: Index<'_>, asked: &Asked<'_>) -> Result<Option<Missing>> {
+        // What lies beside the program the loader may find by itself.
+        if asked.elf.paths().contains(&b'$') {
+            return Ok(None);
+        }
+        let Some(object) = Object::read(asked.file, asked.origin)? else { return Ok(None) };
+        let mut search = Search::new(self, index, asked.given, &|_| false);
+        search.add(object, None)?;
+        search.run(None, &mut |_| Ok(()))?;
+        for name in search.lacking {
             let host = PLACES.iter().find(|dir| {
                 let whole = Name::from(dir).and_then(|mut whole| {
                     whole.join(name.as_bytes())?;
@@ -249,8 +234,8 @@ impl View<'_> {
                 });
                 whole.is_ok()
             });
-            // What neither has, the loader will say, or find by `$ORIGIN`.
-            if let Some(dir) = host.filter(|_| !elf.paths().contains(&b'$')) {
+            // What neither has, the loader will say.
+            if let Some(dir) = host {
                 return Ok(Some(Missing { name, dir }));
             }
         }
@@ -458,18 +443,6 @@ fn copied(copy: Result<Name>) -> Result<Option<Name>> {
     }
 }
 
-/// Adds what a file needs, each once.
-fn add_needed(file: &[u8], todo: &mut Vec<Name>) -> Result<()> {
-    let Some(object) = Object::read(file, b"")? else { return Ok(()) };
-    for name in object.needed {
-        if !todo.iter().any(|known| known.as_bytes() == name.as_bytes()) {
-            todo.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-            todo.push(name);
-        }
-    }
-    Ok(())
-}
-
 const OPEN: i32 = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK;
 
 /// Whether a library's name says all of where it is.
@@ -557,9 +530,9 @@ impl Dirs<'_> {
     }
 
     fn push(&mut self, dir: &[u8]) -> Result<()> {
-        let known = self.found.split(|b| *b == b':').any(|known| known == dir);
+        let known = directories(&self.found).any(|known| known == dir);
         // A name with a separator in it cannot be told.
-        if known || dir.is_empty() || dir.iter().any(|b| matches!(b, b':' | b';')) {
+        if known || dir.is_empty() || directories(dir).nth(1).is_some() {
             return Ok(());
         }
         self.found.try_reserve(dir.len() + 1).map_err(|_| Errno::ENOMEM)?;
@@ -575,16 +548,6 @@ impl Dirs<'_> {
 mod tests {
     use super::*;
     use std::string::String;
-
-    #[test]
-    fn needed_libraries_are_listed_once() {
-        let mut todo = Vec::new();
-        add_needed(b"/proc/self/exe", &mut todo).unwrap();
-        let len = todo.len();
-        assert!(todo.iter().any(|name| name.as_bytes().starts_with(b"libc.so")));
-        add_needed(b"/proc/self/exe", &mut todo).unwrap();
-        assert_eq!(todo.len(), len);
-    }
 
     #[test]
     fn the_origin_is_put_in_and_gone_up_from() {

@@ -8,7 +8,7 @@ use core::cell::{Cell, RefCell};
 use privns_abi::{Errno, Result, path};
 use privns_host::{Host, Kernel, Name, cpu};
 use privns_namespace::index::Index;
-use privns_namespace::program::{self, Link, directories};
+use privns_namespace::program::{self, Link, directories, own_directories};
 use privns_namespace::resolve::{Last, Located};
 
 /// Files looked at for one program or library.
@@ -20,10 +20,13 @@ const LOOK_UPS: u32 = 20_000;
 /// What a directory has libraries for single processors in (ld.so(8)).
 const LEVELS: &[u8] = b"glibc-hwcaps";
 
-/// The directories of a list that the loader searches: an empty one is the
-/// working directory, and an empty list none at all.
-pub(super) fn in_turn(list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let dirs = directories(list).filter(|_| !list.is_empty());
+/// The directories of a list that the loader searches, as `split` takes it apart: an
+/// empty one is the working directory, and an empty list none at all.
+pub(super) fn in_turn<'a, I: Iterator<Item = &'a [u8]>>(
+    list: &'a [u8],
+    split: impl FnOnce(&'a [u8]) -> I,
+) -> impl Iterator<Item = &'a [u8]> {
+    let dirs = split(list).filter(|_| !list.is_empty());
     dirs.map(|dir| if dir.is_empty() { b"." } else { dir })
 }
 
@@ -116,6 +119,8 @@ pub(super) struct Search<'a> {
     given: &'a [u8],
     pub(super) objects: Vec<Object>,
     seen: Vec<Name>,
+    /// Names without a slash that were not found.
+    pub(super) lacking: Vec<Name>,
     /// Libraries that the loader has by now, and does not look for.
     loaded: &'a dyn Fn(&[u8]) -> bool,
     /// Names that may still be looked up.
@@ -131,8 +136,9 @@ impl<'a> Search<'a> {
         given: &'a [u8],
         loaded: &'a dyn Fn(&[u8]) -> bool,
     ) -> Search<'a> {
-        let (objects, seen, left) = (Vec::new(), Vec::new(), Cell::new(LOOK_UPS));
-        Search { view, index, given, objects, seen, loaded, left, levels: RefCell::default() }
+        let (objects, seen, lacking) = (Vec::new(), Vec::new(), Vec::new());
+        let (left, levels) = (Cell::new(LOOK_UPS), RefCell::default());
+        Search { view, index, given, objects, seen, lacking, loaded, left, levels }
     }
 
     /// Adds a file, which `by` needs.
@@ -180,12 +186,20 @@ impl<'a> Search<'a> {
         }
         self.seen.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         self.seen.push(Name::from(name)?);
-        let found = if name.contains(&b'/') { self.whole(name, by)? } else { self.find(name, by)? };
-        if let Some((found, object)) = found {
-            each(&found)?;
-            self.add(object, Some(by))?;
+        let whole = name.contains(&b'/');
+        let found = if whole { self.whole(name, by)? } else { self.find(name, by)? };
+        match found {
+            Some((found, object)) => {
+                each(&found)?;
+                self.add(object, Some(by)).map(drop)
+            }
+            None if whole => Ok(()),
+            None => {
+                self.lacking.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+                self.lacking.push(Name::from(name)?);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// What a name with a slash in it stands for, to an object.
@@ -208,8 +222,8 @@ impl<'a> Search<'a> {
             let dir = self.view.place(dir, object.origin.as_bytes());
             dir.is_ok_and(|dir| dir.is_some_and(|dir| self.index.moves(dir.as_bytes())))
         };
-        let lists = [object.rpath(), self.given, &object.runpath];
-        let mut dirs = lists.iter().flat_map(|list| directories(list));
+        let own = [object.rpath(), &object.runpath];
+        let mut dirs = own.into_iter().flat_map(own_directories).chain(directories(self.given));
         dirs.any(moved) || PLACES.iter().any(|place| moved(place))
     }
 
@@ -224,7 +238,8 @@ impl<'a> Search<'a> {
             if asker == Some(by) && !object.runpath.is_empty() {
                 break;
             }
-            if let Some(found) = self.find_in(object.rpath(), object, name)? {
+            let dirs = &mut in_turn(object.rpath(), own_directories);
+            if let Some(found) = self.find_in(dirs, object, name)? {
                 return Ok(Some(found));
             }
             asker = object.by;
@@ -232,10 +247,13 @@ impl<'a> Search<'a> {
         let (Some(first), Some(object)) = (self.objects.first(), self.objects.get(by)) else {
             return Ok(None);
         };
-        for (dirs, of) in [(self.given, first), (&object.runpath[..], object)] {
-            if let Some(found) = self.find_in(dirs, of, name)? {
-                return Ok(Some(found));
-            }
+        let given = &mut in_turn(self.given, directories);
+        if let Some(found) = self.find_in(given, first, name)? {
+            return Ok(Some(found));
+        }
+        let dirs = &mut in_turn(&object.runpath, own_directories);
+        if let Some(found) = self.find_in(dirs, object, name)? {
+            return Ok(Some(found));
         }
         for place in PLACES {
             if let Some(found) = self.found(place, name)? {
@@ -245,10 +263,14 @@ impl<'a> Search<'a> {
         Ok(None)
     }
 
-    /// Looks in directories, separated by colons, in which `$ORIGIN` is that of
-    /// an object.
-    fn find_in(&self, dirs: &[u8], of: &Object, name: &[u8]) -> Result<Option<(Found, Object)>> {
-        for dir in in_turn(dirs) {
+    /// Looks in directories, in which `$ORIGIN` is that of an object.
+    fn find_in(
+        &self,
+        dirs: &mut dyn Iterator<Item = &[u8]>,
+        of: &Object,
+        name: &[u8],
+    ) -> Result<Option<(Found, Object)>> {
+        for dir in dirs {
             let Some(place) = self.view.place(dir, of.origin.as_bytes())? else { continue };
             let Some(mut found) = self.found(place.as_bytes(), name)? else { continue };
             let loaders = match of.loaders_origin() {
