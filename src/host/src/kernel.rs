@@ -155,13 +155,13 @@ impl Kernel {
     /// # Errors
     /// The kernel's; ENAMETOOLONG for a link that does not fit PATH_MAX.
     pub fn readlinkat(self, dirfd: i32, path: &CStr, out: &mut Name) -> Result<()> {
-        let read = |to: *mut u8| {
+        let read = |to: *mut u8, room: usize| {
             // SAFETY: the kernel writes at most that many bytes.
-            let n = unsafe { sys!(libc::SYS_readlinkat, dirfd, path.as_ptr(), to, PATH_MAX) }?;
-            if n == PATH_MAX { Err(Errno::ENAMETOOLONG) } else { Ok(n) }
+            let n = unsafe { sys!(libc::SYS_readlinkat, dirfd, path.as_ptr(), to, room) }?;
+            if n == room { Err(Errno::ENAMETOOLONG) } else { Ok(n) }
         };
         // SAFETY: the kernel says how many bytes it has written.
-        unsafe { out.fill(PATH_MAX, read) }
+        unsafe { short_or_long(Errno::ENAMETOOLONG, |room| out.fill(room, |to| read(to, room))) }
     }
 
     /// The host's name of the file behind a descriptor, from `/proc/self/fd`.
@@ -177,15 +177,15 @@ impl Kernel {
     /// # Errors
     /// ENOENT when the directory has been removed, or lies outside the root.
     pub fn getcwd(self, out: &mut Name) -> Result<()> {
-        let ask = |to: *mut u8| {
+        let ask = |to: *mut u8, room: usize| {
             // SAFETY: the kernel writes at most that many bytes, a NUL last.
-            let n = unsafe { sys!(libc::SYS_getcwd, to, PATH_MAX) }?;
+            let n = unsafe { sys!(libc::SYS_getcwd, to, room) }?;
             // "(unreachable)" comes first when the directory is outside the root.
             // SAFETY: at least the NUL has been written.
             if unsafe { *to } == b'/' { Ok(n - 1) } else { Err(Errno::ENOENT) }
         };
         // SAFETY: the kernel says how many bytes it has written.
-        unsafe { out.fill(PATH_MAX, ask) }
+        unsafe { short_or_long(Errno::ERANGE, |room| out.fill(room, |to| ask(to, room))) }
     }
 
     /// getpid(2), asked of the kernel: right in a vfork child too.
@@ -200,6 +200,17 @@ impl Kernel {
     pub fn geteuid(self) -> u32 {
         // SAFETY: no arguments; the call cannot fail.
         unsafe { sys!(libc::SYS_geteuid) }.unwrap_or(0) as u32
+    }
+}
+
+/// Has `fill` try with little room first, which mostly does, and then with all that
+/// a name may take: a page of memory that is touched costs a fault. `short` is what
+/// it says to too little.
+fn short_or_long(short: Errno, mut fill: impl FnMut(usize) -> Result<()>) -> Result<()> {
+    const SHORT: usize = 255;
+    match fill(SHORT) {
+        Err(e) if e == short => fill(PATH_MAX),
+        done => done,
     }
 }
 
@@ -292,6 +303,22 @@ mod tests {
         assert_eq!(Kernel.check_plain_dir(c"/proc/self"), Err(Errno::ELOOP));
         assert_eq!(Kernel.check_plain_dir(c"/proc"), Ok(()));
         assert_eq!(Kernel.readlink(c"/", &mut name), Err(Errno::EINVAL));
+    }
+
+    #[test]
+    fn links_of_all_lengths_are_read_whole() {
+        let dir = std::env::temp_dir().join(std::format!("privns-links-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let mut name = Name::new();
+        for len in [1, 253, 254, 255, 256, 4094, 4095] {
+            let text = "x".repeat(len);
+            let link = dir.join(std::format!("{len}"));
+            std::os::unix::fs::symlink(&text, &link).unwrap();
+            let link = std::ffi::CString::new(link.to_str().unwrap()).unwrap();
+            Kernel.readlink(&link, &mut name).unwrap();
+            assert_eq!(name.as_bytes(), text.as_bytes());
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

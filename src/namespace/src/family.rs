@@ -100,9 +100,11 @@ pub struct Family {
     own: bool,
     /// All of it, where `shared` is its [`HEAD`] and that does not do.
     whole: OnceBox<Shared>,
-    /// For changing it, where it was handed down for reading only, or mapped in
-    /// part: most processes never change anything, and need not pay for that.
+    /// The header for changing it, where it was handed down for reading only:
+    /// most processes never change anything, and need not pay for that.
     changing: OnceBox<Shared>,
+    /// All of it for changing it, where it was, or was mapped in part.
+    changing_all: OnceBox<Shared>,
     /// Threads of this process in [`Family::update`], where `/proc` is missing
     /// and the lock is the process's.
     busy: AtomicBool,
@@ -132,17 +134,8 @@ impl Family {
             if inherited != made {
                 let _ = Kernel.close(inherited);
             }
-            let fd = AtomicI32::new(moved?);
-            let first = AtomicI32::new(if inherited != made { made } else { NONE });
-            Ok(Family {
-                fd,
-                first,
-                shared,
-                own: true,
-                whole: OnceBox::new(),
-                changing: OnceBox::new(),
-                busy: AtomicBool::new(false),
-            })
+            let first = if inherited != made { made } else { NONE };
+            Ok(Family::mapped(moved?, first, shared, true))
         });
         if !family.as_ref().is_ok_and(|family| family.has_first()) {
             let _ = Kernel.close(made);
@@ -197,13 +190,21 @@ impl Family {
         }
         // Root hands it down for reading only.
         let shared = map(fd, HEAD, own && extent.uid != 0)?;
-        let (whole, changing) = (OnceBox::new(), OnceBox::new());
-        let (fd, busy) = (AtomicI32::new(fd), AtomicBool::new(false));
-        let first = AtomicI32::new(NONE);
-        let family = Family { fd, first, shared, own, whole, changing, busy };
-        match family.check(extent.uid) {
-            Ok(()) => Ok(family),
-            Err(e) => Err(e),
+        let family = Family::mapped(fd, NONE, shared, own);
+        family.check(extent.uid)?;
+        Ok(family)
+    }
+
+    fn mapped(fd: i32, first: i32, shared: Shared, own: bool) -> Family {
+        Family {
+            fd: AtomicI32::new(fd),
+            first: AtomicI32::new(first),
+            shared,
+            own,
+            whole: OnceBox::new(),
+            changing: OnceBox::new(),
+            changing_all: OnceBox::new(),
+            busy: AtomicBool::new(false),
         }
     }
 
@@ -265,25 +266,30 @@ impl Family {
         if self.own && self.shared.is_writable() {
             return Some(&self.shared);
         }
-        self.changing_all().ok()
+        self.writable(&self.changing, HEAD).ok()
+    }
+
+    /// The table for changing it.
+    fn changing_all(&self) -> Result<&Shared> {
+        if self.own && self.shared.is_writable() && self.shared.len() == SIZE {
+            return Ok(&self.shared);
+        }
+        self.writable(&self.changing_all, SIZE)
+    }
+
+    /// The first `len` bytes for changing them, mapped once.
+    fn writable<'a>(&self, once: &'a OnceBox<Shared>, len: usize) -> Result<&'a Shared> {
+        if !self.own {
+            return Err(Errno::EROFS);
+        }
+        let map = || remap(self.fd(), len).or_else(|_| Shared::map(self.fd(), len, true));
+        once.get_or_try_init(|| map().map(alloc::boxed::Box::new))
     }
 
     /// Maps what will be changed, where that takes a mapping of its own: once in
     /// a process that makes children, and not in each of them.
     pub fn will_change(&self) {
         let _ = self.changing();
-    }
-
-    /// The table for changing it.
-    fn changing_all(&self) -> Result<&Shared> {
-        if !self.own {
-            return Err(Errno::EROFS);
-        }
-        if self.shared.is_writable() && self.shared.len() == SIZE {
-            return Ok(&self.shared);
-        }
-        let map = || remap(self.fd(), SIZE).or_else(|_| Shared::map(self.fd(), SIZE, true));
-        self.changing.get_or_try_init(|| map().map(alloc::boxed::Box::new))
     }
 
     /// A mapping that goes as far as `end`.

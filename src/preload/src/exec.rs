@@ -176,7 +176,7 @@ impl<'a> Exec<'a> {
     ///
     /// # Safety
     /// Name and array are what exec was given.
-    unsafe fn run_by_hand(&mut self, found: &Found) -> Option<Result<usize>> {
+    unsafe fn run_by_hand(&self, found: &Found) -> Option<Result<usize>> {
         // SAFETY: the caller's name.
         let given = unsafe { name_of(&self.named) };
         let name = if self.to.as_given { given } else { self.to.name.as_bytes() };
@@ -185,6 +185,17 @@ impl<'a> Exec<'a> {
         if !is_loader || self.flags != 0 || given.is_empty() {
             return None;
         }
+        // SAFETY: the caller's array.
+        unsafe { self.run_by_loader(name) }
+    }
+
+    /// The rest of it: by itself, for the room on the stack that it takes.
+    ///
+    /// # Safety
+    /// As [`Exec::run_by_hand`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn run_by_loader(&self, name: &[u8]) -> Option<Result<usize>> {
         // SAFETY: the caller's array.
         let (by_hand, program) = unsafe { ByHand::read(name, self.argv) }?;
         let named = Named::follow(libc::AT_FDCWD, program, Does::Read);
