@@ -167,6 +167,7 @@ impl Guests {
         // Before files that are open on them: nothing may be said there.
         let dialled = guest.dialled.iter().filter_map(Slot::take);
         dialled.for_each(|conn| Connection::lose(&conn));
+        guest.cwd.leave_remote();
         for slot in &guest.owned {
             match slot.swap(0, Ordering::Relaxed) {
                 0 => {}

@@ -5,8 +5,10 @@ use crate::dirs::{Dirs, Marks, Now};
 use crate::fds::{Fds, Shown};
 use crate::guest::Guest;
 use crate::listing::Listings;
+use crate::remote::file::File;
 use crate::remote::{Remotes, nowhere};
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use once_cell::race::OnceBox;
@@ -67,9 +69,9 @@ pub(crate) struct Cwd {
     /// Generation + 1 for which the directory is known to be plain, or its
     /// complement for one known not to be; 0: not looked at.
     plain: AtomicU64,
-    /// It is a remote one: its host name.
+    /// It is a remote one, and which.
     remote: AtomicBool,
-    remote_name: Rcu<Name>,
+    dir: Rcu<Arc<File>>,
 }
 
 /// The root directory, once chroot(2) has made it another than the
@@ -97,7 +99,7 @@ impl Cwd {
             serial: AtomicU64::new(0),
             plain: AtomicU64::new(0),
             remote: AtomicBool::new(false),
-            remote_name: Rcu::new(),
+            dir: Rcu::new(),
         }
     }
 
@@ -107,19 +109,36 @@ impl Cwd {
         self.read_only.store(from.read_only.load(Ordering::Relaxed), Ordering::Relaxed);
         self.serial.store(from.serial.load(Ordering::Relaxed), Ordering::Relaxed);
         self.plain.store(from.plain.load(Ordering::Relaxed), Ordering::Relaxed);
-        let name = from.remote().and_then(|name| Name::from(name.as_bytes()).ok());
-        self.remote.store(name.is_some(), Ordering::Relaxed);
-        if let Some(name) = name {
-            self.remote_name.replace(name);
+        match from.remote() {
+            Some(dir) => {
+                self.dir.replace(dir);
+                self.remote.store(true, Ordering::Release);
+            }
+            None => self.leave_remote(),
         }
     }
 
     #[inline]
-    fn remote(&self) -> Option<Guard<'_, Name>> {
+    fn remote(&self) -> Option<Arc<File>> {
         if !self.remote.load(Ordering::Acquire) {
             return None;
         }
-        self.remote_name.read()
+        self.dir.read().map(|dir| dir.clone())
+    }
+
+    /// It is one of the host's: a remote one is held no longer.
+    pub(crate) fn leave_remote(&self) {
+        if self.remote.swap(false, Ordering::Relaxed) {
+            self.dir.clear();
+        }
+    }
+
+    /// In the child of a fork: what holds it is the parent's.
+    fn forked(&self) {
+        self.dir.forked();
+        if let Some(dir) = self.dir.read() {
+            dir.forked();
+        }
     }
 }
 
@@ -183,8 +202,7 @@ impl Process {
     /// never end here.
     pub fn forked(&self) {
         let guest = self.fds.guests.guest();
-        if let Some(guest) = guest {
-            self.cwd.copy(&guest.cwd);
+        if guest.is_some() {
             elsewhere::forked(|from, to| self.moved(from, to));
         }
         self.fds.guests.forked();
@@ -197,12 +215,23 @@ impl Process {
         self.dirs.clear(&self.marks);
         if self.met() {
             self.remotes.forked();
+            self.cwd.forked();
+        }
+        // Now that nothing is heard any more on the parent's connections.
+        if let Some(guest) = guest {
+            guest.cwd.forked();
+            self.cwd.copy(&guest.cwd);
+        }
+        if self.met() {
             self.claim_handed();
         }
     }
 
     /// The calling thread is about to make a child that shares our memory.
     pub fn invite(&self) {
+        if let Some(view) = self.view() {
+            view.name_cwd();
+        }
         self.share_files();
         self.fds.guests.invite(self.cwd());
     }
@@ -279,27 +308,23 @@ impl Process {
         cwd.serial.store(serial, Ordering::Relaxed);
     }
 
-    /// The host name of the working directory, when it is a remote one.
+    /// The working directory, when it is a remote one.
     #[inline]
-    pub fn remote_cwd(&self) -> Option<Guard<'_, Name>> {
+    pub fn remote_cwd(&self) -> Option<Arc<File>> {
         self.cwd().remote()
     }
 
     /// The working directory is a remote one from now on; which member it was
     /// reached through, [`set_cwd`](Self::set_cwd) is told before.
-    ///
-    /// # Errors
-    /// ENOMEM.
-    pub fn set_remote_cwd(&self, host: Name) -> Result<()> {
+    pub fn set_remote_cwd(&self, dir: Arc<File>) {
         let cwd = self.cwd();
-        cwd.remote_name.replace(host);
+        cwd.dir.replace(dir);
         cwd.remote.store(true, Ordering::Release);
-        Ok(())
     }
 
     /// The working directory is one of the host's.
     pub fn left_remote(&self) {
-        self.cwd().remote.store(false, Ordering::Relaxed);
+        self.cwd().leave_remote();
     }
 
     /// What the working directory shows, where that is known under this
@@ -371,7 +396,11 @@ impl<'a> View<'a> {
                 return shown;
             }
             let seq = process.fds.seq(dirfd);
-            let shown = self.look(self.fd_name(dirfd, seq), seq);
+            let name = match process.file(dirfd) {
+                Some(file) => self.last_name(&file, seq),
+                None => self.fd_name(dirfd, seq),
+            };
+            let shown = self.look(name, seq);
             if shown.1 {
                 process.fds.set(dirfd, shown.0, generation);
             }
@@ -381,11 +410,22 @@ impl<'a> View<'a> {
             return shown;
         }
         let seq = process.cwd_seq();
-        let (shown, _) = self.look(self.cwd_name(), seq);
+        let name = match process.remote_cwd() {
+            Some(dir) => self.last_name(&dir, seq),
+            None => self.cwd_name(),
+        };
+        let (shown, _) = self.look(name, seq);
         let known = if shown.plain { generation + 1 } else { !(generation + 1) };
         process.cwd().plain.store(known, Ordering::Relaxed);
         process.cwd().read_only.store(shown.read_only, Ordering::Relaxed);
         shown
+    }
+
+    /// The canonical name that an open remote file had when it was last asked
+    /// for: which mount it is below does not change.
+    fn last_name(self, file: &File, seq: u32) -> Result<Name> {
+        let host = file.host_name(&file.path()?)?;
+        resolve::name_of(self.table()?.index(), host.as_bytes(), seq)
     }
 
     /// What a canonical name shows, and whether that is worth remembering. A

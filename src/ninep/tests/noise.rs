@@ -140,7 +140,7 @@ fn whatever_a_server_says_every_operation_ends() {
         };
         good += 1;
         let mut buf = vec![0; 50_000];
-        let route = Route { from: &root, names: &[b"a"] };
+        let route = Route::new(&root, &[b"a"]);
         let _ = client.getattr_at(route);
         let _ = client.getattrs(&root, &[&b"x"[..]; 40], |_, _| ());
         let _ = client.rename_at(route, b"b", route, b"c");

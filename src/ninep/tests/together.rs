@@ -49,7 +49,7 @@ fn a_name_is_walked_to_asked_about_and_forgotten_in_one_round_trip() {
     play(script, |stream| {
         let (client, root) = attached_to_ours(stream);
         let before = client.counters().round_trips;
-        let route = Route { from: &root, names: &[b"a", b"b"] };
+        let route = Route::new(&root, &[b"a", b"b"]);
         assert_eq!(client.getattr_at(route).unwrap().size, 7);
         assert_eq!(client.getattr_at(route).unwrap_err(), Errno::ELOOP);
         assert_eq!(client.mkdir_at(route, b"c", 0o755, 0), Ok(DIR));
@@ -75,7 +75,7 @@ fn two_ways_are_walked_at_once() {
     };
     play(script, |stream| {
         let (client, root) = attached_to_ours(stream);
-        let to = |names| Route { from: &root, names };
+        let to = |names| Route::new(&root, names);
         let done = client.rename_at(to(&[b"a"]), b"x", to(&[b"b"]), b"y");
         assert_eq!(done, Ok(()));
     });

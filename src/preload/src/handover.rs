@@ -158,8 +158,11 @@ fn ours(view: View<'_>, wanted: &Wanted<'_>, generation: u64) -> Result<Short> {
         let _ = write!(text, "{separator}d{cwd}");
         separator = ";";
     }
-    if let Some(name) = view.process.remote_cwd() {
-        let _ = write!(text, "{separator}w{}=", name.as_bytes().len());
+    if let Some(dir) = view.process.remote_cwd() {
+        view.name_cwd();
+        let name = dir.host_name(&dir.last_path())?;
+        let _ = write!(text, "{separator}q{}", view.process.cwd_told(&dir));
+        let _ = write!(text, ";w{}=", name.as_bytes().len());
         text.push(name.as_bytes());
         separator = ";";
     }
@@ -204,6 +207,7 @@ pub(crate) fn stays(fd: c_int) -> bool {
 /// # Errors
 /// ENOMEM: without its root the program is not to run.
 pub(crate) fn take(view: View<'_>, inherited: &Inherited<'_>) -> Result<()> {
+    let mut told = &b""[..];
     for (kind, item) in items(inherited.rest) {
         match kind {
             b'x' => view.process.set_exe(number(item).unwrap_or(0)),
@@ -213,9 +217,10 @@ pub(crate) fn take(view: View<'_>, inherited: &Inherited<'_>) -> Result<()> {
                     view.process.fds.set_seq(fd, seq);
                 }
             }
+            b'q' => told = item,
             b'w' => {
                 view.process.meet();
-                view.process.set_remote_cwd(Name::from(counted(item))?)?;
+                view.process.stand_in(counted(item), told);
             }
             b'r' => view.process.set_root(counted(item))?,
             b'e' => {

@@ -99,24 +99,23 @@ fn shown_remote(view: View<'_>, link: &[u8]) -> Result<Option<Name>> {
     if !view.process.met() {
         return Ok(None);
     }
-    let name = match link.rsplit(|&b| b == b'/').next() {
-        Some(b"cwd") if view.process.remote_cwd().is_some() && is_own(link) => view.cwd_name(),
-        _ => match crate::door::magic(link).and_then(|fd| Some((fd, view.process.file(fd)?))) {
-            Some((_, file)) if file.is_removed() => {
-                let seq = 0;
-                let mut host = Name::from(&privns_namespace::remote::name(file.server()))?;
-                host.join(&file.last_path())?;
-                let mut name = resolve::name_of(view.table()?.index(), host.as_bytes(), seq)?;
-                name.push(b" (deleted)")?;
-                Ok(name)
-            }
-            Some((fd, _)) => view.fd_name(fd, view.process.fds.seq(fd)),
-            None => return Ok(None),
-        },
+    let cwd = link.ends_with(b"/cwd") && is_own(link);
+    let (file, seq) = match crate::door::magic(link) {
+        Some(fd) => (view.process.file(fd), view.process.fds.seq(fd)),
+        None if cwd => (view.process.remote_cwd(), view.process.cwd_seq()),
+        None => return Ok(None),
     };
-    let mut name = view.from_root(name?)?;
+    let Some(file) = file else { return Ok(None) };
+    // A directory may have been renamed or removed by anybody.
+    let lost = file.is_dir() && view.follow(&file).is_err();
+    let host = file.host_name(&file.last_path())?;
+    let name = resolve::name_of(view.table()?.index(), host.as_bytes(), seq)?;
+    let mut name = view.from_root(name)?;
     if name.as_bytes().is_empty() {
         name.push(b"/")?;
+    }
+    if lost || file.is_removed() {
+        name.push(b" (deleted)")?;
     }
     Ok(Some(name))
 }
@@ -216,6 +215,9 @@ pub(crate) fn cwd() -> Result<Name> {
         let mut host = Name::new();
         return Kernel.getcwd(&mut host).map(|()| host);
     };
+    if let Some(dir) = view.process.remote_cwd() {
+        view.follow(&dir)?;
+    }
     let name = match view.cwd_name() {
         // The kernel says so to a directory deeper than it has words for.
         Err(Errno::ENAMETOOLONG | Errno::ERANGE) => view.deep_cwd(),
@@ -244,7 +246,6 @@ unsafe fn getcwd_into(buf: *mut c_char, size: size_t) -> Result<*mut c_char> {
         return Err(Errno::EINVAL);
     }
     let mut name = cwd()?;
-    PROCESS.view().map_or(Ok(()), View::remote_cwd_lives)?;
     let needed = name.as_bytes().len() + 1;
     // A null buffer is to be allocated, for the program to free (getcwd(3)).
     let room = if buf.is_null() && size == 0 { needed } else { size };

@@ -66,6 +66,12 @@ impl Meta {
         self.mode() & attr::mode::FORMAT == attr::mode::DIRECTORY
     }
 
+    /// What tells the file from any other of its server.
+    #[must_use]
+    pub(super) fn identity(&self) -> u64 {
+        self.attr.qid.path
+    }
+
     /// Inode number.
     #[must_use]
     pub fn ino(&self) -> u64 {

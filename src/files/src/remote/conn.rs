@@ -21,7 +21,7 @@ use privns_namespace::index::Index;
 use privns_namespace::traffic::{Tally, Traffic};
 use privns_ninep::attr::Qid;
 use privns_ninep::client::window::Window;
-use privns_ninep::client::{Fid, Options};
+use privns_ninep::client::{Asked, Attached, Fid, Options};
 use privns_ninep::dialect::OFFERS;
 use privns_ninep::{Dialect, MSIZE_MAX};
 
@@ -97,6 +97,9 @@ pub struct Connection {
     forsaken: AtomicBool,
 }
 
+/// A new connection, and where the names have led that were walked at once.
+type Dialled = (Connection, Option<(Fid, Qid)>);
+
 impl Drop for Connection {
     fn drop(&mut self) {
         KEPT.remove(self.fd());
@@ -160,7 +163,8 @@ impl Connection {
         agreed.ours && agreed.dialect == privns_ninep::Dialect::Linux
     }
 
-    fn dial(settings: &Settings<'_>, guest: Option<&Guest>) -> Result<Connection> {
+    /// Dials, and walks where `names` lead.
+    fn dial(settings: &Settings<'_>, guest: Option<&Guest>, names: &[&[u8]]) -> Result<Dialled> {
         let one = settings.dialect.map(|dialect| [dialect.version()]);
         let options = Options {
             msize: settings.msize,
@@ -172,17 +176,17 @@ impl Connection {
         let client = wire::dial(settings.dial, &options)?;
         let (uname, uid, aname) = (settings.uname, Kernel.geteuid(), settings.aname);
         // What a guest opens is in its own table of descriptors.
-        let (root, root_qid, told) = match guest.is_none() && Near::is_wanted(settings) {
-            true => client.attach_near(uname, uid, aname)?,
-            false => client.attach(uname, uid, aname).map(|(root, qid)| (root, qid, None))?,
-        };
-        let near = told.and_then(|told| Near::find(&told, client.transport().socket()));
+        let asked = Asked { near: guest.is_none() && Near::is_wanted(settings), names };
+        let Attached { root, qid: root_qid, near, found } =
+            client.attach_asking(uname, uid, aname, asked)?;
+        let near = near.and_then(|told| Near::find(&told, client.transport().socket()));
         let me = match settings.owner_me {
             true => client.getattr(&root).ok().map(|attr| (attr.uid, attr.gid)),
             false => None,
         };
         let forsaken = AtomicBool::new(false);
-        Ok(Connection { client, root, root_qid, server: settings.id, me, near, forsaken })
+        let server = settings.id;
+        Ok((Connection { client, root, root_qid, server, me, near, forsaken }, found))
     }
 }
 
@@ -252,7 +256,8 @@ impl Servers {
     }
 
     /// Dials a server; `guest` is who does it, when that shares the memory of
-    /// the process alone.
+    /// the process alone. Where `names` lead is found at once, as servers of ours
+    /// can do.
     ///
     /// # Errors
     /// EIO, or ETIMEDOUT for one that does not answer: what is wrong with a
@@ -262,15 +267,16 @@ impl Servers {
         &self,
         settings: &Settings<'_>,
         guest: Option<&Guest>,
+        names: &[&[u8]],
         tally: impl FnOnce() -> Option<Tally>,
-    ) -> Result<Conn> {
+    ) -> Result<(Conn, Option<(Fid, Qid)>)> {
         let server = self.server(settings.id);
         let (now, until) = (Kernel.now_ms(), server.until.load(Ordering::Relaxed));
         if now < until {
             return Err(Errno(server.said.load(Ordering::Relaxed) as i32));
         }
-        match Connection::dial(settings, guest) {
-            Ok(conn) => {
+        match Connection::dial(settings, guest, names) {
+            Ok((conn, found)) => {
                 server.pause.store(0, Ordering::Relaxed);
                 if let Some(tally) = tally() {
                     let again = u64::from(server.conn.read().is_some());
@@ -287,7 +293,7 @@ impl Servers {
                         server.conn.replace(conn.clone());
                     }
                 }
-                Ok(conn)
+                Ok((conn, found))
             }
             Err(Errno::EINTR) => Err(Errno::EINTR),
             Err(error) => {

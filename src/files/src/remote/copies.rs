@@ -96,7 +96,7 @@ impl View<'_> {
             // Open for naming only: opened once more, to be read.
             Kind::Path => {
                 let path = file.path().map_err(|_| Errno::EACCES)?;
-                let place = Place { id: file.server(), dir: None, base: b"", path: &path };
+                let place = Place::from_top(file.server(), &path);
                 self.with_open(&place, |file| self.new_program(&place, &meta, file))
             }
         }

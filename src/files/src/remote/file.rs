@@ -2,7 +2,7 @@
 
 use super::conn::Conn;
 use super::names::wire_flags;
-use super::near::NearFile;
+use super::near::{Hand, NearFile};
 use crate::process::View;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -77,6 +77,10 @@ pub struct File {
     flags: AtomicI32,
     path: Rcu<Vec<u8>>,
     removed: AtomicBool,
+    /// When a directory was last found under that name ([`View::path_now`]).
+    pub(super) reached: AtomicU64,
+    /// What it is held by where its tree is at hand ([`super::near`]).
+    pub(super) hand: Hand,
     open: Rcu<Arc<Open>>,
     pub(super) offset: Offset,
     /// What was read beyond what was asked for.
@@ -155,6 +159,8 @@ impl File {
             flags: AtomicI32::new(flags),
             path: Rcu::new(),
             removed: AtomicBool::new(false),
+            reached: AtomicU64::new(0),
+            hand: Hand::new(),
             open: Rcu::new(),
             offset: Offset { shared, at: AtomicU64::new(0) },
             ahead: Slot::new(),
@@ -239,7 +245,7 @@ impl File {
     }
 
     /// In the child of a fork: the parent has it open, on its own connection.
-    pub(super) fn forked(&self) {
+    pub(crate) fn forked(&self) {
         self.path.forked();
         drop((self.reader.take(), self.ahead.take()));
         self.open.forked();
@@ -261,7 +267,13 @@ impl File {
             }
             self.note_lost(&open);
         }
-        self.open_again(view)
+        match self.open_again(view) {
+            // It has another name by now.
+            Err(Errno::ESTALE) if self.is_dir() && view.follow(self).is_ok() => {
+                self.open_again(view)
+            }
+            opened => opened,
+        }
     }
 
     /// Says once that something was lost.

@@ -109,28 +109,6 @@ impl Files {
         slots.filter_map(|slot| slot.file.read()?.clone())
     }
 
-    /// A name is gone from a server: what is open there can only be found by
-    /// what has it open.
-    pub(super) fn removed(&self, server: u32, path: &[u8]) {
-        let gone = |file: &Arc<File>| file.server() == server && file.last_path() == path;
-        self.all().filter(gone).for_each(|file| file.remove());
-    }
-
-    /// A name has become another one, and so have those below it.
-    pub(super) fn renamed(&self, server: u32, old: &[u8], new: &[u8]) {
-        if old == new {
-            return;
-        }
-        self.removed(server, new);
-        for file in self.all().filter(|file| file.server() == server && !file.is_removed()) {
-            let path = file.last_path();
-            let Some(below) = path.strip_prefix(old) else { continue };
-            if below.is_empty() || below.starts_with(b"/") {
-                file.renamed([new, below].concat());
-            }
-        }
-    }
-
     /// For the child of a fork: what other threads were in the middle of.
     pub(super) fn forked(&self) {
         for slot in self.chunks.iter().map_while(OnceBox::get).flatten() {

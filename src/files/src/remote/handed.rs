@@ -155,6 +155,7 @@ impl Process {
     pub fn forking(&self) {
         let Some(view) = self.view() else { return };
         view.family.will_change();
+        view.name_cwd();
         if self.met() {
             self.hand_to_child(view);
         }

@@ -184,7 +184,11 @@ impl View<'_> {
     pub(super) fn listing_says(self, place: &Place<'_>) -> Result<Option<Meta>> {
         let whole = match place.dir {
             Some(_) if place.is_open() => return Ok(None),
-            _ => place.from_root()?,
+            // A directory without a name has not been listed by one.
+            _ => match place.from_root() {
+                Err(Errno::ENOENT) => return Ok(None),
+                whole => whole?,
+            },
         };
         let name = path::file_name(&whole);
         let dir = &whole[..whole.len() - name.len()];
@@ -235,7 +239,7 @@ impl View<'_> {
             client.getattrs(&names.open.opened.fid, &wanted, tell)?;
         } else {
             let way: Vec<&[u8]> = path::components(&names.dir).collect();
-            let route = Route { from: conn.root(), names: &way };
+            let route = Route::new(conn.root(), &way);
             client.visit(route, |dir| client.getattrs(dir, &wanted, tell))?;
         }
         names.ahead = Ahead { first: n, metas, changes, fetched: now };

@@ -13,6 +13,7 @@
 //! - [`file`](mod@file): an open file.
 //! - [`files`]: open files, by their descriptors.
 //! - [`handed`]: open files on their way into children and next programs.
+//! - `held`: directories that names begin in, whatever they are called by now.
 //! - [`io`]: reading and writing them.
 //! - [`locks`]: locking them.
 //! - [`maps`]: mapping them.
@@ -38,6 +39,7 @@ mod ends;
 pub mod file;
 pub mod files;
 pub mod handed;
+mod held;
 pub mod io;
 pub mod kept;
 mod listed;
@@ -64,7 +66,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use files::Files;
 use once_cell::race::OnceBox;
 use place::{Place, Way};
-use privns_abi::{Errno, Result};
+use privns_abi::{Errno, Result, path};
 use privns_host::{Kernel, Slot, signals};
 use privns_namespace::index::Index;
 
@@ -200,8 +202,7 @@ impl View<'_> {
         if !self.process.met() || self.process.guest().is_some() {
             return;
         }
-        let cwd = self.process.remote_cwd();
-        let stood_in = cwd.and_then(|name| Some(Place::of(name.as_bytes())?.id));
+        let stood_in = self.process.remote_cwd().map(|dir| dir.server());
         let mounted = |id| index.server(id).is_some_and(|server| server.is_mounted());
         let stays = |id| stood_in == Some(id) || mounted(id);
         let _calm = privns_host::signals::calm();
@@ -225,37 +226,50 @@ impl View<'_> {
         }
         let table = self.table()?;
         let settings = Settings::of(table.index(), server).ok_or(Errno::ENODEV)?;
-        servers.dial(&settings, guest, || self.family.tally(server))
+        let stood_in = self.process.remote_cwd().filter(|dir| dir.server() == server);
+        let path = stood_in.as_ref().and_then(|dir| dir.path().ok()).unwrap_or_default();
+        let names: Vec<&[u8]> = path::components(&path).collect();
+        let (conn, found) = servers.dial(&settings, guest, &names, || self.family.tally(server))?;
+        if let (Some(dir), Some(found)) = (stood_in, found) {
+            self.take_hold(&dir, &conn, found);
+        }
+        Ok(conn)
     }
 
     /// Does something about a place. A connection that turns out to be dead is
     /// made again, once: what is done must be what can be done twice.
     fn on<R>(self, place: &Place<'_>, act: impl Fn(&Way<'_>) -> Result<R>) -> Result<R> {
-        let path = by_path(place)?;
-        let place = &path.as_ref().map_or(*place, |path| place.on_path(path));
-        undisturbed(|| {
-            for again in [true, false] {
-                let way = Way::new(self, place)?;
-                match act(&way) {
-                    Err(Errno::EIO) if again && way.conn().is_dead() => {}
-                    done => return done,
+        self.going(place, |place| {
+            undisturbed(|| {
+                if let Some(done) = self.holding(place, &act) {
+                    return done;
                 }
-            }
-            Err(Errno::EIO)
+                for again in [true, false] {
+                    let way = Way::new(self, place)?;
+                    match act(&way) {
+                        Err(Errno::EIO) if again && way.conn().is_dead() => {}
+                        done => return done,
+                    }
+                }
+                Err(Errno::EIO)
+            })
         })
     }
 
     /// The same for what may be done once only: a connection is looked at
     /// before it is used.
     fn once<R>(self, place: &Place<'_>, act: impl Fn(&Way<'_>) -> Result<R>) -> Result<R> {
-        let path = by_path(place)?;
-        let place = &path.as_ref().map_or(*place, |path| place.on_path(path));
-        let done = undisturbed(|| {
-            let mut way = Way::new(self, place)?;
-            if way.conn().client.is_gone() {
-                way = Way::new(self, place)?;
-            }
-            act(&way)
+        let done = self.going(place, |place| {
+            undisturbed(|| {
+                if let Some(done) = self.holding(place, &act) {
+                    return done;
+                }
+                let mut way = Way::new(self, place)?;
+                if way.conn().client.is_gone() {
+                    way = Way::new(self, place)?;
+                }
+                act(&way)
+            })
         });
         self.process.remotes.note();
         done
@@ -285,12 +299,4 @@ impl View<'_> {
 fn undisturbed<R>(act: impl FnMut() -> Result<R>) -> Result<R> {
     let mut act = act;
     if signals::is_calm() { act() } else { signals::calmly(act) }
-}
-
-/// The name of the open directory that a place is relative to, where its server
-/// lets nobody walk from what is open (walk(5)): only ours are known to.
-fn by_path(place: &Place<'_>) -> Result<Option<Vec<u8>>> {
-    let Some(dir) = place.dir.filter(|_| !place.is_open()) else { return Ok(None) };
-    let walks = dir.known().is_some_and(|open| open.conn.client.agreed().ours);
-    if walks || dir.kind() == file::Kind::Path { Ok(None) } else { dir.path().map(Some) }
 }

@@ -11,8 +11,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use privns_abi::{Errno, Result, path};
-use privns_host::{Host, Kernel, Name};
-use privns_namespace::remote;
+use privns_host::{Host, Kernel};
 use privns_ninep::NONUM;
 use privns_ninep::attr::{mode, valid};
 use privns_ninep::client::{Opened, flags as wire};
@@ -58,22 +57,29 @@ impl View<'_> {
             Some(meta) => Some(meta),
             None => self.listing_says(place)?,
         };
-        let meta = match known.map_or_else(|| self.near_stat(place), |meta| Ok(Some(meta)))? {
+        let meta = match known {
             Some(meta) => meta,
-            None if place.is_open() => {
-                let file = place.dir.ok_or(Errno::EBADF)?;
-                let told = |open: &Open| Ok(Meta::new(&open.conn, self.attr_of(file, open)?));
-                self.with(file, told)?
-            }
-            None => self.on(place, |way| {
-                way.client().getattr_at(way.route()).map(|attr| Meta::new(way.conn(), attr))
-            })?,
+            None => self.stat_anew(place)?,
         };
         if place.end() == End::Plain || meta.is_dir() {
             return Ok(meta);
         }
         // A link with a slash behind it is to be followed.
         Err(if is_link(meta.mode()) { Errno::ELOOP } else { Errno::ENOTDIR })
+    }
+
+    /// The attributes as they are now, of whatever kind of file.
+    pub(super) fn stat_anew(self, place: &Place<'_>) -> Result<Meta> {
+        if let Some(meta) = self.near_stat(place)? {
+            return Ok(meta);
+        }
+        if let Some(file) = place.dir.filter(|_| place.is_open()) {
+            let told = |open: &Open| Ok(Meta::new(&open.conn, self.attr_of(file, open)?));
+            return self.with(file, told);
+        }
+        self.on(place, |way| {
+            way.client().getattr_at(way.route()).map(|attr| Meta::new(way.conn(), attr))
+        })
     }
 
     /// access(2): by the attributes, with the ids of this process.
@@ -125,7 +131,7 @@ impl View<'_> {
         if has(libc::O_TRUNC) {
             self.leave_ends();
         }
-        let whole = match place.dir.filter(|_| place.is_open()) {
+        let whole = match place.itself() {
             // A server of ours opens it once more, whether it has a name or not.
             Some(file) => file.last_path(),
             None => place.from_root()?,
@@ -278,7 +284,7 @@ impl View<'_> {
             let (dir, name) = way.parent().ok_or(busy)?;
             way.in_parent(way.client().unlink_at(dir, name, is_dir))
         })?;
-        self.process.remotes.files.removed(place.id, &path);
+        self.process.name_removed(place.id, &path);
         self.keep_in_memory(losers);
         Ok(())
     }
@@ -295,7 +301,7 @@ impl View<'_> {
             self.remote_stat(old)?;
         }
         self.makes_file(new)?;
-        self.once(old, |from| {
+        let link = |from: &Way<'_>, new: &Place<'_>| {
             let to = Way::new(self, new)?;
             let (dir, name) = to.parent().ok_or(Errno::EEXIST)?;
             same_connection(from, &to)?;
@@ -314,7 +320,8 @@ impl View<'_> {
                 }),
                 done => to.in_parent(done),
             }
-        })
+        };
+        self.going(new, |new| self.once(old, |from| link(from, new)))
     }
 
     /// openat(2): a descriptor.
@@ -336,8 +343,11 @@ impl View<'_> {
         let filled = open.opened.first.unwrap_or(0);
         let meta = open.opened.attr.map(|attr| Meta::new(&open.conn, attr));
         let file = Arc::new(File::new(place.id, open, path, known));
-        if place.dir.is_some_and(|dir| place.is_open() && dir.is_removed()) {
+        if place.itself().is_some_and(File::is_removed) {
             file.remove();
+        }
+        if file.is_dir() {
+            self.reached(&file);
         }
         let has = |flag| flags & flag != 0;
         if has(libc::O_TRUNC) {
@@ -368,41 +378,6 @@ impl View<'_> {
         let fresh = told.changes == self.process.remotes.all_changes();
         (fresh && Kernel.now_ms() < told.until).then_some(told.meta)
     }
-
-    /// Whether the working directory, when it is a remote one, still has a
-    /// name. A server that cannot be asked has removed nothing.
-    ///
-    /// # Errors
-    /// ENOENT.
-    pub fn remote_cwd_lives(self) -> Result<()> {
-        let cwd = self.process.remote_cwd();
-        let place = cwd.as_ref().and_then(|name| Place::of(name.as_bytes()));
-        match place.map(|place| self.remote_stat(&place)) {
-            Some(Err(Errno::ENOENT | Errno::ENOTDIR)) => Err(Errno::ENOENT),
-            _ => Ok(()),
-        }
-    }
-
-    /// chdir(2): the kernel's own working directory becomes one without a name,
-    /// so that what gets past us finds nothing there.
-    ///
-    /// # Errors
-    /// ENOTDIR, EACCES; those of the walk.
-    pub fn remote_chdir(self, place: &Place<'_>) -> Result<()> {
-        let meta = self.remote_stat(place)?;
-        if !meta.is_dir() {
-            let by_name = is_link(meta.mode()) && !place.is_open();
-            return Err(if by_name { Errno::ELOOP } else { Errno::ENOTDIR });
-        }
-        meta.permits(1, true)?;
-        let mut host = Name::from(&remote::name(place.id))?;
-        let path = place.from_root()?;
-        if !path.is_empty() {
-            host.join(&path)?;
-        }
-        super::nowhere::leave(host.as_bytes())?;
-        self.process.set_remote_cwd(host)
-    }
 }
 
 /// The group that what we make is to have; a server that shows its own users
@@ -411,7 +386,7 @@ fn group(way: &Way<'_>) -> u32 {
     if way.conn().me.is_some() { NONUM } else { Kernel.getegid() }
 }
 
-fn is_link(bits: u32) -> bool {
+pub(super) fn is_link(bits: u32) -> bool {
     bits & mode::FORMAT == mode::SYMLINK
 }
 
@@ -476,15 +451,8 @@ fn writes(flags: i32) -> bool {
 fn open_path(way: &Way<'_>, flags: i32) -> Result<Open> {
     let client = way.client();
     let route = way.route();
-    let (fid, qid) = client.walk(route.from, route.names)?;
-    let attr = match client.getattr(&fid) {
-        Ok(attr) => attr,
-        Err(error) => {
-            client.clunk(fid);
-            return Err(error);
-        }
-    };
-    let qid = qid.unwrap_or(attr.qid);
+    let (fid, attr) = client.find_at(route)?;
+    let qid = attr.qid;
     let refused = match is_link(attr.mode) {
         true if flags & libc::O_NOFOLLOW == 0 => Some(Errno::ELOOP),
         _ if flags & libc::O_DIRECTORY != 0 && !qid.is_dir() => Some(Errno::ENOTDIR),
@@ -503,7 +471,7 @@ fn open(way: &Way<'_>, flags: i32, first: &mut [u8]) -> Result<Open> {
     let route = way.route();
     // What would be read by a file that is emptied or written is of no use.
     let first = if writes(flags) { &mut [] } else { first };
-    let opened = match client.open_at(route.from, route.names, wire_flags(flags), first) {
+    let opened = match client.open_by(route, wire_flags(flags), first) {
         // The kernel looks at the type of what is not to be followed first.
         Err(Errno::ELOOP)
             if flags & libc::O_DIRECTORY != 0

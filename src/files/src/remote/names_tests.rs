@@ -48,7 +48,7 @@ impl World {
 }
 
 fn place(path: &str) -> Place<'_> {
-    Place { id: 1, dir: None, base: b"", path: path.as_bytes() }
+    Place::from_top(1, path.as_bytes())
 }
 
 fn answer<T>(done: std::io::Result<T>) -> Result<()> {

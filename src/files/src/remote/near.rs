@@ -26,8 +26,9 @@ use super::kept::KEPT;
 use super::place::{End, Place};
 use crate::process::View;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
-use privns_abi::{Errno, Result};
+use privns_abi::{Errno, Result, path};
 use privns_host::kernel::{OpenHow, RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS};
 use privns_host::net::{self, Socket};
 use privns_host::{Kernel, Name, elsewhere};
@@ -112,23 +113,85 @@ impl Near {
             let _ = Kernel.close(root);
         }
     }
+}
 
-    fn open(&self, path: &mut Name, flags: i32) -> Result<i32> {
-        let how = OpenHow::new(flags, 0, RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH);
-        Kernel.openat2(self.root(), path.as_cstr()?, &how)
+/// Opens a name in a tree that is at hand; no link is passed on the way.
+fn open(from: i32, path: &mut Name, flags: i32) -> Result<i32> {
+    let how = OpenHow::new(flags, 0, RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH);
+    Kernel.openat2(from, path.as_cstr()?, &how)
+}
+
+/// The attributes of a name, as lstat(2) has them; no link is passed on the way.
+fn stat(from: i32, path: &mut Name) -> Result<libc::stat> {
+    if !path.as_bytes().contains(&b'/') {
+        return Kernel.whole_stat(from, path.as_cstr()?, libc::AT_SYMLINK_NOFOLLOW);
+    }
+    let fd = open(from, path, libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC)?;
+    let told = Kernel.whole_stat(fd, c"", libc::AT_EMPTY_PATH);
+    let _ = Kernel.close(fd);
+    told
+}
+
+/// What a working directory is held by: an `O_PATH` descriptor. It takes part in
+/// fork, and ends with the directory that it is part of.
+pub(super) struct Hand(AtomicI32);
+
+impl Hand {
+    /// Of what is no working directory, and of one that is not held.
+    const NEVER: i32 = -2;
+    const NONE: i32 = -1;
+
+    pub(super) const fn new() -> Hand {
+        Hand(AtomicI32::new(Hand::NEVER))
     }
 
-    /// The attributes of a name, as lstat(2) has them; no link is passed on the
-    /// way.
-    fn stat(&self, path: &mut Name) -> Result<libc::stat> {
-        if !path.as_bytes().contains(&b'/') {
-            return Kernel.whole_stat(self.root(), path.as_cstr()?, libc::AT_SYMLINK_NOFOLLOW);
+    /// The descriptor, if it still stands for this directory.
+    fn fd(&self, dev: u64, ino: u64) -> Option<i32> {
+        let fd = elsewhere::here(self.0.load(Ordering::Relaxed));
+        let there = |fd| Kernel.fstat(fd).is_ok_and(|st| (st.dev, st.ino) == (dev, ino));
+        (fd >= 0 && there(fd)).then_some(fd)
+    }
+
+    /// Takes a descriptor; which one stands there now. Another thread may have
+    /// put its own in the place of `old`.
+    fn take(&self, old: i32, fd: i32) -> i32 {
+        let relaxed = Ordering::Relaxed;
+        match self.0.compare_exchange(old, fd, relaxed, relaxed) {
+            Ok(_) => {
+                KEPT.add(fd);
+                fd
+            }
+            Err(theirs) => {
+                let _ = Kernel.close(fd);
+                theirs
+            }
         }
-        let fd = self.open(path, libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC)?;
-        let told = Kernel.whole_stat(fd, c"", libc::AT_EMPTY_PATH);
-        let _ = Kernel.close(fd);
-        told
     }
+
+    /// What stood at one number stands at another; whether that was it.
+    pub(super) fn moved(&self, from: i32, to: i32) -> bool {
+        self.0.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}
+
+impl Drop for Hand {
+    fn drop(&mut self) {
+        let fd = *self.0.get_mut();
+        // One that was closed behind our back may be the program's by now.
+        if fd >= 0 && KEPT.has(fd) {
+            KEPT.remove(fd);
+            let _ = Kernel.close(fd);
+        }
+    }
+}
+
+/// A name in a tree at hand, in which everything shows that we have done.
+struct AtHand {
+    conn: Conn,
+    dev: u64,
+    /// The root of the tree, or the working directory.
+    from: i32,
+    path: Name,
 }
 
 impl Drop for Near {
@@ -187,23 +250,66 @@ impl NearFile {
 }
 
 impl View<'_> {
-    /// The way to a place by name in its tree at hand, in which everything shows
-    /// that we have done, and the connection that has the tree.
-    fn near_tree(self, place: &Place<'_>) -> Result<Option<(Conn, Name)>> {
-        if place.dir.is_some() {
+    /// The way to a place by name in its tree at hand.
+    fn near_tree(self, place: &Place<'_>) -> Result<Option<AtHand>> {
+        if place.dir.is_some_and(|dir| dir.hand.0.load(Ordering::Relaxed) == Hand::NEVER) {
             return Ok(None);
         }
         let conn = self.conn(place.id)?;
         let Some(near) = &conn.near else { return Ok(None) };
-        if !conn.client.is_settled() || !near.is_there() {
+        if !conn.client.is_settled() {
             return Ok(None);
         }
+        let from = match place.dir {
+            Some(dir) => self.hand_of(dir, near)?,
+            None => near.is_there().then(|| near.root()),
+        };
+        let Some(from) = from else { return Ok(None) };
         let mut path = Name::from(b"")?;
         for (n, name) in place.names()?.iter().enumerate() {
             path.push(if n > 0 { b"/" } else { b"" })?;
             path.push(name)?;
         }
-        Ok((!path.as_bytes().is_empty()).then_some((conn, path)))
+        if path.as_bytes().is_empty() && place.dir.is_some() {
+            path.push(b".")?;
+        }
+        let dev = near.dev;
+        Ok((!path.as_bytes().is_empty()).then_some(AtHand { conn, dev, from, path }))
+    }
+
+    /// The descriptor that holds a working directory, opened when it is first
+    /// asked for. `None` when it is not where it was by then, and in a child that
+    /// shares our memory, which has a table of descriptors of its own.
+    fn hand_of(self, dir: &File, near: &Near) -> Result<Option<i32>> {
+        if let Some(fd) = dir.hand.fd(near.dev, dir.identity()) {
+            return Ok(Some(fd));
+        }
+        let old = dir.hand.0.load(Ordering::Relaxed);
+        let (true, None, Ok(path)) = (near.is_there(), self.process.guest(), dir.path()) else {
+            return Ok(None);
+        };
+        let mut path = Name::from(if path.is_empty() { b"." } else { &path })?;
+        let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+        let Ok(fd) = open(near.root(), &mut path, flags) else { return Ok(None) };
+        let same = |st: privns_abi::Stat| (st.dev, st.ino) == (near.dev, dir.identity());
+        if !Kernel.fstat(fd).is_ok_and(same) {
+            let _ = Kernel.close(fd);
+            return Ok(None);
+        }
+        Ok(Some(dir.hand.take(old, net::raised(fd))))
+    }
+
+    /// Where a directory is that is held in a tree at hand.
+    pub(super) fn near_path(self, dir: &File) -> Option<Vec<u8>> {
+        let conn = self.process.remotes.servers.living(dir.server())?;
+        let near = conn.near.as_ref().filter(|near| near.is_there())?;
+        let fd = dir.hand.fd(near.dev, dir.identity())?;
+        let (mut whole, mut root) = (Name::new(), Name::new());
+        Kernel
+            .fd_path(fd, &mut whole)
+            .and_then(|()| Kernel.fd_path(near.root(), &mut root))
+            .ok()?;
+        path::below(whole.as_bytes(), root.as_bytes()).map(<[u8]>::to_vec)
     }
 
     /// A descriptor of the file itself, for an open that only reads. `None`: the
@@ -215,22 +321,23 @@ impl View<'_> {
         if flags & (OTHERS | libc::O_ACCMODE) != 0 || place.end() != End::Plain {
             return Ok(None);
         }
-        let Some((conn, mut path)) = self.near_tree(place)? else { return Ok(None) };
-        let Some(near) = &conn.near else { return Ok(None) };
-        match near.stat(&mut path) {
+        let Some(AtHand { conn, dev, from, mut path }) = self.near_tree(place)? else {
+            return Ok(None);
+        };
+        match stat(from, &mut path) {
             // What is opened first and looked at then may be a pipe or a tape.
-            Ok(st) if st.st_dev == near.dev && is_regular(st.st_mode) => {}
+            Ok(st) if st.st_dev == dev && is_regular(st.st_mode) => {}
             Err(error) if is_final(error) => return Err(error),
             _ => return Ok(None),
         }
-        let fd = match near.open(&mut path, flags | libc::O_NOCTTY) {
+        let fd = match open(from, &mut path, flags | libc::O_NOCTTY) {
             Ok(fd) => fd,
             Err(error) if is_final(error) => return Err(error),
             Err(_) => return Ok(None),
         };
         let changes = self.process.remotes.all_changes();
         let stood = Kernel.whole_stat(fd, c"", libc::AT_EMPTY_PATH).and_then(|st| {
-            let ours = st.st_dev == near.dev && is_regular(st.st_mode);
+            let ours = st.st_dev == dev && is_regular(st.st_mode);
             if ours { self.stand_near(place, &conn, fd, (flags, changes), &st) } else { Ok(false) }
         });
         if !matches!(stood, Ok(true)) {
@@ -261,10 +368,11 @@ impl View<'_> {
         if let Some(file) = place.dir.filter(|_| place.is_open()) {
             return Ok(self.near_fstat(file));
         }
-        let Some((conn, mut path)) = self.near_tree(place)? else { return Ok(None) };
-        let Some(near) = &conn.near else { return Ok(None) };
-        match near.stat(&mut path) {
-            Ok(st) if st.st_dev == near.dev => Ok(Some(Meta::new(&conn, attr_of(&st)))),
+        let Some(AtHand { conn, dev, from, mut path }) = self.near_tree(place)? else {
+            return Ok(None);
+        };
+        match stat(from, &mut path) {
+            Ok(st) if st.st_dev == dev => Ok(Some(Meta::new(&conn, attr_of(&st)))),
             Err(error) if is_final(error) => Err(error),
             _ => Ok(None),
         }
@@ -371,6 +479,12 @@ pub(super) fn is_inherited(fd: i32, identity: u64) -> bool {
 }
 
 impl File {
+    /// It is a working directory from now on, and may be held as one.
+    pub(super) fn may_be_at_hand(&self) {
+        let relaxed = Ordering::Relaxed;
+        let _ = self.hand.0.compare_exchange(Hand::NEVER, Hand::NONE, relaxed, relaxed);
+    }
+
     /// Whether its descriptors are the file itself.
     #[must_use]
     pub fn is_near(&self) -> bool {

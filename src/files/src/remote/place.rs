@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use privns_abi::{Errno, Result, path};
 use privns_namespace::remote;
 use privns_ninep::attr::mode;
-use privns_ninep::client::Route;
+use privns_ninep::client::{By, Route};
 
 /// A name on a remote file system, as a system call is about it.
 #[derive(Clone, Copy)]
@@ -22,6 +22,8 @@ pub struct Place<'a> {
     pub base: &'a [u8],
     /// The name. It has no `..`.
     pub path: &'a [u8],
+    /// What the directory at `base` has to be: its `qid.path`.
+    pub identity: Option<u64>,
 }
 
 /// How a name ends.
@@ -41,13 +43,19 @@ impl<'a> Place<'a> {
     #[inline]
     pub fn of(host: &'a [u8]) -> Option<Place<'a>> {
         let (id, path) = remote::split(host)?;
-        Some(Place { id, dir: None, base: b"", path })
+        Some(Place::from_top(id, path))
+    }
+
+    /// A name from the root of a server.
+    #[must_use]
+    pub fn from_top(id: u32, path: &'a [u8]) -> Place<'a> {
+        Place { id, dir: None, base: b"", path, identity: None }
     }
 
     /// A name relative to an open directory.
     #[must_use]
     pub fn below(dir: &'a File, path: &'a [u8]) -> Place<'a> {
-        Place { id: dir.server(), dir: Some(dir), base: b"", path }
+        Place { id: dir.server(), dir: Some(dir), base: b"", path, identity: None }
     }
 
     /// The same place, by the name of the directory that it is relative to.
@@ -56,7 +64,8 @@ impl<'a> Place<'a> {
     where
         'a: 'p,
     {
-        Place { id: self.id, dir: None, base: path, path: self.path }
+        let identity = self.dir.map(File::identity);
+        Place { id: self.id, dir: None, base: path, path: self.path, identity }
     }
 
     /// All components from where a walk begins.
@@ -80,6 +89,12 @@ impl<'a> Place<'a> {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.dir.is_some() && self.path.is_empty()
+    }
+
+    /// The open directory that the name begins in, when that is all it means.
+    #[must_use]
+    pub fn itself(&self) -> Option<&'a File> {
+        self.dir.filter(|_| path::components(self.path).next().is_none())
     }
 
     /// How the name ends.
@@ -120,6 +135,7 @@ pub struct Way<'a> {
     from: From,
     /// The components from there.
     pub names: Vec<&'a [u8]>,
+    by: Option<By>,
 }
 
 enum From {
@@ -136,10 +152,20 @@ impl<'a> Way<'a> {
     /// As [`Place::names`] and [`View::conn`].
     pub fn new(view: View<'_>, place: &Place<'a>) -> Result<Way<'a>> {
         let from = match place.dir {
-            Some(dir) => From::Dir(dir.open(view)?),
+            // The root has no other name.
+            Some(dir) if !place.is_open() && dir.is_top() => From::Root(view.conn(place.id)?),
+            // Of a directory that is lost nothing below it can be found.
+            Some(dir) => From::Dir(dir.open(view).map_err(|error| match error {
+                Errno::ESTALE if !place.is_open() => Errno::ENOENT,
+                error => error,
+            })?),
             None => From::Root(view.conn(place.id)?),
         };
-        Ok(Way { from, names: place.names()? })
+        let by = place
+            .identity
+            .map(|identity| By { names: path::components(place.base).count(), identity });
+        let by = by.filter(|by| by.names > 0);
+        Ok(Way { from, names: place.names()?, by })
     }
 
     /// The connection.
@@ -194,7 +220,7 @@ impl<'a> Way<'a> {
             From::Root(conn) => conn.root(),
             From::Dir(dir) => &dir.opened.fid,
         };
-        Route { from, names: &self.names[..names] }
+        Route { from, names: &self.names[..names], by: self.by.filter(|by| by.names <= names) }
     }
 }
 
@@ -203,7 +229,7 @@ mod tests {
     use super::*;
 
     fn place(path: &[u8]) -> Place<'_> {
-        Place { id: 1, dir: None, base: b"a/b", path }
+        Place { base: b"a/b", ..Place::from_top(1, path) }
     }
 
     #[test]

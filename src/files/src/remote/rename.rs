@@ -4,8 +4,6 @@ use super::names::{dir_of, same_connection, without_slashes};
 use super::place::{End, Place, Way};
 use crate::process::View;
 use privns_abi::{Errno, Result};
-use privns_host::Name;
-use privns_namespace::remote;
 use privns_ninep::attr::Attr;
 
 impl View<'_> {
@@ -30,7 +28,7 @@ impl View<'_> {
         let to = new.from_root().map_err(said_first)?;
         self.anchor(new.id, &to);
         let losers = if flags == 0 && from != to { self.losers(new.id, &to) } else { None };
-        self.once(old, |from| {
+        let rename = |from: &Way<'_>, new: &Place<'_>| {
             let to = Way::new(self, new)?;
             let (olddir, oldname) = from.parent().ok_or(Errno::EBUSY)?;
             let (newdir, newname) = to.parent().ok_or(Errno::EBUSY)?;
@@ -53,10 +51,11 @@ impl View<'_> {
                 done => done,
             };
             to.in_parent(from.in_parent(renamed))
-        })?;
-        self.process.remotes.files.renamed(old.id, &from, &to);
+        };
+        self.going(new, |new| self.once(old, |from| rename(from, new)))?;
+        self.process.name_changed(old.id, &from, &to);
         self.keep_in_memory(losers);
-        self.cwd_renamed(old.id, &from, &to)
+        Ok(())
     }
 
     /// What the kernel says of names that do not end in a component, in its
@@ -81,24 +80,6 @@ impl View<'_> {
             return Err(Errno::EEXIST);
         }
         if old.is_dir() { Ok(()) } else { Err(Errno::ENOTDIR) }
-    }
-
-    /// The working directory follows its name.
-    fn cwd_renamed(self, server: u32, from: &[u8], to: &[u8]) -> Result<()> {
-        let Some(cwd) = self.process.remote_cwd() else { return Ok(()) };
-        let Some(place) = Place::of(cwd.as_bytes()).filter(|cwd| cwd.id == server) else {
-            return Ok(());
-        };
-        let path = place.from_root()?;
-        let Some(rest) = path.strip_prefix(from).filter(|rest| matches!(rest, [] | [b'/', ..]))
-        else {
-            return Ok(());
-        };
-        let mut host = Name::from(&remote::name(server))?;
-        host.join(to)?;
-        host.push(rest)?;
-        super::nowhere::leave(host.as_bytes())?;
-        self.process.set_remote_cwd(host)
     }
 }
 

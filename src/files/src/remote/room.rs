@@ -36,7 +36,8 @@ impl Process {
     /// What stood at one number stands at another.
     pub(crate) fn moved(&self, from: i32, to: i32) {
         let table = self.view().is_some_and(|view| view.family.moved(from, to));
-        if table || self.remotes.moved(from, to) {
+        let hand = || self.remote_cwd().is_some_and(|dir| dir.hand.moved(from, to));
+        if table || self.remotes.moved(from, to, hand) {
             return;
         }
         // Nobody uses it any more.
@@ -46,12 +47,13 @@ impl Process {
 }
 
 impl Remotes {
-    fn moved(&self, from: i32, to: i32) -> bool {
+    fn moved(&self, from: i32, to: i32, hand: impl Fn() -> bool) -> bool {
         let opens = self.files.all().filter_map(|file| Some(file.known()?.conn.clone()));
         let conns = self.servers.conns().chain(opens).chain(self.locks.conns());
         let moved = conns.into_iter().any(|conn| conn.moved(from, to))
             || self.files.moved(from, to)
-            || self.maps.moved(from, to);
+            || self.maps.moved(from, to)
+            || hand();
         if moved {
             KEPT.remove(from);
             KEPT.add(to);

@@ -63,9 +63,8 @@ impl Router<'_> {
     /// ENOENT for no descriptor, and for a remote file that has been removed.
     pub fn fd_path(&self, fd: i32, out: &mut Name) -> Result<()> {
         let Some(file) = self.0.process.file(fd) else { return Kernel.fd_path(fd, out) };
-        out.set(&remote::name(file.server()))?;
-        let path = file.path()?;
-        if path.is_empty() { Ok(()) } else { out.join(&path) }
+        *out = file.host_name(&self.0.path_now(&file)?)?;
+        Ok(())
     }
 
     /// The host's name of the working directory.
@@ -74,9 +73,10 @@ impl Router<'_> {
     /// getcwd(2)'s.
     pub fn getcwd(&self, out: &mut Name) -> Result<()> {
         match self.0.process.remote_cwd() {
-            Some(cwd) => out.set(cwd.as_bytes()),
-            None => Kernel.getcwd(out),
+            Some(cwd) => *out = cwd.host_name(&self.0.path_now(&cwd)?)?,
+            None => Kernel.getcwd(out)?,
         }
+        Ok(())
     }
 
     /// Whether a name is free of links and a directory, as far as the host can
@@ -145,7 +145,10 @@ impl super::file::File {
         match self.kind() {
             Kind::Directory => true,
             Kind::Regular => false,
-            Kind::Path => self.known().is_some_and(|open| open.opened.qid.is_dir()),
+            Kind::Path => {
+                self.flags() & libc::O_DIRECTORY != 0
+                    || self.known().is_some_and(|open| open.opened.qid.is_dir())
+            }
         }
     }
 }

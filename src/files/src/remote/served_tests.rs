@@ -74,7 +74,7 @@ impl<T: Tree + 'static> Served<T> {
             window: Window::new(0),
             cache,
         };
-        process.remotes.servers.dial(&settings, None, || None).unwrap();
+        process.remotes.servers.dial(&settings, None, &[], || None).unwrap();
         Served { root, process, server, _stop: stop }
     }
 

@@ -5,26 +5,17 @@
 //! A walk never goes through a symbolic link: such a name is ELOOP, and its
 //! caller knows what to do about it.
 
+use super::walk::{Route, walk_of};
 use super::{Client, Fid, Late, Monitor, Opened, Pending, State, Transport};
 use crate::attr::{Attr, Qid, SetAttr, valid};
 use crate::message::{
     Body, Rgetattr, Rlcreate, Rmkdir, Rmknod, Rreadlink, Rstatfs, Rsymlink, Tgetattr, Tlcreate,
-    Tlink, Tmkdir, Tmknod, Treadlink, Trenameat, Tsetattr, Tstatfs, Tsymlink, Tunlinkat, Twalk,
+    Tlink, Tmkdir, Tmknod, Treadlink, Trenameat, Tsetattr, Tstatfs, Tsymlink, Tunlinkat,
 };
 use crate::name::Name;
-use crate::wire::Few;
 use crate::{Errno, NONUM, Result, WALK_MAX};
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
-
-/// The way to a file.
-#[derive(Clone, Copy, Debug)]
-pub struct Route<'a> {
-    /// Where it begins.
-    pub from: &'a Fid,
-    /// The names on it, none of them `..`.
-    pub names: &'a [&'a [u8]],
-}
 
 /// A fid under way to the end of a route.
 pub(super) struct Walking {
@@ -47,7 +38,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
             return Ok(Walking { fid: route.from.0, pending: None, names, ours: false });
         }
         if !self.agreed.ours || names > WALK_MAX {
-            let (fid, _) = self.walk(route.from, route.names)?;
+            let (fid, _) = self.go_to(route)?;
             return Ok(Walking { fid: fid.0, pending: None, names, ours: true });
         }
         route.names.iter().try_for_each(|name| Name::new(name).component().map(drop))?;
@@ -140,7 +131,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         if route.names.is_empty() {
             return act(route.from);
         }
-        let (fid, _) = self.walk(route.from, route.names)?;
+        let (fid, _) = self.go_to(route)?;
         let done = act(&fid);
         self.clunk(fid);
         done
@@ -152,7 +143,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         if route.names.is_empty() {
             return act(route.from);
         }
-        let (fid, qid) = self.walk(route.from, route.names)?;
+        let (fid, qid) = self.go_to(route)?;
         let link = qid.is_some_and(Qid::is_symlink);
         let done = if link { Err(Errno::ELOOP) } else { act(&fid) };
         self.clunk(fid);
@@ -169,6 +160,36 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         }
         let frame = self.one(file, |fid| Tgetattr { fid, mask: valid::BASIC })?;
         self.reply::<Rgetattr>(&frame).map(|r| r.attr)
+    }
+
+    /// Walks to a file, which stays found, and asks for its attributes. With a
+    /// server of ours it is one round trip.
+    ///
+    /// # Errors
+    /// Those of the walk, and the server's.
+    pub fn find_at(&self, file: Route<'_>) -> Result<(Fid, Attr)> {
+        if !self.agreed.ours || file.names.len() > WALK_MAX {
+            let (fid, _) = self.go_to(file)?;
+            return match self.getattr(&fid) {
+                Ok(attr) => Ok((fid, attr)),
+                Err(error) => {
+                    self.clunk(fid);
+                    Err(error)
+                }
+            };
+        }
+        file.names.iter().try_for_each(|name| Name::new(name).component().map(drop))?;
+        let fid = self.new_fid()?;
+        let walk = self.queue(&walk_of(file.from.0, fid, file.names), Late::Clunk(fid))?;
+        let attr = self.queue(&Tgetattr { fid, mask: valid::BASIC }, Late::Nothing);
+        self.push();
+        let walked = self
+            .finish(walk)
+            .and_then(|f| self.walked(&f, fid, file.names.len(), Late::Clunk(fid)));
+        let attr = attr.and_then(|p| self.finish_after(&walked, p));
+        walked?;
+        let told = attr.and_then(|frame| self.reply::<Rgetattr>(&frame).map(|r| r.attr));
+        told.map(|attr| (Fid(fid), attr)).inspect_err(|_| self.drop_fid(fid))
     }
 
     /// Changes the attributes of a file.
@@ -361,28 +382,6 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         self.visit(file, |fid| self.set_xattr(fid, name, value, flags))
     }
 
-    /// Why a walk ended behind so many names: by walk(5) nothing tells of it
-    /// but a walk that begins there. To a server of ours it is an answer.
-    pub(super) fn why_not(&self, from: u32, names: &[&[u8]], passed: usize) -> Errno {
-        let (Some(before), Some(next)) = (names.get(..passed), names.get(passed..=passed)) else {
-            return Errno::ENOENT;
-        };
-        let step = |from: u32, names: &[&[u8]]| {
-            let fid = self.new_fid()?;
-            let late = Late::Clunk(fid);
-            let frame = self.call(&walk_of(from, fid, names), late)?;
-            self.walked(&frame, fid, names.len(), late).map(|_| fid)
-        };
-        let there = match step(from, before) {
-            Ok(there) => there,
-            Err(error) => return error,
-        };
-        let why = step(there, next).map(|found| self.drop_fid(found));
-        self.drop_fid(there);
-        // It has come in between: to us it was not there.
-        why.err().unwrap_or(Errno::ENOENT)
-    }
-
     /// Whether the connection is of no use any more.
     pub fn is_dead(&self) -> bool {
         self.dead.load(Ordering::Acquire)
@@ -400,24 +399,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     }
 }
 
-/// Error of a walk that ended early behind these.
-pub(super) fn short(passed: &[Qid]) -> Errno {
-    match passed.last() {
-        Some(qid) if qid.is_symlink() => Errno::ELOOP,
-        Some(qid) if !qid.is_dir() => Errno::ENOTDIR,
-        _ => Errno::ENOENT,
-    }
-}
-
 pub(super) fn checked(name: &[u8]) -> Result<Name<'_>> {
     let name = Name::new(name);
     name.component().map(|_| name)
-}
-
-pub(super) fn walk_of<'a>(fid: u32, newfid: u32, names: &[&'a [u8]]) -> Twalk<'a> {
-    let mut few = Few::default();
-    for name in names.iter().take(WALK_MAX) {
-        few.push(Name::new(name));
-    }
-    Twalk { fid, newfid, names: few }
 }

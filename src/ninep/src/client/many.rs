@@ -1,6 +1,7 @@
 //! Attributes of many files at once: what `ls -l` asks for.
 
-use super::at::{Route, checked, walk_of};
+use super::at::checked;
+use super::walk::{Route, walk_of};
 use super::{Client, Fid, Late, Monitor, Pending, State, Transport};
 use crate::attr::{Attr, valid};
 use crate::message::{Rgetattr, Rstat, Tgetattr, Tstat};
@@ -52,7 +53,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
                 let more = names[asked..].iter().take(MANY - under_way.len());
                 asked += more.len();
                 under_way.extend(more.map(|name| {
-                    let route = Route { from: dir, names: core::slice::from_ref(name) };
+                    let route = Route::new(dir, core::slice::from_ref(name));
                     let mut walking = self.set_out(route)?;
                     let attr = self.ask_attr(walking.fid);
                     self.part(&mut walking);

@@ -7,9 +7,11 @@
 //! - [`io`](self): reading, waiting, giving up
 //! - `send`: sending
 //! - `ops`: the operations, in the form of 9P2000.L
+//! - `walk`: the way to a file
 //! - `at`: operations on names, in one round trip where that can be
 //! - `many`: attributes of a whole listing
 //! - `near`: attaching to a tree that may be at hand
+//! - `whereabouts`: where a file is that was walked to
 //! - `behind`, [`window`]: writing behind, reading ahead
 //! - `state`: what callers share
 //! - `old`: the same operations in 9P2000 and 9P2000.u
@@ -24,9 +26,9 @@
 //! | ganesha | errors of type 107 with a number in .L | `io::error_of` |
 //! | ganesha | crashes on large reads | `start`, `FRAGILE` |
 //! | ganesha | no fid from 1024 on; reads no count that is too small | [`crate::pool`], `ops` |
-//! | diod | a short walk leaves the new fid bound | `ops::walked` |
+//! | diod | a short walk leaves the new fid bound | `walk::walked` |
 //! | diod, unpfs | requests sent together are answered out of order | `ops::open_at` |
-//! | diod, unpfs, ganesha | leave their export on `..` or `/` | `ops::walk` refuses them |
+//! | diod, unpfs, ganesha | leave their export on `..` or `/` | `walk` refuses them |
 //! | unpfs | listings longer than asked | bounded by the frame alone |
 //! | all | directory cookies are no positions | passed through |
 //!
@@ -48,15 +50,19 @@ mod ops;
 mod send;
 mod start;
 mod state;
+mod walk;
+mod whereabouts;
 pub mod window;
 mod xattrs;
 
-pub use at::Route;
 pub use io::Pending;
 pub use locks::{Lock, LockStatus};
+pub use near::{Asked, Attached};
 pub use old::flags;
 pub use ops::{CREATED_XATTR, DirEntry, HANDOFF_ANAME, HANDOFF_XATTR, Opened};
 pub use state::State;
+pub use walk::{By, Route};
+pub use whereabouts::PATH_XATTR;
 
 use crate::dialect::Agreed;
 use crate::{Errno, MSIZE_MAX, Result};

@@ -95,6 +95,11 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         self.with_stat(fid, |stat| stat.attr(self.agreed.dialect))
     }
 
+    /// `qid.path`, and the name that the file has in its directory.
+    pub(super) fn old_name(&self, fid: &Fid) -> Result<(u64, Vec<u8>)> {
+        self.with_stat(fid.0, |stat| (stat.qid.path, stat.name.unchecked().to_vec()))
+    }
+
     pub(super) fn old_readlink(&self, fid: u32) -> Result<Vec<u8>> {
         self.with_stat(fid, |stat| {
             let link = stat.mode & dm::SYMLINK != 0;

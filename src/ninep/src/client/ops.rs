@@ -1,16 +1,16 @@
 //! The operations, in the form of 9P2000.L. Where a dialect has no such
 //! message, `old` does the same with what it has.
 
-use super::at::{checked, walk_of};
+use super::at::checked;
 use super::io::Taken;
-use super::{Client, Fid, Late, Monitor, Pending, State, Transport};
+use super::walk::walk_of;
+use super::{Client, Fid, Late, Monitor, Pending, Route, State, Transport};
 use crate::attr::{Attr, Entry, Qid, SetAttr, entries, valid};
 use crate::frame::READ_HEADER;
 use crate::message::{
     Body, Rgetattr, Rlcreate, Rlopen, Rmkdir, Rmknod, Rread, Rreaddir, Rreadlink, Rstatfs,
-    Rsymlink, Rwalk, Rwrite, Tfsync, Tgetattr, Tlcreate, Tlink, Tlopen, Tmkdir, Tmknod, Tread,
-    Treaddir, Treadlink, Tremove, Trename, Trenameat, Tsetattr, Tstatfs, Tsymlink, Tunlinkat,
-    Twrite,
+    Rsymlink, Rwrite, Tfsync, Tgetattr, Tlcreate, Tlink, Tlopen, Tmkdir, Tmknod, Tread, Treaddir,
+    Treadlink, Tremove, Trename, Trenameat, Tsetattr, Tstatfs, Tsymlink, Tunlinkat, Twrite,
 };
 use crate::name::Name;
 use crate::wire::{Decoded, Field, Reader, Trailing, Writer};
@@ -103,60 +103,6 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         self.call(body, late).map(|_| ())
     }
 
-    /// Walks from a fid to a new one. No names: the same file again. `..` is
-    /// refused: the caller knows the way up, and half the servers leave their
-    /// export on it.
-    ///
-    /// # Errors
-    /// ENOENT when a name is not there; EINVAL for a name that is no component.
-    pub fn walk(&self, from: &Fid, names: &[&[u8]]) -> Result<(Fid, Option<Qid>)> {
-        names.iter().try_for_each(|name| Name::new(name).component().map(|_| ()))?;
-        let fid = self.new_fid()?;
-        let (first, rest) = names.split_at(names.len().min(WALK_MAX));
-        let mut qid = self.walk_some(from.0, fid, first, Late::Clunk(fid))?;
-        for some in rest.chunks(WALK_MAX) {
-            // The new fid moves on in place; if that fails it stays bound.
-            qid = self
-                .walk_some(fid, fid, some, Late::Nothing)
-                .inspect_err(|_| self.drop_fid(fid))?;
-        }
-        Ok((Fid(fid), qid))
-    }
-
-    fn walk_some(&self, fid: u32, newfid: u32, names: &[&[u8]], late: Late) -> Result<Option<Qid>> {
-        let frame = self.call(&walk_of(fid, newfid, names), late)?;
-        let walked = self.walked(&frame, newfid, names.len(), late);
-        if walked != Err(Errno::ENOENT) || self.agreed.ours || names.len() == 1 {
-            return walked;
-        }
-        let passed = self.reply::<Rwalk>(&frame)?.qids.as_slice().len();
-        Err(self.why_not(fid, names, passed))
-    }
-
-    /// A short Rwalk says that a name was not found. By the book the new fid
-    /// is then unbound, but diod binds it all the same; clunking it is right
-    /// in both cases, for an error is as good an answer.
-    pub(super) fn walked(
-        &self,
-        frame: &[u8],
-        newfid: u32,
-        asked: usize,
-        late: Late,
-    ) -> Result<Option<Qid>> {
-        let reply: Rwalk = self.reply(frame)?;
-        let qids = reply.qids.as_slice();
-        if qids.len() > asked {
-            return self.distrust();
-        }
-        if qids.len() < asked {
-            if late != Late::Nothing {
-                self.drop_fid(newfid);
-            }
-            return Err(super::at::short(qids));
-        }
-        Ok(qids.last().copied())
-    }
-
     /// Opens the file behind a fid, which stays as it is when that fails.
     /// `flags` are those of open(2) on Linux.
     ///
@@ -194,10 +140,18 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         flags: u32,
         first: &mut [u8],
     ) -> Result<Opened> {
-        if self.agreed.ours && names.len() <= WALK_MAX {
-            return self.open_together(from, names, flags, first);
+        self.open_by(Route::new(from, names), flags, first)
+    }
+
+    /// The same by a route.
+    ///
+    /// # Errors
+    /// As [`Client::open_at`]; ESTALE when it does not pass by where it is to.
+    pub fn open_by(&self, route: Route<'_>, flags: u32, first: &mut [u8]) -> Result<Opened> {
+        if self.agreed.ours && route.names.len() <= WALK_MAX {
+            return self.open_together(route.from, route.names, flags, first);
         }
-        let (fid, qid) = self.walk(from, names)?;
+        let (fid, qid) = self.go_to(route)?;
         if qid.is_some_and(Qid::is_symlink) {
             // diod opens by name: its kernel would follow the link, on its host.
             self.clunk(fid);

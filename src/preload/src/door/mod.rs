@@ -352,9 +352,9 @@ pub(crate) unsafe fn with_place<R>(
         return Place::of(name).map(act);
     }
     if dirfd == libc::AT_FDCWD {
-        let cwd = view.process.remote_cwd()?;
-        let place = Place::of(cwd.as_bytes())?;
-        return Some(act(Place { base: place.path, path: name, ..place }));
+        let dir = view.process.remote_cwd()?;
+        // No name at all is the directory: it is no open file.
+        return Some(act(Place::below(&dir, if name.is_empty() { b"." } else { name })));
     }
     let dir = view.process.file(dirfd)?;
     Some(act(Place::below(&dir, name)))

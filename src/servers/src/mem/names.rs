@@ -24,6 +24,10 @@ pub(super) fn list(
     let up = {
         let body = dir.body.lock();
         body.entries()?;
+        // Of a directory that has been removed nothing is listed.
+        if body.nlink == 0 {
+            return Err(Errno::ENOENT);
+        }
         body.place.as_ref().and_then(|(up, _)| up.upgrade()).unwrap_or_else(|| dir.clone())
     };
     let dots = [(1, &b"."[..], dir), (2, b"..", &up)];

@@ -5,7 +5,7 @@ use crate::locks::{Held, Owner};
 use crate::tree::{How, Tree};
 use privns_abi::{Errno, Result};
 use privns_ninep::NONUM;
-use privns_ninep::client::{CREATED_XATTR, HANDOFF_XATTR};
+use privns_ninep::client::{CREATED_XATTR, HANDOFF_XATTR, PATH_XATTR};
 use privns_ninep::message::{
     Request, Rfsync, Rgetattr, Rgetlock, Rlcreate, Rlink, Rlock, Rlopen, Rmkdir, Rreaddir,
     Rreadlink, Rrename, Rrenameat, Rsetattr, Rsymlink, Runlinkat, Rxattrcreate, Rxattrwalk,
@@ -202,6 +202,7 @@ impl<T: Tree> Session<T> {
                 self.common.tree.near(&fid.node).ok_or(Errno::EOPNOTSUPP)?
             }
             (near::XATTR, _) => return Err(Errno::EOPNOTSUPP),
+            (PATH_XATTR, _) => path_of(&self.common.tree, fid)?,
             _ => self.common.tree.xattr(&fid.node, m.name)?,
         };
         let size = value.len() as u64;
@@ -224,6 +225,25 @@ impl<T: Tree> Session<T> {
         fid.use_ = Use::XattrWrite { name, value: Vec::new(), size, flags: m.flags };
         a.send(&Rxattrcreate {})
     }
+}
+
+/// The names that lead to a file from where its client has attached.
+///
+/// # Errors
+/// ENOENT when it has no name any more, or has been moved out of there.
+fn path_of<T: Tree>(tree: &T, fid: &Fid<T>) -> Result<Vec<u8>> {
+    let (mut node, mut names, mut length) = (fid.node.clone(), Vec::new(), 0);
+    while tree.attr(&node)?.qid.path != fid.from.top {
+        let (up, name) = tree.parent(&node)?.ok_or(Errno::ENOENT)?;
+        length += name.len() + 1;
+        if length > privns_abi::path::PATH_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        names.push(name);
+        node = up;
+    }
+    names.reverse();
+    Ok(names.join(&b'/'))
 }
 
 fn held(
