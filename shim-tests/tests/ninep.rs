@@ -557,3 +557,38 @@ b'\x00edge\x00'
     }
     site.inside(&["--tmpfs", "/r"], script).limit(60).run().prints(want);
 }
+
+/// A server's files have no handles and cannot be swapped to: refused as by a file system
+/// that is so, after what is wrong with the name.
+#[test]
+fn files_without_handles() {
+    needs!("files_without_handles", "cc");
+    let site = Site::new();
+    site.write("d/f", "f\n");
+    site.write(
+        "handles.c",
+        r#"
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/swap.h>
+int main(int argc, char **argv)
+{
+    struct file_handle handle = { 0 };
+    int mount, first = name_to_handle_at(AT_FDCWD, argv[1], &handle, &mount, 0) ? errno : 0;
+    printf("%s %s\n", strerrorname_np(first), swapon(argv[1], 0) ? strerrorname_np(errno) : "0");
+    return 0;
+}
+"#,
+    );
+    site.sh("cc -o $T/handles $T/handles.c").run().ok();
+    let served = Served::start(&site, "a", "dir $T/d");
+    let script = "$T/handles /r/f; $T/handles /r/none; $T/handles /r/f/x; cd /r; $T/handles f";
+    let outcome = site.inside(&["--mount", &served.address(), "/r"], script).run();
+    let swap = |root: &'static str| if is_root() { root } else { "EPERM" };
+    let (there, none, below) = (swap("EINVAL"), swap("ENOENT"), swap("ENOTDIR"));
+    outcome
+        .prints(&format!("EOPNOTSUPP {there}\nENOENT {none}\nENOTDIR {below}\nEOPNOTSUPP {there}"));
+}
