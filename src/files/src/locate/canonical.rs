@@ -12,14 +12,14 @@ use privns_namespace::remote::is_remote;
 use privns_namespace::resolve::Last;
 
 /// The canonical spelling of a name without `..`: one slash before each
-/// component; nothing for the root.
-pub(super) fn spell(name: &[u8]) -> Result<HotName> {
-    let mut spelled = HotName::new();
+/// component; nothing for the root. `spelled` is empty: one that is returned would
+/// be copied, 4 KiB each time.
+pub(super) fn spell(name: &[u8], spelled: &mut HotName) -> Result<()> {
     for part in path::components(name) {
         spelled.push_byte(b'/')?;
         spelled.push(part)?;
     }
-    Ok(spelled)
+    Ok(())
 }
 
 impl View<'_> {
@@ -60,7 +60,9 @@ impl View<'_> {
     /// for a page of the stack goes into the spelling.
     #[inline(never)]
     fn translate_unspelled(self, name: &[u8], to: &mut Target) -> Result<bool> {
-        self.translate(spell(name)?.as_bytes(), to)
+        let mut ns = HotName::new();
+        spell(name, &mut ns)?;
+        self.translate(ns.as_bytes(), to)
     }
 
     /// Whether a name in a directory that has mounts below it is a mount point
@@ -70,7 +72,8 @@ impl View<'_> {
         if !dir.is(Is::Canonical) {
             return Ok(true);
         }
-        let mut ns = spell(cut.dir)?;
+        let mut ns = HotName::new();
+        spell(cut.dir, &mut ns)?;
         ns.push_byte(b'/')?;
         ns.push(cut.last)?;
         let table = self.table()?;

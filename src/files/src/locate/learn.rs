@@ -7,7 +7,7 @@ use crate::process::View;
 use core::ffi::CStr;
 use core::sync::atomic::Ordering;
 use privns_abi::{Result, path};
-use privns_host::Host;
+use privns_host::{Host, HotName};
 use privns_namespace::resolve::{Last, Located};
 
 /// What names of whole files are remembered relative to: no working directory.
@@ -92,7 +92,9 @@ impl View<'_> {
     /// Takes the directory to be spelled canonically, and asks the host
     /// whether it is.
     fn lexical(self, dir: &[u8], to: &mut Target) -> Result<Option<Dir>> {
-        let translated = self.translate(spell(dir)?.as_bytes(), to)?;
+        let mut ns = HotName::new();
+        spell(dir, &mut ns)?;
+        let translated = self.translate(ns.as_bytes(), to)?;
         let known = to.dir().with(Is::AboveMounts, !to.plain).with(Is::Canonical, true);
         // The directory's so far, and not the name's.
         (to.plain, to.at_mount) = (true, false);
@@ -218,7 +220,8 @@ impl View<'_> {
         if to.at_mount {
             return;
         }
-        let (Ok(table), Ok(ns)) = (self.table(), spell(cut.dir)) else { return };
+        let mut ns = HotName::new();
+        let (Ok(table), Ok(())) = (self.table(), spell(cut.dir, &mut ns)) else { return };
         let below = table.index().find(ns.as_bytes()).mounts_below;
         let key = Key { base: 0, name: cut.dir };
         self.remember_proved(key, &host[..=slash], to, below, raises);
