@@ -213,7 +213,18 @@ impl View<'_> {
                 Err(_) if self.goes_along(dir) => return act(place),
                 path => path?,
             };
-            match act(&place.on_path(&path)) {
+            let mut by_name = place.on_path(&path);
+            if self.blurs(dir) {
+                // No way is shown: open files have theirs by name alone.
+                by_name.identity = None;
+            }
+            match act(&by_name) {
+                // That has turned out by this very walk.
+                Err(Errno::ESTALE) if again && by_name.identity.is_some() && self.blurs(dir) => {
+                    if dir.kind() == Kind::Path {
+                        return act(place);
+                    }
+                }
                 Err(Errno::ESTALE) if again && self.follow(dir).is_ok() => {}
                 // Not every server says behind which name it has found nothing.
                 Err(Errno::ENOENT) if again && self.path_now(dir).is_ok_and(|p| p != path) => {}
@@ -262,12 +273,19 @@ impl View<'_> {
         Some(done)
     }
 
-    /// Whether the server is one of ours.
+    /// Whether names are walked from the fid of a directory: the server is one of
+    /// ours, or shows no way, and then its fids follow (ganesha).
     fn walks_from(self, dir: &File) -> bool {
         let known = dir.known().map(|open| open.conn.clone());
         let conn = known.map_or_else(|| self.conn(dir.server()), Ok);
+        let held = dir.kind() == Kind::Path;
         // Nothing can be asked of a server that cannot be reached.
-        conn.map_or(true, |conn| conn.is_ordered())
+        conn.map_or(true, |conn| conn.is_ordered() || held && conn.client.blurs())
+    }
+
+    /// Whether nothing tells if a way passes by a directory.
+    fn blurs(self, dir: &File) -> bool {
+        self.process.remotes.servers.living(dir.server()).is_some_and(|conn| conn.client.blurs())
     }
 
     /// Whether the fid of a directory is of that directory still, whatever it

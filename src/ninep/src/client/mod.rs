@@ -26,6 +26,7 @@
 //! | ganesha | errors of type 107 with a number in .L | `io::error_of` |
 //! | ganesha | crashes on large reads | `start`, `FRAGILE` |
 //! | ganesha | no fid from 1024 on; reads no count that is too small | [`crate::pool`], `ops` |
+//! | ganesha | a walk tells the last qid for each of its names | `walk`, `Client::blurs` |
 //! | diod | a short walk leaves the new fid bound | `walk::walked` |
 //! | diod, unpfs | requests sent together are answered out of order | `ops::open_at` |
 //! | diod, unpfs, ganesha | leave their export on `..` or `/` | `walk` refuses them |
@@ -266,6 +267,8 @@ pub struct Client<T, M> {
     serial: u64,
     /// What [`State`] says of its failure, for those who want to know just that.
     dead: AtomicBool,
+    /// The server tells of a walk only where it ends.
+    blurs: AtomicBool,
 }
 
 impl<T: Transport, M: Monitor<State>> Client<T, M> {

@@ -150,7 +150,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         let monitor = monitor(State::new(agreed.msize, agreed.dialect));
         let Options { timeout, grace, window, .. } = *options;
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        let dead = AtomicBool::new(false);
+        let (dead, blurs) = (AtomicBool::new(false), AtomicBool::new(false));
         Ok(Client {
             transport,
             monitor,
@@ -162,6 +162,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
             delay,
             serial,
             dead,
+            blurs,
         })
     }
 

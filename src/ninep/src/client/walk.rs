@@ -6,6 +6,7 @@ use crate::message::{Rwalk, Twalk};
 use crate::name::Name;
 use crate::wire::Few;
 use crate::{Errno, Result, WALK_MAX};
+use core::sync::atomic::Ordering;
 
 /// The way to a file.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +64,12 @@ pub struct Ahead {
 }
 
 impl<T: Transport, M: Monitor<State>> Client<T, M> {
+    /// Whether the server tells of a walk only where it ends, as far as has been
+    /// seen.
+    pub fn blurs(&self) -> bool {
+        self.blurs.load(Ordering::Relaxed)
+    }
+
     /// Begins a walk that need not be waited for: to a server of ours, by at most
     /// [`WALK_MAX`] names. It is to be [ended](Client::arrived).
     ///
@@ -129,8 +136,13 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         let frame = self.call(&walk_of(fid, newfid, names), late)?;
         let walked = self.walked(&frame, newfid, names.len(), late);
         if let Some(by) = by {
-            let passed =
-                by.check(behind, names.len(), self.reply::<Rwalk>(&frame)?.qids.as_slice());
+            let reply = self.reply::<Rwalk>(&frame)?;
+            let found = reply.qids.as_slice();
+            // No directory is in itself.
+            if matches!(found, [.., one, other] if one.path == other.path) {
+                self.blurs.store(true, Ordering::Relaxed);
+            }
+            let passed = by.check(behind, names.len(), found);
             if let Err(error) = passed {
                 if walked.is_ok() && late != Late::Nothing {
                     self.drop_fid(newfid);
