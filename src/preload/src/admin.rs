@@ -1,7 +1,7 @@
-//! What an administrator's programs do to names: mount(2), umount(2),
-//! chroot(2), swapon(2), acct(2), name_to_handle_at(2). Names are translated and the kernel decides; two of these are
-//! done in the namespace, where the kernel would let the caller do them:
-//! unmounting one of our mount points, and chroot.
+//! What an administrator's programs do to names: mount(2), umount(2), chroot(2),
+//! swapon(2), acct(2), name_to_handle_at(2). Names are translated and the kernel
+//! decides; two of these are done in the namespace, where the kernel would let the
+//! caller do them: unmounting one of our mount points, and chroot.
 
 use crate::call::{Does, Named, Ret};
 use crate::door::door;

@@ -65,7 +65,7 @@ impl View<'_> {
     /// ELOOP for a link; ENOSPC where there is no room for a copy; those of the
     /// walk.
     pub fn program_at(self, place: &Place<'_>) -> Result<Program> {
-        if let Some(file) = place.dir.filter(|_| place.path.is_empty()) {
+        if let Some(file) = place.opened() {
             return self.program(file);
         }
         let meta = self.remote_stat(place)?;

@@ -315,7 +315,7 @@ impl View<'_> {
     /// # Errors
     /// ENOTDIR, EACCES; those of the walk.
     pub fn remote_chdir(self, place: &Place<'_>) -> Result<()> {
-        let dir = match place.dir.filter(|_| place.is_open()) {
+        let dir = match place.opened() {
             Some(dir) => self.enter_open(place, dir)?,
             None => self.enter(place)?,
         };

@@ -97,7 +97,7 @@ impl View<'_> {
     /// ESTALE when it has lost its name, and the server finds it by that.
     pub(super) fn is_still(self, place: &Place<'_>, way: &Way<'_>) -> Result<()> {
         let others = !way.client().agreed().ours;
-        let Some(file) = place.dir.filter(|_| place.is_open() && others) else { return Ok(()) };
+        let Some(file) = place.opened().filter(|_| others) else { return Ok(()) };
         match way.client().getattr_at(way.route()) {
             Ok(attr) if attr.qid.path == file.identity() => Ok(()),
             Ok(_) | Err(Errno::ENOENT) => Err(Errno::ESTALE),

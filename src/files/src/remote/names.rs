@@ -73,7 +73,7 @@ impl View<'_> {
         if let Some(meta) = self.near_stat(place)? {
             return Ok(meta);
         }
-        if let Some(file) = place.dir.filter(|_| place.is_open()) {
+        if let Some(file) = place.opened() {
             let told = |open: &Open| Ok(Meta::new(&open.conn, self.attr_of(file, open)?));
             return self.with(file, told);
         }
@@ -374,7 +374,7 @@ impl View<'_> {
     /// What was told with the open of the open file that is asked about: once,
     /// and as long as nothing has changed. Most programs ask right after it.
     fn told(self, place: &Place<'_>) -> Option<Meta> {
-        let told = place.dir.filter(|_| place.is_open())?.told.take()?;
+        let told = place.opened()?.told.take()?;
         let fresh = told.changes == self.process.remotes.all_changes();
         (fresh && Kernel.now_ms() < told.until).then_some(told.meta)
     }

@@ -365,7 +365,7 @@ impl View<'_> {
     /// # Errors
     /// As [`near_open`](Self::near_open).
     pub(super) fn near_stat(self, place: &Place<'_>) -> Result<Option<Meta>> {
-        if let Some(file) = place.dir.filter(|_| place.is_open()) {
+        if let Some(file) = place.opened() {
             return Ok(self.near_fstat(file));
         }
         let Some(AtHand { conn, dev, from, mut path }) = self.near_tree(place)? else {

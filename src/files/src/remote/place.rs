@@ -88,7 +88,13 @@ impl<'a> Place<'a> {
     /// Whether it is an open file itself, of whatever kind.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.dir.is_some() && self.path.is_empty()
+        self.opened().is_some()
+    }
+
+    /// The open file that it is, if it is one.
+    #[must_use]
+    pub fn opened(&self) -> Option<&'a File> {
+        self.dir.filter(|_| self.path.is_empty())
     }
 
     /// The open directory that the name begins in, when that is all it means.

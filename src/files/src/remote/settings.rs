@@ -38,7 +38,7 @@ impl View<'_> {
         });
         if change.valid & set::SIZE != 0 {
             let remotes = &self.process.remotes;
-            match place.dir.filter(|_| place.is_open()) {
+            match place.opened() {
                 Some(file) => remotes.changed(file),
                 // Which file it is, nobody has said.
                 None => remotes.change(),

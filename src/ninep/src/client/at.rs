@@ -168,28 +168,25 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     /// # Errors
     /// Those of the walk, and the server's.
     pub fn find_at(&self, file: Route<'_>) -> Result<(Fid, Attr)> {
-        if !self.agreed.ours || file.names.len() > WALK_MAX {
+        let (fid, attr) = if self.agreed.ours && file.names.len() <= WALK_MAX {
+            let walk = self.walk_ahead(file.from, file.names)?;
+            let attr = self.queue(&Tgetattr { fid: walk.fid, mask: valid::BASIC }, Late::Nothing);
+            let walked = self.arrived(walk);
+            let attr = attr.and_then(|p| self.finish_after(&walked, p));
+            let (fid, _) = walked?;
+            (fid, attr.and_then(|frame| self.reply::<Rgetattr>(&frame).map(|r| r.attr)))
+        } else {
             let (fid, _) = self.go_to(file)?;
-            return match self.getattr(&fid) {
-                Ok(attr) => Ok((fid, attr)),
-                Err(error) => {
-                    self.clunk(fid);
-                    Err(error)
-                }
-            };
+            let attr = self.getattr(&fid);
+            (fid, attr)
+        };
+        match attr {
+            Ok(attr) => Ok((fid, attr)),
+            Err(error) => {
+                self.clunk(fid);
+                Err(error)
+            }
         }
-        file.names.iter().try_for_each(|name| Name::new(name).component().map(drop))?;
-        let fid = self.new_fid()?;
-        let walk = self.queue(&walk_of(file.from.0, fid, file.names), Late::Clunk(fid))?;
-        let attr = self.queue(&Tgetattr { fid, mask: valid::BASIC }, Late::Nothing);
-        self.push();
-        let walked = self
-            .finish(walk)
-            .and_then(|f| self.walked(&f, fid, file.names.len(), Late::Clunk(fid)));
-        let attr = attr.and_then(|p| self.finish_after(&walked, p));
-        walked?;
-        let told = attr.and_then(|frame| self.reply::<Rgetattr>(&frame).map(|r| r.attr));
-        told.map(|attr| (Fid(fid), attr)).inspect_err(|_| self.drop_fid(fid))
     }
 
     /// Changes the attributes of a file.

@@ -58,7 +58,7 @@ impl By {
 
 /// A walk that leaves with the next request.
 pub struct Ahead {
-    fid: u32,
+    pub(super) fid: u32,
     names: usize,
     pending: Pending,
 }

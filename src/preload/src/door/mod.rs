@@ -227,7 +227,7 @@ unsafe fn served(
     serve: impl Fn() -> Result<usize>,
 ) -> Result<usize> {
     match calmly(serve) {
-        Err(Errno::ESTALE) if place.is_open() && place.dir.is_some_and(File::is_near) => {
+        Err(Errno::ESTALE) if place.opened().is_some_and(File::is_near) => {
             // SAFETY: the caller's promise.
             unsafe { raw::syscall(nr, args) }
         }
