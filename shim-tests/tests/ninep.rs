@@ -223,15 +223,17 @@ fn m16_below_links() {
 /// Nor does a server of others follow them, on its own host.
 #[test]
 fn m16_on_diod() {
-    needs!("m16_on_diod", "diod");
+    needs!("m16_on_diod", "diod", "python3");
     let site = Site::new();
     let diod = Diod::start(&site, "d");
     let script = "cd /r; echo text >f; ln -s /r/f abs; ln -s f rel; ln -s /etc/passwd out; ln -s new dangling
         cat abs rel /r/abs; cmp out /etc/passwd; echo over >abs; cat f; echo made >dangling; cat new; readlink abs
         mkdir d; ln -s /r/d ad; echo g >ad/g; ls d; mv ad/g ad/h; rm ad/h; ls d; mkdir ad/s; ln -s x ad/x; ln f ad/f; touch ad/t; ls d; chmod 600 abs; stat -c %a f; truncate -s 1 abs; wc -c <f
-        ln -s /r/d/s as; mv ad/x as/y; ls d/s; rm -r d; mkfifo p; cat p 2>/dev/null; echo $?";
+        ln -s /r/d/s as; mv ad/x as/y; ls d/s; rm -r d; mkfifo p; (echo through >p &); cat p; test -p p && python3 -c '
+import socket
+a, b = [socket.socket(socket.AF_UNIX) for _ in \"ab\"]; a.bind(\"s\"); a.listen(); b.connect(\"/r/s\"); print(b.getpeername())'";
     let inside = site.inside(&["-e", &diod.mount("/r")], script).run();
-    inside.prints("text\ntext\ntext\nover\nmade\n/r/f\ng\nf\ns\nt\nx\n600\n1\ny\n1");
+    inside.prints("text\ntext\ntext\nover\nmade\n/r/f\ng\nf\ns\nt\nx\n600\n1\ny\nthrough\ns");
 }
 
 /// A listing of names asks for names only.

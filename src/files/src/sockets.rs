@@ -95,6 +95,9 @@ pub fn shown(view: View<'_>, long: &Long, text: &[u8], seq: u32) -> Option<Name>
     let index = table.index();
     let through = through(text).and_then(|(number, name)| long.host(index, number, name));
     let host = through.as_ref().map_or(text, Name::as_bytes);
+    if let Some(given) = view.bound_as(host) {
+        return Some(given);
+    }
     let ns = resolve::name_of(index, host, seq).ok();
     let ns = ns.and_then(|ns| view.from_root(ns).ok());
     ns.or(through)

@@ -64,6 +64,16 @@ impl Kernel {
         unsafe { sys!(libc::SYS_mkdirat, libc::AT_FDCWD, path.as_ptr(), mode) }.map(drop)
     }
 
+    /// mknodat(2) from the working directory, of a pipe.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn make_pipe(self, path: &CStr, mode: u32) -> Result<()> {
+        let mode = libc::S_IFIFO | mode;
+        // SAFETY: the path is valid for the call.
+        unsafe { sys!(libc::SYS_mknodat, libc::AT_FDCWD, path.as_ptr(), mode, 0) }.map(drop)
+    }
+
     /// renameat2(2) from the working directory, without flags.
     ///
     /// # Errors

@@ -2,8 +2,9 @@
 //! kernel's the program's.
 
 use crate::call::{Does, Named};
+use crate::door::{self, door};
 use crate::PROCESS;
-use core::ffi::{c_int, c_void, CStr};
+use core::ffi::{c_char, c_int, c_void, CStr};
 use libc::{sockaddr_un, socklen_t};
 use privns_abi::{Errno, Result};
 use privns_files::fds::Shown;
@@ -48,6 +49,8 @@ pub(crate) struct Place {
     /// A last component too long for any address, with the one that it is bound
     /// as at first.
     long: Option<(Name, Name)>,
+    /// What stands for a socket that is being made on a server, and the address given.
+    remote: Option<(Name, Name)>,
 }
 
 impl Place {
@@ -61,7 +64,7 @@ impl Place {
         for (to, &from) in un.sun_path.iter_mut().zip(name) {
             *to = from as libc::c_char;
         }
-        Ok(Place { un, len: PATH + name.len() + 1, held, seq, long: None })
+        Ok(Place { un, len: PATH + name.len() + 1, held, seq, long: None, remote: None })
     }
 
     /// The address of a host file, through a descriptor where its name is too
@@ -102,7 +105,10 @@ impl Place {
     ///
     /// # Errors
     /// EADDRINUSE when another has taken the name meanwhile; linkat(2)'s.
-    pub(crate) fn bound(&mut self) -> Result<()> {
+    pub(crate) fn bound(&mut self, view: View<'_>) -> Result<()> {
+        if let Some((mut host, given)) = self.remote.take() {
+            return view.has_bound(&mut host, given);
+        }
         let Some((short, long)) = &mut self.long else { return Ok(()) };
         let (short, long) = (short.as_cstr()?.as_ptr(), long.as_cstr()?.as_ptr());
         // SAFETY: C strings of ours.
@@ -112,6 +118,16 @@ impl Place {
             linked
         };
         linked.map(drop).map_err(|e| if e == Errno::EEXIST { Errno::EADDRINUSE } else { e })
+    }
+
+    /// Takes the name back that a socket was to have on a server, and has not got.
+    pub(crate) fn unbound(&mut self) {
+        if let Some((_, mut given)) = self.remote.take() {
+            if let Ok(name) = given.as_cstr() {
+                // SAFETY: a C string of ours.
+                unsafe { crate::names::unlink(name.as_ptr()) };
+            }
+        }
     }
 
     fn through(held: c_int, name: &[u8], seq: u32) -> Result<Place> {
@@ -191,7 +207,15 @@ pub(crate) unsafe fn place(
     let mut to = Target::new();
     // SAFETY: a C string of ours.
     let found = unsafe { named.locate(view, &mut to) }.and_then(|()| {
-        remote(view, named, make, &mut to)?;
+        if let Some(host) = remote(view, fd, named, make, &mut to)? {
+            to.name.truncate(0);
+            to.name.push(host.as_bytes())?;
+            let mut place = Place::of(&mut to.name, make, to.seq)?;
+            if make {
+                place.remote = Some((host, Name::from(name.to_bytes())?));
+            }
+            return Ok(Some(place));
+        }
         if to.as_given {
             return Ok(None);
         }
@@ -207,18 +231,47 @@ pub(crate) unsafe fn place(
     }
 }
 
-/// No server makes sockets, and what is one there no kernel here listens on:
-/// the answer for a remote name.
-fn remote(view: View<'_>, named: Named, make: bool, to: &mut Target) -> Result<()> {
+/// The host's name of what stands for a socket on a server, which is made there first if it is to be
+/// bound; `None` for a name of the host's.
+fn remote(
+    view: View<'_>,
+    fd: c_int,
+    named: Named,
+    make: bool,
+    to: &mut Target,
+) -> Result<Option<Name>> {
     if !view.process.met() {
-        return Ok(());
+        return Ok(None);
     }
-    let (dirfd, path) = named.place(to);
+    // A link on the way to a remote name shows when it is used.
+    for _ in 0..privns_abi::path::LINKS_MAX {
+        let (dirfd, path) = named.place(to);
+        // SAFETY: `place` gives a C string.
+        if !unsafe { crate::door::is_remote(view, dirfd, path) } {
+            return Ok(None);
+        }
+        let found = match make {
+            false => door::remote_name(view, dirfd, path, |place| view.remote_socket(place)),
+            true if !is_unix(fd)? => return Ok(None),
+            true => made(dirfd, path).and_then(|()| {
+                door::remote_name(view, dirfd, path, |place| view.remote_binding(place))
+            }),
+        };
+        match found {
+            Err(Errno::ELOOP) if named.walks(view, to)? => {}
+            found => return found.map(Some),
+        }
+    }
+    Err(Errno::ELOOP)
+}
+
+/// Makes a socket on a server.
+fn made(dirfd: c_int, path: *const c_char) -> Result<()> {
+    let mode = libc::S_IFSOCK | 0o777;
     // SAFETY: `place` gives a C string.
-    match unsafe { crate::door::is_remote(view, dirfd, path) } {
-        false => Ok(()),
-        true if make => named.mode(to).map_or(Err(Errno::EOPNOTSUPP), |_| Err(Errno::EEXIST)),
-        true => named.mode(to).and(Err(Errno::ECONNREFUSED)),
+    match unsafe { door!(libc::SYS_mknodat, dirfd, path, mode, 0) } {
+        Err(Errno::EPERM) => Err(Errno::EOPNOTSUPP),
+        done => done.map(drop),
     }
 }
 

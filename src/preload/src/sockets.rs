@@ -53,8 +53,8 @@ pub(crate) unsafe fn bind(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c
     let done = unsafe { place(view, fd, addr, len, true) }.and_then(|place| {
         let Some(mut place) = place else { return call(addr, len) };
         let (addr, len) = place.args();
-        let done = call(addr, len)?;
-        place.bound()?;
+        let done = call(addr, len).inspect_err(|_| place.unbound())?;
+        place.bound(view)?;
         served(view, fd, place.seq);
         Ok(done)
     });

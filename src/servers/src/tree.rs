@@ -203,6 +203,14 @@ pub trait Tree: Send + Sync + 'static {
         Err(Errno::EROFS)
     }
 
+    /// mknodat(2), for a pipe or a socket; `mode` has the type in it.
+    ///
+    /// # Errors
+    /// As there; EPERM for trees that keep neither.
+    fn mknod(&self, _dir: &Self::Node, _name: &[u8], _mode: u32, _gid: u32) -> Result<Self::Node> {
+        Err(Errno::EPERM)
+    }
+
     /// symlinkat(2).
     ///
     /// # Errors

@@ -440,8 +440,9 @@ fn special_files_are_shown_and_not_opened() {
         let how = flags::RDWR | flags::CREATE;
         assert_eq!(c.create(&root, name, how, 0o600, NONUM).unwrap_err(), Errno::ENXIO);
     }
-    for kind in [mode::FIFO, mode::CHARACTER, mode::BLOCK] {
-        assert_eq!(c.mknod(&root, b"new", kind | 0o600, 1, 3).unwrap_err(), Errno::EPERM);
+    for kind in [mode::CHARACTER, mode::BLOCK] {
+        let refused = c.mknod(&root, b"new", kind | 0o600, (1, 3), NONUM);
+        assert_eq!(refused.unwrap_err(), Errno::EPERM);
     }
 }
 

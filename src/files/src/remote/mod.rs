@@ -18,6 +18,7 @@
 //! - [`locks`]: locking them.
 //! - [`maps`]: mapping them.
 //! - [`copies`]: running them.
+//! - `meet`: pipes and sockets, through which members reach each other on this machine.
 //! - `shelf`: where copies of programs and libraries lie, and how they are found.
 //! - `near`: trees that this process can reach by itself.
 //! - [`kept`]: descriptors that are ours and not the program's.
@@ -45,6 +46,7 @@ pub mod kept;
 mod listed;
 pub mod locks;
 pub mod maps;
+mod meet;
 pub mod nameless;
 pub mod names;
 mod near;

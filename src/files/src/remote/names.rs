@@ -215,7 +215,8 @@ impl View<'_> {
     /// mknod(2).
     ///
     /// # Errors
-    /// As there; EPERM where the dialect or the server has no such files.
+    /// As there; EPERM where the dialect or the server has no such files: none
+    /// of ours has devices, those of Plan 9's dialects neither pipes nor sockets.
     pub fn remote_mknod(self, place: &Place<'_>, bits: u32, device: u64) -> Result<()> {
         let kind = bits & mode::FORMAT;
         match kind {
@@ -237,13 +238,13 @@ impl View<'_> {
                 return Ok(());
             }
             let numbers = (libc::major(device), libc::minor(device));
-            match made(way, way.client().mknod_at(dir, name, bits, numbers).map(drop)) {
+            match made(way, way.client().mknod_at(dir, name, bits, numbers, group(way))) {
                 // That there is one by the name is said first.
                 Err(Errno::EPERM | Errno::EOPNOTSUPP) => {
                     let there = way.client().getattr_at(way.route()).is_ok();
                     Err(if there { Errno::EEXIST } else { Errno::EPERM })
                 }
-                done => done,
+                done => done.map(|qid| self.part(place.id, qid.path)),
             }
         })
     }
@@ -494,7 +495,7 @@ fn check(way: &Way<'_>, opened: Opened, flags: i32) -> Result<Open> {
             Some(Errno::EISDIR)
         }
         _ if !opened.qid.is_dir() && flags & libc::O_DIRECTORY != 0 => Some(Errno::ENOTDIR),
-        // What these are is the server's host's to know.
+        // What these are is the server's host's to know, and a pipe is opened here (`meet`).
         mode::SOCKET | mode::FIFO | mode::CHARACTER | mode::BLOCK => Some(Errno::ENXIO),
         _ => None,
     };

@@ -335,21 +335,27 @@ impl View<'_> {
 /// EACCES where nothing may be run, and for what is another user's.
 fn shelf_in(mut name: Name, uid: u32) -> Result<Name> {
     name.push(SHELF)?;
-    let at = name.as_cstr()?;
-    // Root's families may have members of other users.
-    let mode = if uid == 0 { 0o1777 } else { 0o700 };
-    make(at, mode)?;
-    let st = Kernel.lstat(at)?;
-    let shared = st.mode & 0o022 != 0 && st.mode & libc::S_ISVTX == 0;
-    if !st.is_dir() || shared || (st.uid != uid && st.uid != 0) {
-        return Err(Errno::EACCES);
-    }
+    shared(&mut name, uid)?;
     name.push(format!("/{uid}").as_bytes())?;
     own_directory(&mut name, uid)?;
     let fd = Kernel.openat(libc::AT_FDCWD, name.as_cstr()?, LOOK | libc::O_DIRECTORY, 0)?;
     let runs = Kernel.may_run_in(fd);
     let _ = Kernel.close(fd);
     if runs? { Ok(name) } else { Err(Errno::EACCES) }
+}
+
+/// Makes sure of a directory in which members make files: a user's own, or root's, whose families may
+/// have members of other users.
+///
+/// # Errors
+/// EACCES for what is another user's, or where others could exchange what is there.
+pub(super) fn shared(name: &mut Name, uid: u32) -> Result<()> {
+    let at = name.as_cstr()?;
+    make(at, if uid == 0 { 0o1777 } else { 0o700 })?;
+    let st = Kernel.lstat(at)?;
+    let open = st.mode & 0o022 != 0 && st.mode & libc::S_ISVTX == 0;
+    let ours = st.is_dir() && !open && (st.uid == uid || st.uid == 0);
+    if ours { Ok(()) } else { Err(Errno::EACCES) }
 }
 
 /// Makes sure of a directory that only a user comes into; root's runtime

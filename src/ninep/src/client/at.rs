@@ -13,7 +13,7 @@ use crate::message::{
     Tlink, Tmkdir, Tmknod, Treadlink, Trenameat, Tsetattr, Tstatfs, Tsymlink, Tunlinkat,
 };
 use crate::name::Name;
-use crate::{Errno, NONUM, Result, WALK_MAX};
+use crate::{Errno, Result, WALK_MAX};
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
@@ -260,12 +260,13 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         name: &[u8],
         mode: u32,
         (major, minor): (u32, u32),
+        gid: u32,
     ) -> Result<Qid> {
         if !self.agreed.ours {
-            return self.enter(dir, |fid| self.mknod(fid, name, mode, major, minor));
+            return self.enter(dir, |fid| self.mknod(fid, name, mode, (major, minor), gid));
         }
         let name = checked(name)?;
-        let frame = self.one(dir, |dfid| Tmknod { dfid, name, mode, major, minor, gid: NONUM })?;
+        let frame = self.one(dir, |dfid| Tmknod { dfid, name, mode, major, minor, gid })?;
         self.reply::<Rmknod>(&frame).map(|r| r.qid)
     }
 

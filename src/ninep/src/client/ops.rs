@@ -14,7 +14,7 @@ use crate::message::{
 };
 use crate::name::Name;
 use crate::wire::{Decoded, Field, Reader, Trailing, Writer};
-use crate::{Dialect, Errno, NONUM, Result, WALK_MAX};
+use crate::{Dialect, Errno, Result, WALK_MAX};
 use alloc::vec::Vec;
 
 /// An open file.
@@ -236,7 +236,7 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     }
 
     /// Creates a regular file in `dir` and opens it. `mode` are its
-    /// permissions, umask already taken off; `gid` its group, [`NONUM`]: the
+    /// permissions, umask already taken off; `gid` its group, [`crate::NONUM`]: the
     /// server's choice.
     ///
     /// # Errors
@@ -481,12 +481,19 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
     ///
     /// # Errors
     /// The server's; EPERM where the dialect has none.
-    pub fn mknod(&self, dir: &Fid, name: &[u8], mode: u32, major: u32, minor: u32) -> Result<Qid> {
+    pub fn mknod(
+        &self,
+        dir: &Fid,
+        name: &[u8],
+        mode: u32,
+        (major, minor): (u32, u32),
+        gid: u32,
+    ) -> Result<Qid> {
         let name = checked(name)?;
         if !self.linux() {
             return Err(Errno::EPERM);
         }
-        let body = Tmknod { dfid: dir.0, name, mode, major, minor, gid: NONUM };
+        let body = Tmknod { dfid: dir.0, name, mode, major, minor, gid };
         let frame = self.call(&body, Late::Nothing)?;
         self.reply::<Rmknod>(&frame).map(|r| r.qid)
     }

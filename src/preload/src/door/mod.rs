@@ -18,8 +18,9 @@ use privns_abi::{Errno, Result};
 use privns_files::process::View;
 use privns_files::remote::file::{File, Kind};
 use privns_files::remote::place::Place;
-use privns_host::raw;
+use privns_host::kernel::OpenHow;
 use privns_host::signals::calmly;
+use privns_host::{raw, sys, Name};
 
 /// Makes a system call, arguments as [`privns_host::sys`] takes them.
 macro_rules! door {
@@ -129,6 +130,10 @@ pub(crate) unsafe fn enter(nr: c_long, args: [usize; 6]) -> Result<usize> {
     crate::jumps::ensure();
     // SAFETY: the caller's promise.
     match unsafe { files::serve(view, nr, args).or_else(|| serve(view, nr, args)) } {
+        // SAFETY: as above.
+        Some(Err(Errno::ENXIO)) if matches!(nr, libc::SYS_openat | libc::SYS_openat2) => unsafe {
+            open_pipe(view, nr, args)
+        },
         Some(done) => done,
         None => {
             // SAFETY: as above.
@@ -235,6 +240,32 @@ unsafe fn served(
     }
 }
 
+/// What cannot be opened on a server may be a pipe: that is the host's, which may wait for the other
+/// end, and be interrupted.
+#[cold]
+unsafe fn open_pipe(view: View<'_>, nr: c_long, args: [usize; 6]) -> Result<usize> {
+    let (dirfd, name) = (args[0] as c_int, args[1] as *const c_char);
+    // SAFETY: the call has been served: the name is a string, and openat2's structure is there.
+    unsafe {
+        let flags = match nr {
+            libc::SYS_openat2 => (*(args[2] as *const OpenHow)).flags as c_int,
+            _ => args[2] as c_int,
+        };
+        let wanted = match flags & libc::O_ACCMODE {
+            libc::O_RDONLY => libc::R_OK,
+            libc::O_WRONLY => libc::W_OK,
+            _ => libc::R_OK | libc::W_OK,
+        };
+        let pipe = with_place(view, dirfd, name, follows(nr, &args), |place| {
+            calmly(|| view.remote_pipe(&place, wanted as u32))
+        });
+        let mut pipe = pipe.ok_or(Errno::ENXIO)??;
+        let pipe = pipe.as_cstr()?;
+        let flags = flags & !(libc::O_CREAT | libc::O_TRUNC);
+        sys!(libc::SYS_openat, libc::AT_FDCWD, pipe.as_ptr(), flags, 0)
+    }
+}
+
 unsafe fn open(
     view: View<'_>,
     nr: c_long,
@@ -279,6 +310,18 @@ unsafe fn two(
             None => with_place(view, new_dir, new, false, |_| Err(Errno::EXDEV)),
         }
     }
+}
+
+/// What a remote file's name leads to on the host.
+pub(crate) fn remote_name(
+    view: View<'_>,
+    dirfd: c_int,
+    name: *const c_char,
+    ask: impl Fn(&Place<'_>) -> Result<Name>,
+) -> Result<Name> {
+    // SAFETY: the caller's C string.
+    unsafe { with_place(view, dirfd, name, false, |place| calmly(|| ask(&place))) }
+        .unwrap_or(Err(Errno::ENOENT))
 }
 
 /// Whether a name is a remote file's.

@@ -186,6 +186,11 @@ impl Tree for Dir {
         dir.mkdir(name, mode, gid).map(Arc::new)
     }
 
+    fn mknod(&self, dir: &Arc<Node>, name: &[u8], mode: u32, gid: u32) -> Result<Arc<Node>> {
+        self.check_free(dir)?;
+        dir.mknod(name, mode, gid).map(Arc::new)
+    }
+
     fn symlink(&self, dir: &Arc<Node>, name: &[u8], target: &[u8], gid: u32) -> Result<Arc<Node>> {
         self.check_free(dir)?;
         dir.symlink(name, target, gid).map(Arc::new)

@@ -7,7 +7,7 @@ use privns_abi::{Errno, Result};
 use privns_ninep::NONUM;
 use privns_ninep::attr::mode;
 use privns_ninep::client::flags;
-use rustix::fs::{AtFlags, Gid, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags};
 use std::os::fd::OwnedFd;
 
 /// How often a file may come and go under a create before it is given up.
@@ -66,6 +66,14 @@ impl Node {
 
     pub(super) fn mkdir(&self, name: &[u8], bits: u32, gid: u32) -> Result<Node> {
         rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(bits)).map_err(errno)?;
+        let new = self.child(name)?;
+        self.give_to(&new, gid);
+        Ok(new)
+    }
+
+    pub(super) fn mknod(&self, name: &[u8], bits: u32, gid: u32) -> Result<Node> {
+        let (kind, mode) = (FileType::from_raw_mode(bits), Mode::from_raw_mode(bits));
+        rustix::fs::mknodat(&self.fd, name, kind, mode, 0).map_err(errno)?;
         let new = self.child(name)?;
         self.give_to(&new, gid);
         Ok(new)

@@ -57,6 +57,8 @@ pub(super) enum Content {
     File(Pages),
     Directory(Entries),
     Symlink(Vec<u8>),
+    /// A pipe or a socket, where its users meet by themselves.
+    Meeting,
 }
 
 /// A directory's entries, by name and by the cookie that a listing goes on
@@ -84,7 +86,7 @@ impl Content {
         match self {
             Content::File(pages) => pages.taken(),
             Content::Symlink(target) => target.len(),
-            Content::Directory(_) => 0,
+            Content::Directory(_) | Content::Meeting => 0,
         }
     }
 }
@@ -202,6 +204,7 @@ impl Body {
             Content::File(pages) => pages.size(),
             Content::Symlink(target) => target.len() as u64,
             Content::Directory(entries) => entries.by_name.len() as u64,
+            Content::Meeting => 0,
         }
     }
 
@@ -257,7 +260,7 @@ impl Body {
         match &mut self.content {
             Content::File(pages) => pages.resize(size, budget)?,
             Content::Directory(_) => return Err(Errno::EISDIR),
-            Content::Symlink(_) => return Err(Errno::EINVAL),
+            Content::Symlink(_) | Content::Meeting => return Err(Errno::EINVAL),
         }
         self.drop_privileges();
         self.touched();

@@ -137,6 +137,7 @@ impl Tree for Mem {
         match body.mode & mode::FORMAT {
             mode::SYMLINK => return Err(Errno::ELOOP),
             mode::DIRECTORY if how.writes() => return Err(Errno::EISDIR),
+            mode::FIFO | mode::SOCKET => return Err(Errno::ENXIO),
             mode::REGULAR if how.has(flags::DIRECTORY) => return Err(Errno::ENOTDIR),
             _ => {}
         }
@@ -204,6 +205,12 @@ impl Tree for Mem {
         self.make(dir, name, new).map(|inode| dir.at(inode))
     }
 
+    fn mknod(&self, dir: &Node, name: &[u8], bits: u32, gid: u32) -> Result<Node> {
+        let _names = self.names.lock();
+        let new = New { who: &dir.who, mode: bits, gid, content: Content::Meeting };
+        self.make(dir, name, new).map(|inode| dir.at(inode))
+    }
+
     fn symlink(&self, dir: &Node, name: &[u8], target: &[u8], gid: u32) -> Result<Node> {
         let _names = self.names.lock();
         let content = Content::Symlink(target.to_vec());
@@ -268,7 +275,9 @@ impl Tree for Mem {
     fn set_xattr(&self, node: &Node, name: &[u8], value: Option<&[u8]>, how: u32) -> Result<()> {
         let mut body = node.inode.body.lock();
         // A user's are for files and directories alone (xattr(7)).
-        if name.starts_with(b"user.") && matches!(body.content, Content::Symlink(_)) {
+        if name.starts_with(b"user.")
+            && matches!(body.content, Content::Symlink(_) | Content::Meeting)
+        {
             return Err(Errno::EPERM);
         }
         permit::check(&node.who, &body, WRITE)?;

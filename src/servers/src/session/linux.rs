@@ -5,9 +5,10 @@ use crate::locks::{Held, Owner};
 use crate::tree::{How, Tree};
 use privns_abi::{Errno, Result};
 use privns_ninep::NONUM;
+use privns_ninep::attr::mode;
 use privns_ninep::client::{CREATED_XATTR, HANDOFF_XATTR, PATH_XATTR};
 use privns_ninep::message::{
-    Request, Rfsync, Rgetattr, Rgetlock, Rlcreate, Rlink, Rlock, Rlopen, Rmkdir, Rreaddir,
+    Request, Rfsync, Rgetattr, Rgetlock, Rlcreate, Rlink, Rlock, Rlopen, Rmkdir, Rmknod, Rreaddir,
     Rreadlink, Rrename, Rrenameat, Rsetattr, Rsymlink, Runlinkat, Rxattrcreate, Rxattrwalk,
     Tgetlock, Tlock, Treaddir, Trename, Trenameat, Txattrcreate, Txattrwalk,
 };
@@ -90,8 +91,16 @@ impl<T: Tree> Session<T> {
             }
             Request::Trenameat(m) => self.renameat(m, a),
             Request::Trename(m) => self.rename(m, a),
-            // A device that a client makes would be one on the server's host.
-            Request::Tmknod(_) => Err(Errno::EPERM),
+            Request::Tmknod(m) => {
+                // A device that a client makes would be one on the server's host.
+                if !matches!(m.mode & mode::FORMAT, mode::FIFO | mode::SOCKET) {
+                    return Err(Errno::EPERM);
+                }
+                let bits = m.mode & (mode::FORMAT | mode::PERMISSIONS);
+                let dir = self.node(m.dfid)?;
+                let node = tree.mknod(dir, m.name.component()?, bits, m.gid)?;
+                a.send(&Rmknod { qid: tree.attr(&node)?.qid })
+            }
             _ => Err(Errno::EOPNOTSUPP),
         }
     }

@@ -1,0 +1,139 @@
+//! Pipes and sockets by their names on a server.
+//!
+//! The server keeps name, type and permissions (mknod(2)), and what goes through stays on the machine
+//! that uses it, as with other network file systems. So each such file has a *stand-in*: a pipe or a
+//! socket of this host in a directory beside the family's skeleton, called after the server and the
+//! file's number there. All members meet in it, whichever of the file's names they use, and nobody
+//! else does.
+//!
+//! A number may be given again when a file is gone, so whoever makes a file removes what stood in for
+//! the one before ([`View::part`]); what is not made again goes with the family. In a family of root's
+//! other users may make stand-ins too: one that is neither root's nor the caller's nor the file's
+//! owner's is not used.
+
+use super::attrs::Meta;
+use super::place::Place;
+use super::shelf;
+use crate::process::View;
+use alloc::format;
+use privns_abi::{Errno, Result, path};
+use privns_host::{Host, Kernel, Name};
+use privns_ninep::attr::mode;
+
+/// What the directory is called in the family's.
+const MEET: &[u8] = b"/meet";
+/// What is added to a socket's stand-in for the link that says what it was bound as.
+const ADDRESS: &[u8] = b".name";
+/// What connect(2) asks of a socket: writing.
+const WRITE: u32 = 2;
+
+impl View<'_> {
+    /// The host's pipe that stands for the one at a place, for an open that wants the bits of
+    /// access(2). It is made by whoever comes first.
+    ///
+    /// # Errors
+    /// ENXIO for what is no pipe, and where nobody can meet; EACCES.
+    pub fn remote_pipe(self, place: &Place<'_>, wanted: u32) -> Result<Name> {
+        let meta = self.remote_stat(place)?;
+        if meta.mode() & mode::FORMAT != mode::FIFO {
+            return Err(Errno::ENXIO);
+        }
+        meta.permits(wanted, true)?;
+        let mut name = self.stand_in(place.id, meta.identity(), 'p').map_err(|_| Errno::ENXIO)?;
+        let at = name.as_cstr()?;
+        match Kernel.make_pipe(at, 0o666) {
+            // Whatever the umask: the server has been asked.
+            Ok(()) => Kernel.chmod(at, 0o666)?,
+            Err(Errno::EEXIST) => {}
+            Err(_) => return Err(Errno::ENXIO),
+        }
+        trusted(&mut name, &meta, Errno::ENXIO)?;
+        Ok(name)
+    }
+
+    /// The host's name for a socket that is to be bound as the one that has just been made at a place.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP where nobody can meet.
+    pub fn remote_binding(self, place: &Place<'_>) -> Result<Name> {
+        let meta = self.remote_stat(place)?;
+        self.stand_in(place.id, meta.identity(), 's').map_err(|_| Errno::EOPNOTSUPP)
+    }
+
+    /// The host's name of the socket that stands for the one at a place.
+    ///
+    /// # Errors
+    /// ECONNREFUSED for what is no socket and for one that no member has bound; EACCES.
+    pub fn remote_socket(self, place: &Place<'_>) -> Result<Name> {
+        let meta = self.remote_stat(place)?;
+        meta.permits(WRITE, true)?;
+        if meta.mode() & mode::FORMAT != mode::SOCKET {
+            return Err(Errno::ECONNREFUSED);
+        }
+        let refused = |_| Errno::ECONNREFUSED;
+        let mut name = self.stand_in(place.id, meta.identity(), 's').map_err(refused)?;
+        trusted(&mut name, &meta, Errno::ECONNREFUSED)?;
+        Ok(name)
+    }
+
+    /// Notes the address that a socket was bound as, beside its stand-in, which everybody may use
+    /// whom the server lets.
+    ///
+    /// # Errors
+    /// ENOSPC; the kernel's.
+    pub fn has_bound(self, host: &mut Name, mut address: Name) -> Result<()> {
+        Kernel.chmod(host.as_cstr()?, 0o777)?;
+        let mut note = noted(host.as_bytes())?;
+        let _ = Kernel.unlink(note.as_cstr()?);
+        Kernel.symlink(address.as_cstr()?, note.as_cstr()?)
+    }
+
+    /// The address that the socket with this host name was bound as; `None` for one that stands for
+    /// none.
+    #[must_use]
+    pub fn bound_as(self, host: &[u8]) -> Option<Name> {
+        if !self.process.met() || !path::parent(host).ends_with(MEET) {
+            return None;
+        }
+        let mut address = Name::new();
+        Kernel.readlink(noted(host).ok()?.as_cstr().ok()?, &mut address).ok()?;
+        Some(address)
+    }
+
+    /// Removes what stood in for a file that had the number before.
+    pub(super) fn part(self, server: u32, number: u64) {
+        let remove = |mut name: Name| name.as_cstr().and_then(|at| Kernel.unlink(at));
+        for kind in ['p', 's'] {
+            if let Ok(name) = self.stand_in(server, number, kind) {
+                let _ = noted(name.as_bytes()).and_then(remove);
+                let _ = remove(name);
+            }
+        }
+    }
+
+    fn stand_in(self, server: u32, number: u64, kind: char) -> Result<Name> {
+        let skeleton = self.family.read_table()?.skeleton;
+        if skeleton.is_empty() {
+            return Err(Errno::ENOENT);
+        }
+        let mut name = Name::from(path::parent(&skeleton))?;
+        name.push(MEET)?;
+        shelf::shared(&mut name, Kernel.geteuid())?;
+        name.push(format!("/{kind}{server}-{number:x}").as_bytes())?;
+        Ok(name)
+    }
+}
+
+fn noted(host: &[u8]) -> Result<Name> {
+    let mut name = Name::from(host)?;
+    name.push(ADDRESS)?;
+    Ok(name)
+}
+
+/// That a stand-in is there, made by somebody who may have made it.
+fn trusted(name: &mut Name, meta: &Meta, or: Errno) -> Result<()> {
+    let st = Kernel.lstat(name.as_cstr()?).map_err(|_| or)?;
+    let owners = [0, Kernel.geteuid(), meta.stat().uid];
+    let same = st.mode & mode::FORMAT == meta.mode() & mode::FORMAT;
+    if same && owners.contains(&st.uid) { Ok(()) } else { Err(or) }
+}
