@@ -40,6 +40,7 @@ pub struct Elf {
     loader: Option<Text>,
     paths: Option<Text>,
     sanitizer: Option<Text<SONAME_MAX>>,
+    needs_places: bool,
 }
 
 /// A short text inside a value.
@@ -63,7 +64,7 @@ const DT_RUNPATH: u64 = 29;
 const DYNAMIC: usize = 1024;
 /// How often: large programs need hundreds of libraries.
 const DYNAMICS: u64 = 16;
-/// Longest list of directories that is read whole.
+/// Longest list of directories, or name, that is read whole.
 const PATHS_MAX: usize = 2048;
 /// What the kernel reads of a `#!` line (BINPRM_BUF_SIZE).
 const LINE_MAX: usize = 256;
@@ -149,6 +150,13 @@ impl Elf {
         self.sanitizer.as_ref().map(Text::as_bytes)
     }
 
+    /// Whether it needs a library by a name with a slash in it, which is not
+    /// searched for.
+    #[must_use]
+    pub fn needs_places(&self) -> bool {
+        self.needs_places
+    }
+
     /// Why the library cannot serve the program, whose file is called `name`;
     /// `None` when it can.
     #[must_use]
@@ -199,7 +207,7 @@ pub fn links(fd: i32, each: &mut dyn FnMut(Link<'_>)) -> Result<bool> {
         return Ok(false);
     }
     let _ = file.strings(&mut |tag, at| match tag {
-        DT_NEEDED => each(Link::Needed(file.text::<LINE_MAX>(at).as_bytes())),
+        DT_NEEDED => each(Link::Needed(file.text::<PATHS_MAX>(at).as_bytes())),
         DT_RPATH => each(Link::Rpath(file.text::<PATHS_MAX>(at).as_bytes())),
         _ => each(Link::Runpath(file.text::<PATHS_MAX>(at).as_bytes())),
     });
@@ -221,6 +229,34 @@ pub fn directories(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 pub fn own_directories(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|b| *b == b':')
 }
+
+/// Where loaders look without being told (ld.so(8), and what distributions
+/// write into ld.so.conf).
+pub const PLACES: &[&[u8]] = &[
+    #[cfg(target_arch = "x86_64")]
+    b"/lib/x86_64-linux-gnu",
+    #[cfg(target_arch = "x86_64")]
+    b"/usr/lib/x86_64-linux-gnu",
+    #[cfg(target_arch = "aarch64")]
+    b"/lib/aarch64-linux-gnu",
+    #[cfg(target_arch = "aarch64")]
+    b"/usr/lib/aarch64-linux-gnu",
+    b"/lib64",
+    b"/usr/lib64",
+    b"/lib",
+    b"/usr/lib",
+    b"/usr/local/lib",
+];
+
+/// Where libc has its conversions of text (iconv(1)), which it loads as libraries.
+pub const MODULES: &[&[u8]] = &[
+    #[cfg(target_arch = "x86_64")]
+    b"/usr/lib/x86_64-linux-gnu/gconv",
+    #[cfg(target_arch = "aarch64")]
+    b"/usr/lib/aarch64-linux-gnu/gconv",
+    b"/usr/lib64/gconv",
+    b"/usr/lib/gconv",
+];
 
 /// A statically linked one hands over to a twin that is not, in a family.
 const LAUNCHER: &[u8] = b"ns-exec";
@@ -297,6 +333,7 @@ impl File<'_> {
             loader: None,
             paths: None,
             sanitizer: None,
+            needs_places: false,
         };
         if let Some(loader) = self.segments()?.find(|s| s.kind == PT_INTERP) {
             elf.loader = Some(self.text(loader.offset));
@@ -330,20 +367,21 @@ impl File<'_> {
     }
 
     /// What the dynamic section says (gABI, "Dynamic Section"): a program's
-    /// paths, and whether it needs a sanitizer.
+    /// paths, and what sort of libraries it needs.
     fn dynamic(&self, elf: &mut Elf) -> Option<()> {
         let mut needed = 0;
         self.strings(&mut |tag, at| match tag {
             DT_RPATH | DT_RUNPATH => elf.paths = Some(self.text(at)),
-            // Linkers put a sanitizer before all others.
-            DT_NEEDED if needed < 2 => {
+            _ => {
                 needed += 1;
-                let name = self.text(at);
-                if SANITIZERS.iter().any(|s| name.as_bytes().starts_with(s)) {
-                    elf.sanitizer = Some(name);
+                let name: Text = self.text(at);
+                let name = name.as_bytes();
+                elf.needs_places |= name.contains(&b'/');
+                // Linkers put a sanitizer before all others.
+                if needed <= 2 && SANITIZERS.iter().any(|s| name.starts_with(s)) {
+                    elf.sanitizer = Some(Text::new(name));
                 }
             }
-            _ => {}
         })
     }
 
@@ -488,8 +526,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_served_is_said() {
-        let mut elf =
-            Elf { bits: 64, machine: MACHINE, loader: None, paths: None, sanitizer: None };
+        let mut elf = Elf {
+            bits: 64,
+            machine: MACHINE,
+            loader: None,
+            paths: None,
+            sanitizer: None,
+            needs_places: false,
+        };
         assert_eq!(elf.unserved(b"/bin/x"), Some("it is statically linked"));
         assert_eq!(elf.unserved(b"/lib64/ld-linux-x86-64.so.2"), None);
         assert_eq!(elf.unserved(b"/opt/privns/bin/ns-exec"), None);

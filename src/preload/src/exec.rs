@@ -12,6 +12,7 @@ use crate::handover::{self, Wanted};
 use crate::log::{self, Level};
 use crate::nowhere::is_no_name;
 use crate::strings::Next;
+use crate::watch;
 use crate::PROCESS;
 use core::ffi::{c_char, c_int, CStr};
 use core::sync::atomic::Ordering;
@@ -212,10 +213,14 @@ impl<'a> Exec<'a> {
     /// Runs what has been found.
     unsafe fn start(&mut self, chain: &Chain, found: &Found) -> Result<usize> {
         // SAFETY: the program's own array.
-        let libraries = unsafe { self.libraries(found) }?;
+        let mut libraries = unsafe { self.libraries(found) }?;
         if let Some(missing) = &libraries.missing {
             // SAFETY: as above.
             return Err(refuse(unsafe { name_of(&self.named) }, missing));
+        }
+        if let Some(instead) = libraries.instead.take() {
+            // SAFETY: the program's own array.
+            unsafe { self.watch(&instead, &mut libraries) }?;
         }
         // A program with more rights than we, or one that we cannot come along
         // with, is told nothing.
@@ -233,6 +238,7 @@ impl<'a> Exec<'a> {
             audit: libraries.audit.as_deref(),
             preload: libraries.preload.as_deref(),
             files: files.as_deref(),
+            modules: libraries.modules,
             program: libraries
                 .loader
                 .as_ref()
@@ -290,18 +296,51 @@ impl<'a> Exec<'a> {
         }
     }
 
+    /// Has a module tell the loader of other files, before those that the program
+    /// has watch it.
+    ///
+    /// # Safety
+    /// The program's own array.
+    #[cold]
+    #[inline(never)]
+    unsafe fn watch(&self, instead: &[u8], libraries: &mut Libraries) -> Result<()> {
+        let made = watch::module(instead).and_then(|module| self.view.module(&module));
+        let name = match &made {
+            Ok(name) if !name.as_bytes().contains(&b':') => name.as_bytes(),
+            // The loader says what it does not find.
+            other => {
+                let why = other.as_ref().err().map_or("its name", |error| error.message());
+                log::say(Level::Info, &[b"no module for the loader: ", why.as_bytes()]);
+                return Ok(());
+            }
+        };
+        // SAFETY: the caller's.
+        let own = unsafe { handover::variable(self.env, handover::AUDIT) }.unwrap_or_default();
+        let others = libraries.audit.as_deref().unwrap_or(own);
+        let mut list = Vec::new();
+        list.try_reserve(name.len() + 1 + others.len()).map_err(|_| Errno::ENOMEM)?;
+        list.extend_from_slice(name);
+        if !others.is_empty() {
+            list.push(b':');
+            list.extend_from_slice(others);
+        }
+        libraries.audit = Some(list);
+        Ok(())
+    }
+
     /// What the loader of the program must be told.
     unsafe fn libraries(&self, found: &Found) -> Result<Libraries> {
         match &found.header {
             Header::Elf(elf) if !found.secure && !self.escapes(elf) => {
                 // SAFETY: the program's own array and name.
-                let (given, audit, preload, file) = unsafe {
+                let (given, audit, preload, modules, file) = unsafe {
                     let given = self.by_hand.as_ref().and_then(|b| b.library_path(self.argv));
                     let given = given.or(handover::variable(self.env, handover::LIBRARIES));
                     let audit = handover::variable(self.env, handover::AUDIT);
                     let preload = handover::variable(self.env, handover::PRELOAD);
+                    let modules = handover::variable(self.env, handover::MODULES);
                     let own = self.to.as_given.then(|| name_of(&self.named));
-                    (given, audit, preload, own.unwrap_or(self.to.name.as_bytes()))
+                    (given, audit, preload, modules, own.unwrap_or(self.to.name.as_bytes()))
                 };
                 let at = self.origin(elf, file);
                 let (host, origin) = match &at {
@@ -315,6 +354,7 @@ impl<'a> Exec<'a> {
                     given: given.unwrap_or_default(),
                     audit: audit.unwrap_or_default(),
                     preload: preload.unwrap_or_default(),
+                    modules: modules.is_some(),
                 })
             }
             _ => Ok(Libraries::default()),

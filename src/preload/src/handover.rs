@@ -37,6 +37,8 @@ const IMAGE: &[u8] = b"PRIVNS_IMAGE=";
 const FILES: &[u8] = b"PRIVNS_FILES=";
 pub(crate) const LIBRARIES: &[u8] = b"LD_LIBRARY_PATH=";
 pub(crate) const AUDIT: &[u8] = b"LD_AUDIT=";
+/// Where iconv(3) finds modules before its own.
+pub(crate) const MODULES: &[u8] = b"GCONV_PATH=";
 /// What the loader is told in place of the program, and where the program's own
 /// is kept meanwhile: the variable whole, or nothing. [`show_own`] puts it back.
 const OWN: [(&[u8], &[u8]); 3] =
@@ -170,6 +172,10 @@ fn ours(view: View<'_>, wanted: &Wanted<'_>, generation: u64) -> Result<Short> {
         let _ = write!(text, "{separator}x{}", wanted.exe);
         separator = ";";
     }
+    if wanted.modules {
+        let _ = write!(text, "{separator}l");
+        separator = ";";
+    }
     for (fd, seq) in view.process.fds.served().filter(|(fd, _)| stays(*fd)).take(TOLD) {
         let _ = write!(text, "{separator}f{fd}={seq}");
         separator = ";";
@@ -202,12 +208,14 @@ pub(crate) fn stays(fd: c_int) -> bool {
     unsafe { sys!(libc::SYS_fcntl, fd, libc::F_GETFD) }.is_ok_and(|flags| flags & 1 == 0)
 }
 
-/// Takes over what the last program has handed on behind the table's number.
+/// Takes over what the last program has handed on behind the table's number:
+/// whether what libc loads by itself may lie elsewhere than on the host is the
+/// caller's to act upon.
 ///
 /// # Errors
 /// ENOMEM: without its root the program is not to run.
-pub(crate) fn take(view: View<'_>, inherited: &Inherited<'_>) -> Result<()> {
-    let mut told = &b""[..];
+pub(crate) fn take(view: View<'_>, inherited: &Inherited<'_>) -> Result<bool> {
+    let (mut told, mut modules) = (&b""[..], false);
     for (kind, item) in items(inherited.rest) {
         match kind {
             b'x' => view.process.set_exe(number(item).unwrap_or(0)),
@@ -222,6 +230,7 @@ pub(crate) fn take(view: View<'_>, inherited: &Inherited<'_>) -> Result<()> {
                 view.process.meet();
                 view.process.stand_in(counted(item), told);
             }
+            b'l' => modules = true,
             b'r' => view.process.set_root(counted(item))?,
             b'e' => {
                 let name = Box::into_raw(Box::new(Name::from(counted(item))?));
@@ -231,7 +240,7 @@ pub(crate) fn take(view: View<'_>, inherited: &Inherited<'_>) -> Result<()> {
             _ => {}
         }
     }
-    Ok(())
+    Ok(modules)
 }
 
 /// What is told, item by item: of what kind each is, and its text.
@@ -309,6 +318,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) preload: Option<&'a [u8]>,
     /// The open remote files that it inherits.
     pub(crate) files: Option<&'a [u8]>,
+    /// What libc loads by itself may not be where the host has it.
+    pub(crate) modules: bool,
 }
 
 /// The environment that exec is to be given in place of `env`.

@@ -42,6 +42,7 @@ mod log;
 mod lost;
 mod mapping;
 mod memory;
+mod modules;
 mod mounts;
 mod names;
 mod nowhere;
@@ -71,6 +72,7 @@ mod tty;
 mod temp;
 mod variadic;
 mod walk;
+mod watch;
 
 use privns_files::Process;
 

@@ -20,9 +20,9 @@ use privns_host::{Host, Kernel, Name};
 /// A name for the loader, and the function to jump to: returned in two
 /// registers.
 #[repr(C)]
-struct Jump {
-    name: *const c_char,
-    to: usize,
+pub(crate) struct Jump {
+    pub(crate) name: *const c_char,
+    pub(crate) to: usize,
 }
 
 /// dlopen(3).
@@ -113,7 +113,10 @@ unsafe extern "C" fn open_in(name: *const c_char, caller: *const c_void) -> Jump
 }
 
 /// The name to give the loader.
-unsafe fn located(given: *const c_char, caller: *const c_void) -> *const c_char {
+///
+/// # Safety
+/// A C string, or null.
+pub(crate) unsafe fn located(given: *const c_char, caller: *const c_void) -> *const c_char {
     let (Some(view), false) = (PROCESS.view(), given.is_null()) else { return given };
     // SAFETY: not null, and the program says that it is a string.
     let name = unsafe { CStr::from_ptr(given) }.to_bytes();

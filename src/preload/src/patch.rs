@@ -12,6 +12,8 @@ use core::ffi::CStr;
 use privns_abi::{Errno, Result};
 use privns_host::{sys, Kernel};
 use privns_namespace::family::Family;
+#[cfg(target_arch = "x86_64")]
+use privns_namespace::program::is_loader;
 
 const PAGE: usize = 4096;
 
@@ -179,6 +181,9 @@ pub(crate) struct Object {
     build: u64,
     /// What the loader has made read-only once it had relocated it.
     read_only: (usize, usize),
+    /// Where its code begins and ends, as offsets.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    code: (usize, usize),
 }
 
 #[repr(C)]
@@ -191,6 +196,11 @@ struct Symbol {
     size: u64,
 }
 
+/// Kinds of symbols.
+#[cfg(target_arch = "x86_64")]
+const OBJECT: u8 = 1;
+const FUNCTION: u8 = 2;
+
 impl Object {
     /// The object that serves libc's functions.
     pub(crate) fn of_libc() -> Option<Object> {
@@ -200,6 +210,14 @@ impl Object {
         })?;
         // SAFETY: it stays loaded.
         unsafe { Object::read(libc) }
+    }
+
+    /// The loader itself.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn of_loader() -> Option<Object> {
+        let loader = loaded::find(|loaded| is_loader(loaded.file()))?;
+        // SAFETY: as above.
+        unsafe { Object::read(loader) }
     }
 
     unsafe fn read(loaded: &Loaded) -> Option<Object> {
@@ -220,8 +238,11 @@ impl Object {
             let relro = headers.iter().find(|h| h.p_type == libc::PT_GNU_RELRO);
             let read_only =
                 relro.map_or((0, 0), |h| (base + h.p_vaddr as usize, h.p_memsz as usize));
+            let code = headers.iter().find(|h| h.p_type == libc::PT_LOAD && h.p_flags & 1 != 0);
+            let code =
+                code.map_or((0, 0), |h| (h.p_vaddr as usize, (h.p_vaddr + h.p_memsz) as usize));
             let object = Object::parse(base, loaded.dynamic)?;
-            Some(Object { build: build.unwrap_or(0), read_only, ..object })
+            Some(Object { build: build.unwrap_or(0), read_only, code, ..object })
         }
     }
 
@@ -256,6 +277,7 @@ impl Object {
             hash: hash as *const u32,
             build: 0,
             read_only: (0, 0),
+            code: (0, 0),
         })
     }
 
@@ -278,13 +300,31 @@ impl Object {
         self.function(name).map(|(offset, _)| self.base + offset as usize)
     }
 
+    /// Where defined data is, and how much.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn data(&self, name: &[u8]) -> Option<(usize, usize)> {
+        let (offset, size) = self.symbol(name, OBJECT)?;
+        Some((self.base + offset as usize, size as usize))
+    }
+
+    /// Where its code begins and ends.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn code(&self) -> (usize, usize) {
+        (self.base + self.code.0, self.base + self.code.1)
+    }
+
     /// Where it keeps data that is read-only by now, and how much.
     pub(crate) fn read_only_data(&self) -> (usize, usize) {
         self.read_only
     }
 
-    /// The offset and size of a defined function, whatever its version.
+    /// The offset and size of a defined function.
     fn function(&self, name: &[u8]) -> Option<(u32, u64)> {
+        self.symbol(name, FUNCTION)
+    }
+
+    /// The offset and size of what is defined by a name, whatever its version.
+    fn symbol(&self, name: &[u8], kind: u8) -> Option<(u32, u64)> {
         let hash = name.iter().fold(5381u32, |h, &b| h.wrapping_mul(33).wrapping_add(u32::from(b)));
         // SAFETY: the layout of DT_GNU_HASH: four words, the Bloom filter, the
         // buckets, the chains.
@@ -302,7 +342,7 @@ impl Object {
                 if chain | 1 == hash | 1
                     && self.name(symbol) == name
                     && symbol.section != 0
-                    && matches!(symbol.info & 15, 2)
+                    && symbol.info & 15 == kind
                 {
                     return Some((u32::try_from(symbol.value).ok()?, symbol.size));
                 }

@@ -58,8 +58,10 @@ unsafe extern "C" fn start(argc: c_int, argv: *const *const c_char, env: *const 
     let inherited = Inherited::parse(handed.to_bytes());
     let owner = inherited.as_ref().and_then(Inherited::image).map(|(_, uid)| uid);
     let others = owner.is_some_and(|uid| uid != Kernel.geteuid());
-    match inherited.as_ref().ok_or(Errno::EINVAL).and_then(|inherited| join(inherited, &env)) {
-        Ok(()) => {}
+    let joined =
+        inherited.as_ref().ok_or(Errno::EINVAL).and_then(|inherited| join(inherited, &env));
+    let modules = match joined {
+        Ok(modules) => modules,
         // The family is not to be found: this is another machine, say, or it
         // has ended. Its image has come along.
         Err(Errno::ESRCH) if owner.is_some() && !others && env.get(b"PRIVNS_IMAGE").is_some() => {
@@ -79,7 +81,7 @@ unsafe extern "C" fn start(argc: c_int, argv: *const *const c_char, env: *const 
             stop();
             return;
         }
-    }
+    };
     // SAFETY: our environment, before any other library's constructor.
     unsafe { handover::show_own(env.0) };
     if let Some(path) = env.get(b"LD_LIBRARY_PATH") {
@@ -109,8 +111,13 @@ unsafe extern "C" fn start(argc: c_int, argv: *const *const c_char, env: *const 
     });
     if !patched {
         crate::real::set_alone();
-    } else if remote {
-        crate::jumps::not_needed();
+    } else {
+        if remote {
+            crate::jumps::not_needed();
+        }
+        if modules {
+            crate::modules::stand_in_front();
+        }
     }
     if let Some(view) = PROCESS.view() {
         // SAFETY: our environment, before any other library's constructor.
@@ -171,7 +178,8 @@ unsafe fn build(
     }
 }
 
-fn join(inherited: &Inherited<'_>, env: &Environment) -> Result<()> {
+/// Comes into the family; says whether modules of libc's may lie elsewhere.
+fn join(inherited: &Inherited<'_>, env: &Environment) -> Result<bool> {
     let family = match Family::attach(inherited.fd) {
         Ok(family) if family.id() == inherited.id => family,
         Err(error @ (Errno::EPERM | Errno::EPROTO)) => return Err(error),
@@ -180,10 +188,10 @@ fn join(inherited: &Inherited<'_>, env: &Environment) -> Result<()> {
         _ => crate::lost::find(inherited, env)?,
     };
     PROCESS.join(family);
-    if let Some(view) = PROCESS.view() {
-        crate::handover::take(view, inherited)?;
+    match PROCESS.view() {
+        Some(view) => crate::handover::take(view, inherited),
+        None => Ok(false),
     }
-    Ok(())
 }
 
 unsafe extern "C" fn forking() {

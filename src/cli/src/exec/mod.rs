@@ -387,6 +387,7 @@ fn command(
         path: value(b"LD_LIBRARY_PATH"),
         watching: value(b"LD_AUDIT"),
         first: value(b"LD_PRELOAD"),
+        modules: value(b"GCONV_PATH"),
     };
     view.command(&argv, argv0, variables.get(b"PATH"), Some(&loads), family.has(Flag::Strict))
 }

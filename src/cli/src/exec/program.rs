@@ -6,7 +6,9 @@ use crate::failure::{Failure, shown};
 use crate::tree::{self, errno};
 use privns_abi::{Errno, Stat, path};
 use privns_host::{Host, Kernel};
-use privns_namespace::program::{Elf, Header, directories, own_directories, preloaded};
+use privns_namespace::program::{
+    Elf, Header, MODULES, PLACES, directories, own_directories, preloaded,
+};
 use privns_namespace::resolve::ByText;
 use privns_namespace::{Index, Last, Located, Start, remote, walk};
 use rustix::fs::{Access, AtFlags, CWD};
@@ -37,6 +39,8 @@ pub struct Loads<'a> {
     pub watching: &'a [u8],
     /// LD_PRELOAD.
     pub first: &'a [u8],
+    /// GCONV_PATH.
+    pub modules: &'a [u8],
 }
 
 /// A program to become.
@@ -152,8 +156,10 @@ impl View<'_> {
     fn loads_elsewhere(&self, elf: &Elf, file: &File, loads: &Loads<'_>) -> bool {
         let is_moved = |dir: &[u8]| self.index.moves(dir);
         let mut own = own_directories(elf.paths());
-        directories(loads.path).any(is_moved)
+        directories(loads.path).chain(own_directories(loads.modules)).any(is_moved)
+            || PLACES.iter().chain(MODULES).any(|dir| is_moved(dir))
             || elf.has_more_paths()
+            || elf.needs_places()
             || own.any(|dir| is_moved(dir) || dir.starts_with(b"$") && file.seq != 0)
             || preloaded(loads.watching)
                 .chain(preloaded(loads.first))

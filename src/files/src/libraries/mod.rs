@@ -11,41 +11,27 @@
 //!   the file's host name, and what it would not find of its needs is loaded
 //!   before.
 //!
+//! - What it would not search for, or find too soon, it is given in place of what
+//!   it opens (`instead`): what is needed by a name with a slash in it, and what an
+//!   `RPATH` names where the host has such a file too. The preloaded library has a
+//!   module for that which watches the loader; few programs need it.
+//!
 //! `$ORIGIN` is the directory in the namespace, of a copy as of any other file.
-//! What is not done: what a program, and what is loaded with it, needs by a name
-//! with a slash is the host's, and so is what an `RPATH` names where the host has
-//! such a directory too.
 
+mod instead;
 mod search;
 
 use crate::Target;
 use crate::process::View;
 use alloc::vec::Vec;
+use instead::Instead;
 use privns_abi::{Errno, Result, path};
 use privns_host::{Host, Kernel, Name};
 use privns_namespace::index::Index;
-use privns_namespace::program::{Elf, directories, own_directories, preloaded};
+use privns_namespace::program::{Elf, MODULES, PLACES, directories, own_directories, preloaded};
 use privns_namespace::remote;
 use privns_namespace::resolve::{self, Last};
 use search::{Object, Search, in_turn};
-
-/// Where loaders look without being told (ld.so(8), and what distributions
-/// write into ld.so.conf).
-const PLACES: &[&[u8]] = &[
-    #[cfg(target_arch = "x86_64")]
-    b"/lib/x86_64-linux-gnu",
-    #[cfg(target_arch = "x86_64")]
-    b"/usr/lib/x86_64-linux-gnu",
-    #[cfg(target_arch = "aarch64")]
-    b"/lib/aarch64-linux-gnu",
-    #[cfg(target_arch = "aarch64")]
-    b"/usr/lib/aarch64-linux-gnu",
-    b"/lib64",
-    b"/usr/lib64",
-    b"/lib",
-    b"/usr/lib",
-    b"/usr/local/lib",
-];
 
 /// A program that is about to be run.
 pub struct Asked<'a> {
@@ -62,6 +48,8 @@ pub struct Asked<'a> {
     pub audit: &'a [u8],
     /// Its LD_PRELOAD.
     pub preload: &'a [u8],
+    /// It is told where iconv(3) finds modules (GCONV_PATH).
+    pub modules: bool,
 }
 
 /// What the loader is to be told about one program.
@@ -74,6 +62,12 @@ pub struct Libraries {
     pub audit: Option<Vec<u8>>,
     /// The same for LD_PRELOAD.
     pub preload: Option<Vec<u8>>,
+    /// What it is to open in place of files that it would open by itself: entries
+    /// as [`instead::Instead`] has them.
+    pub instead: Option<Vec<u8>>,
+    /// What libc loads by itself while the program runs may lie elsewhere than on
+    /// the host.
+    pub modules: bool,
     /// The host name of the loader, when the host has another file at its
     /// name: the kernel would run that.
     pub loader: Option<Name>,
@@ -123,18 +117,24 @@ impl View<'_> {
         };
         let own = &mut own_directories(asked.elf.paths());
         let own = asked.elf.has_more_paths() || shown(own)?;
-        if moved || other || named || own || shown(&mut directories(asked.given))? {
-            told.path = self.told_path(index, asked, other)?;
+        let searched = moved || other || named || own || shown(&mut directories(asked.given))?;
+        if searched || asked.elf.needs_places() && !index.is_global() {
+            self.tell_places(index, asked, other, &mut told)?;
         }
+        let conversions = || MODULES.iter().any(|dir| index.moves(dir));
+        told.modules = searched || asked.modules || conversions();
         Ok(told)
     }
 
-    fn told_path(
+    /// Looks for all that the program needs, and tells the loader what it would
+    /// not find.
+    fn tell_places(
         self,
         index: Index<'_>,
         asked: &Asked<'_>,
         other: bool,
-    ) -> Result<Option<Vec<u8>>> {
+        told: &mut Libraries,
+    ) -> Result<()> {
         let Asked { file, origin, given, audit, preload, .. } = *asked;
         let object = Object::read(file, origin)?;
         let paths = object.as_ref().map_or(&b""[..], Object::paths);
@@ -149,7 +149,7 @@ impl View<'_> {
                 dirs.add(dir, origin, other && PLACES.contains(&dir))?;
             }
         }
-        let mut search = Search::new(self, index, given, &|_| false);
+        let mut search = Search::at_start(self, index, given);
         if let Some(object) = object {
             search.add(object, None)?;
             let mut each =
@@ -157,13 +157,18 @@ impl View<'_> {
                     true => dirs.push(path::parent(found.file.as_bytes())),
                     false => Ok(()),
                 };
+            // These have host names by then.
+            let instead = search.instead.take();
             for name in preloaded(audit).chain(preloaded(preload)) {
                 search.need(name, 0, &mut each)?;
             }
+            search.instead = instead;
             search.run(None, &mut each)?;
         }
         let other = !dirs.found.is_empty() && dirs.found != given;
-        Ok(other.then_some(dirs.found))
+        told.path = other.then_some(dirs.found);
+        told.instead = search.instead.and_then(Instead::entries);
+        Ok(())
     }
 
     /// Libraries that LD_PRELOAD or LD_AUDIT names, with host names for what the

@@ -1,14 +1,15 @@
 //! What the loader is going to look for, looked for in the namespace: a file,
 //! what it needs, what that needs, in the order of ld.so(8).
 
-use super::{PLACES, expand, spelled};
+use super::instead::Instead;
+use super::{expand, spelled};
 use crate::process::View;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use privns_abi::{Errno, Result, path};
 use privns_host::{Host, Kernel, Name, cpu};
 use privns_namespace::index::Index;
-use privns_namespace::program::{self, Link, directories, own_directories};
+use privns_namespace::program::{self, Link, PLACES, directories, own_directories};
 use privns_namespace::resolve::{Last, Located};
 
 /// Files looked at for one program or library.
@@ -42,6 +43,8 @@ pub(super) struct Object {
     pub(super) needed: Vec<Name>,
     /// What needs it.
     by: Option<usize>,
+    /// What the loader calls it, where it has been given another file than that.
+    called: Option<Name>,
 }
 
 /// A library that was found.
@@ -68,7 +71,7 @@ impl Object {
             return Ok(None);
         };
         let (rpath, runpath, needed) = (Vec::new(), Vec::new(), Vec::new());
-        let mut object = Object { file, origin, rpath, runpath, needed, by: None };
+        let mut object = Object { file, origin, rpath, runpath, needed, by: None, called: None };
         let mut done = Ok(());
         let loads = program::links(fd, &mut |link| done = done.and(object.take(link)));
         let _ = Kernel.close(fd);
@@ -106,7 +109,7 @@ impl Object {
     /// What the loader takes for its `$ORIGIN`, where it knows the file by its
     /// whole name.
     fn loaders_origin(&self) -> Option<&[u8]> {
-        let file = self.file.as_bytes();
+        let file = self.called.as_ref().unwrap_or(&self.file).as_bytes();
         file.starts_with(b"/").then(|| path::parent(file))
     }
 }
@@ -121,6 +124,8 @@ pub(super) struct Search<'a> {
     seen: Vec<Name>,
     /// Names without a slash that were not found.
     pub(super) lacking: Vec<Name>,
+    /// What the loader would open itself, before we are there, and should not.
+    pub(super) instead: Option<Instead>,
     /// Libraries that the loader has by now, and does not look for.
     loaded: &'a dyn Fn(&[u8]) -> bool,
     /// Names that may still be looked up.
@@ -137,8 +142,15 @@ impl<'a> Search<'a> {
         loaded: &'a dyn Fn(&[u8]) -> bool,
     ) -> Search<'a> {
         let (objects, seen, lacking) = (Vec::new(), Vec::new(), Vec::new());
-        let (left, levels) = (Cell::new(LOOK_UPS), RefCell::default());
-        Search { view, index, given, objects, seen, lacking, loaded, left, levels }
+        let (left, levels, instead) = (Cell::new(LOOK_UPS), RefCell::default(), None);
+        Search { view, index, given, objects, seen, lacking, instead, loaded, left, levels }
+    }
+
+    /// The same for a program that is about to be run: what the loader would find
+    /// by itself, and should not, is noted.
+    pub(super) fn at_start(view: View<'a>, index: Index<'a>, given: &'a [u8]) -> Search<'a> {
+        let search = Search::new(view, index, given, &|_| false);
+        Search { instead: Some(Instead::default()), ..search }
     }
 
     /// Adds a file, which `by` needs.
@@ -187,7 +199,15 @@ impl<'a> Search<'a> {
         self.seen.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         self.seen.push(Name::from(name)?);
         let whole = name.contains(&b'/');
-        let found = if whole { self.whole(name, by)? } else { self.find(name, by)? };
+        let mut found = if whole { self.whole(name, by)? } else { self.find(name, by)? };
+        if let Some(mut instead) = self.instead.take() {
+            let noted = match whole {
+                true => self.note_whole(&mut instead, name, by, found.as_ref()),
+                false => self.note_misled(&mut instead, name, by, found.as_mut()),
+            };
+            self.instead = Some(instead);
+            noted?;
+        }
         match found {
             Some((found, object)) => {
                 each(&found)?;
@@ -204,14 +224,96 @@ impl<'a> Search<'a> {
 
     /// What a name with a slash in it stands for, to an object.
     fn whole(&self, name: &[u8], by: usize) -> Result<Option<(Found, Object)>> {
+        let Some(left) = self.left.get().checked_sub(1) else { return Ok(None) };
+        self.left.set(left);
         let origin = self.objects.get(by).map_or(&b""[..], |object| object.origin.as_bytes());
         let Some(place) = self.view.place(name, origin)? else { return Ok(None) };
         let place = place.as_bytes();
-        let found = self.plain(path::parent(place), path::file_name(place))?;
-        let Some((mut found, object)) = found else { return Ok(None) };
-        found.own = spelled(name, origin)?;
-        found.whole = true;
-        Ok(Some((found, object)))
+        let there = self.view.library_in(path::parent(place), path::file_name(place))?;
+        let Some((mut file, dir)) = there else { return Ok(None) };
+        let Some(object) = Object::read(file.as_bytes(), dir.as_bytes())? else { return Ok(None) };
+        let hosts = identity(&mut self.loaders(name, by)?);
+        let moved = hosts.is_none() || hosts != identity(&mut file);
+        let own = spelled(name, origin)?;
+        Ok(Some((Found { file, own, moved, beside: false, whole: true, level: None }, object)))
+    }
+
+    /// A name with a slash in it, as the loader takes it for an object.
+    fn loaders(&self, name: &[u8], by: usize) -> Result<Name> {
+        let origin = self.objects.get(by).and_then(Object::loaders_origin);
+        spelled(name, origin.unwrap_or_default())
+    }
+
+    /// Notes what the loader is to open for a name with a slash in it.
+    fn note_whole(
+        &self,
+        instead: &mut Instead,
+        name: &[u8],
+        by: usize,
+        found: Option<&(Found, Object)>,
+    ) -> Result<()> {
+        let mut asked = self.loaders(name, by)?;
+        if let Some((found, _)) = found {
+            let misled = found.moved && !asked.as_bytes().contains(&b'$');
+            return if misled { instead.named(&asked, found.file.as_bytes()) } else { Ok(()) };
+        }
+        let origin = self.objects.get(by).map_or(&b""[..], |object| object.origin.as_bytes());
+        let Some(place) = self.view.place(name, origin)? else { return Ok(()) };
+        let walked = self.view.walk(libc::AT_FDCWD, place.as_bytes(), Last::FOLLOW);
+        let Ok(Located { mut host, .. }) = walked else { return Ok(()) };
+        // The host alone has it: a name that leads nowhere.
+        let hidden = identity(&mut host).is_none() && identity(&mut asked).is_some();
+        if hidden { instead.named(&asked, host.as_bytes()) } else { Ok(()) }
+    }
+
+    /// Notes what the loader would find on the host in the directories that
+    /// objects name, before or in place of what the namespace has.
+    fn note_misled(
+        &self,
+        instead: &mut Instead,
+        name: &[u8],
+        by: usize,
+        mut found: Option<&mut (Found, Object)>,
+    ) -> Result<()> {
+        let right = found.as_mut().and_then(|(found, _)| identity(&mut found.file));
+        let mut asker = Some(by);
+        while let Some(object) = asker.and_then(|at| self.objects.get(at)) {
+            // A DT_RUNPATH counts only for the asker itself, and comes after
+            // LD_LIBRARY_PATH: what the loader is told of, it finds there.
+            let late = asker == Some(by) && !object.runpath.is_empty();
+            if late && found.as_ref().is_some_and(|(found, _)| found.moved && !found.beside) {
+                break;
+            }
+            let dirs = if late { &object.runpath[..] } else { object.rpath() };
+            for dir in in_turn(dirs, own_directories) {
+                let Some(dir) = self.differs(dir, object)? else { continue };
+                for mut file in files_in(dir.as_bytes(), name)? {
+                    let hosts = identity(&mut file);
+                    match &mut found {
+                        _ if hosts.is_none() => {}
+                        Some(_) if hosts == right => return Ok(()),
+                        None => instead.searched(&file, b"")?,
+                        Some((found, object)) => {
+                            instead.searched(&file, found.file.as_bytes())?;
+                            object.called = Some(file);
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+            asker = if late { None } else { object.by };
+        }
+        Ok(())
+    }
+
+    /// A directory that an object names, as the loader has it, where the
+    /// namespace has something else there.
+    fn differs(&self, dir: &[u8], of: &Object) -> Result<Option<Name>> {
+        let Some(place) = self.view.place(dir, of.origin.as_bytes())? else { return Ok(None) };
+        let Some(origin) = of.loaders_origin() else { return Ok(None) };
+        let theirs = spelled(dir, origin)?;
+        let moved = self.index.moves(place.as_bytes()) && !theirs.as_bytes().contains(&b'$');
+        Ok(moved.then_some(theirs))
     }
 
     /// Whether the namespace shows something else than the host at any of the
@@ -346,4 +448,27 @@ impl<'a> Search<'a> {
         let own = Name::from(file.as_bytes())?;
         Ok(Some((Found { file, own, moved, beside: false, whole: false, level: None }, object)))
     }
+}
+
+/// The files in which the loader looks for a name in a directory.
+fn files_in(dir: &[u8], name: &[u8]) -> Result<Vec<Name>> {
+    let dir = dir.strip_suffix(b"/").unwrap_or(dir);
+    let mut files = Vec::new();
+    for level in cpu::levels().iter().map(Some).chain([None]) {
+        let mut file = Name::from(dir)?;
+        if let Some(level) = level {
+            file.join(LEVELS)?;
+            file.join(level.as_bytes())?;
+        }
+        file.join(name)?;
+        files.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        files.push(file);
+    }
+    Ok(files)
+}
+
+/// Which file the host has by a name.
+fn identity(name: &mut Name) -> Option<(u64, u64)> {
+    let st = name.as_cstr().and_then(|name| Kernel.stat(name)).ok()?;
+    Some((st.dev, st.ino))
 }

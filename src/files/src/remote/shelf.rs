@@ -12,7 +12,8 @@
 //! there has been put there before: by exec and by dlopen, which search as the
 //! loader does, in the namespace ([`crate::libraries`]). Where a name there is a
 //! link, or the namespace has another file than the tree, it is a link here; `0`
-//! is the host, for names of its that lead to a server.
+//! is the host, for names of its that lead to a server. Beside them lie modules
+//! that watch the loader (`preload::watch`), by their contents.
 //!
 //! # Why a copy can be trusted
 //!
@@ -219,6 +220,27 @@ impl View<'_> {
         })
     }
 
+    /// A file of these contents that the loader can open, which is made once.
+    ///
+    /// # Errors
+    /// ENOENT and EACCES where there is no shelf; ENOSPC and its like.
+    pub fn module(self, contents: &[u8]) -> Result<Name> {
+        let mut name = self.shelf()?;
+        name.push(format!("/module-{:016x}", hash(contents.iter().copied())).as_bytes())?;
+        let st = name.as_cstr().and_then(|name| Kernel.whole_stat(libc::AT_FDCWD, name, 0));
+        if st.is_ok_and(|st| st.st_size as usize == contents.len()) {
+            return Ok(name);
+        }
+        let mut new = self.new_name()?;
+        let to = Kernel.openat(libc::AT_FDCWD, new.as_cstr()?, MAKE, 0o700)?;
+        let filled = Kernel.pwrite(to, contents, 0);
+        let _ = Kernel.close(to);
+        let put = filled.and_then(|()| self.put_up(&mut new, &mut name));
+        put.map(|()| name).inspect_err(|_| {
+            let _ = new.as_cstr().and_then(|new| Kernel.unlink(new));
+        })
+    }
+
     fn copy_name(self, place: &Place<'_>) -> Result<Name> {
         let mut host = Name::from(&remote::name(place.id))?;
         host.join(&place.from_root()?)?;
@@ -300,18 +322,19 @@ impl View<'_> {
             return Name::from(shelf.path.as_bytes());
         }
         let skeleton = self.family.read_table()?.skeleton;
-        if skeleton.is_empty() {
-            return Err(Errno::ENOENT);
-        }
-        let path = Name::from(path::parent(&skeleton)).and_then(|entry| shelf_in(entry, uid));
+        let path = match &skeleton[..] {
+            // The family may have had no use for one so far.
+            b"" => Err(Errno::ENOENT),
+            dir => Name::from(path::parent(dir)).and_then(|entry| shelf_in(entry, uid)),
+        };
         let path = path.or_else(|error| self.other_shelf(uid).map_err(|_| error))?;
         let shelf = Shelf { uid, path: Name::from(path.as_bytes())? };
         let _ = known.set(Box::new(shelf));
         Ok(path)
     }
 
-    /// A shelf elsewhere, where the family's directory is one that nothing may
-    /// be run from: in the user's runtime directories, which the family's keeper
+    /// A shelf elsewhere, where the family's directory is not known, or one that
+    /// nothing may be run from: in the user's runtime directories, which the family's keeper
     /// clears up too.
     fn other_shelf(self, uid: u32) -> Result<Name> {
         if Kernel.extent(self.family.fd())?.uid != uid {
@@ -377,14 +400,18 @@ fn make(at: &core::ffi::CStr, mode: u32) -> Result<()> {
     }
 }
 
-/// FNV-1a (Fowler, Noll, Vo), of what changes when the contents do.
+/// Of what changes when the contents do.
 fn mark(meta: &Meta) -> Mark {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    for byte in meta.state().iter().flat_map(|word| word.to_ne_bytes()) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-    }
+    let hash = hash(meta.state().iter().flat_map(|word| word.to_ne_bytes()));
     // Seconds that every file system can keep, and never 0.
     (i64::from((hash >> 33) as u32 >> 1) + 1, i64::from(hash as u32 % 1_000_000_000))
+}
+
+/// FNV-1a (Fowler, Noll, Vo).
+fn hash(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    })
 }
 
 #[cfg(test)]
