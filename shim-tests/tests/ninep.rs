@@ -236,6 +236,33 @@ a, b = [socket.socket(socket.AF_UNIX) for _ in \"ab\"]; a.bind(\"s\"); a.listen(
     inside.prints("text\ntext\ntext\nover\nmade\n/r/f\ng\nf\ns\nt\nx\n600\n1\ny\nthrough\ns");
 }
 
+/// A file is renamed while it is open, as temporary files are, and a directory above it: on a server
+/// that finds it by the name that it was opened by.
+#[test]
+fn renamed_while_open_on_diod() {
+    needs!("renamed_while_open_on_diod", "diod", "python3");
+    let site = Site::new();
+    let diod = Diod::start(&site, "d");
+    site.write(
+        "r.py",
+        r#"
+import os, sys
+os.chdir(sys.argv[1]); os.mkdir('a'); os.mkdir('b')
+def made(data):
+    fd = os.open('a/t', os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600); os.write(fd, data); return fd
+f = made(b'hello'); os.rename('a/t', 'b/u'); print(os.fstat(f).st_size, os.pread(f, 9, 0), os.write(f, b'x'), os.lseek(f, 0, os.SEEK_END))
+os.ftruncate(f, 3); os.fchmod(f, 0o640); os.utime(f, (5, 6)); s = os.stat('b/u'); print(s.st_size, oct(s.st_mode), s.st_mtime, s.st_ino == os.fstat(f).st_ino)
+r, w = os.pipe(); print(os.sendfile(w, f, 0, 9), os.read(r, 9))
+g = made(b'new'); os.rename('a/t', 'b/u'); os.ftruncate(g, 1); print(os.fstat(g).st_size, os.stat('b/u').st_size, os.fstat(f).st_size)
+h = made(b'below'); os.rename('a', 'c'); os.fchmod(h, 0o600); print(os.fstat(h).st_size, os.stat('c/t').st_size)
+"#,
+    );
+    let native = site.sh("mkdir $T/n; python3 $T/r.py $T/n").run();
+    let inside = site.inside(&["-e", &diod.mount("/r")], "python3 $T/r.py /r").run();
+    assert!(native.out().contains("5 b'hello' 1 6"), "{native}");
+    inside.prints(&native.out());
+}
+
 /// A listing of names asks for names only.
 #[test]
 fn m17() {

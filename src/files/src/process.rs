@@ -533,6 +533,22 @@ impl<'a> View<'a> {
         Ok((self.fd_name(dirfd, seq)?, seq))
     }
 
+    /// What `..` leads to from a working directory that has been removed on its server, and the
+    /// name from there: its parent is where it was, as the kernel has it.
+    fn above_removed(self, dirfd: i32, name: &[u8]) -> Result<Option<(Name, u32, &[u8])>> {
+        let up = name.strip_prefix(b"..").filter(|rest| matches!(rest, [] | [b'/', ..]));
+        let (Some(rest), libc::AT_FDCWD) = (up, dirfd) else { return Ok(None) };
+        let Some(cwd) = self.process.remote_cwd() else { return Ok(None) };
+        let (path, seq) = (cwd.last_path(), self.process.cwd_seq());
+        if path.is_empty() || self.is_unmounted(seq)? {
+            return Ok(None);
+        }
+        let host = cwd.host_name(&path)?;
+        let above = resolve::name_of(self.table()?.index(), path::parent(host.as_bytes()), seq)?;
+        let rest = rest.iter().position(|&b| b != b'/').map_or(&b"."[..], |at| &rest[at..]);
+        Ok(Some((above, seq, rest)))
+    }
+
     /// Resolves a name the exact way.
     ///
     /// # Errors
@@ -545,7 +561,10 @@ impl<'a> View<'a> {
         if name.first() == Some(&b'/') {
             return resolve::walk_from(&self.host(), index, &jump, root, Start::ROOT, name, last);
         }
-        let (from, seq) = self.dir_name(dirfd)?;
+        let (from, seq, name) = match self.dir_name(dirfd) {
+            Ok((from, seq)) => (from, seq, name),
+            Err(error) => self.above_removed(dirfd, name)?.ok_or(error)?,
+        };
         let start = Start { ns: from.as_bytes(), seq };
         resolve::walk_from(&self.host(), index, &jump, root, start, name, last)
     }

@@ -12,6 +12,10 @@
 //! nobody tells. It is read and written on, as long as it is open here; its
 //! length is what can be read of it, and what only its name leads to (another
 //! mode, another length) is ESTALE, lest it be done to whoever has the name now.
+//!
+//! What this process itself renames while it is open (a temporary file that is
+//! moved into place) such a server looks for at the old name: it is gone to by
+//! the new one, past that very file.
 
 use super::file::{File, Kind, Open};
 use super::maps::COPIED_MAX;
@@ -20,10 +24,11 @@ use crate::process::{Process, View};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
-use privns_abi::{Errno, Result};
+use privns_abi::{Errno, Result, path};
 use privns_host::{Kernel, Name, signals};
 use privns_namespace::remote;
 use privns_ninep::attr::Attr;
+use privns_ninep::client::{By, Route};
 
 /// One open file, its slot, and where its offset is.
 struct Loser {
@@ -52,6 +57,15 @@ const NAME_MAX: usize = 249;
 pub fn former_name(text: &[u8]) -> Option<&[u8]> {
     let name = text.strip_prefix(b"/memfd:")?.strip_prefix(CALLED)?;
     name.strip_suffix(b" (deleted)").filter(|name| !name.is_empty())
+}
+
+/// The attributes of an open file by the name that it has now.
+fn attr_by_name(file: &File, open: &Open) -> Result<Attr> {
+    let path = file.path()?;
+    let names: Vec<&[u8]> = path::components(&path).collect();
+    let by = Some(By { names: names.len(), identity: file.identity() });
+    let attr = open.conn.client.getattr_at(Route { from: open.conn.root(), names: &names, by })?;
+    if attr.qid.path == file.identity() { Ok(attr) } else { Err(Errno::ESTALE) }
 }
 
 impl Losers {
@@ -83,6 +97,9 @@ impl View<'_> {
             Ok(attr) if !client.agreed().ours && attr.qid.path != file.identity() => {}
             told => return told,
         }
+        if let Ok(attr) = attr_by_name(file, open) {
+            return Ok(attr);
+        }
         let reads = file.kind() == Kind::Regular && file.may(false).is_ok();
         let known = open.opened.attr.filter(|_| reads).ok_or(Errno::ESTALE)?;
         let size =
@@ -90,12 +107,46 @@ impl View<'_> {
         Ok(Attr { size, blocks: size.div_ceil(512), ..known })
     }
 
+    /// Does something to a file: to an open one by the name that it has now, where a server of
+    /// others does not find it by the one that it was opened by. `go` is [`View::on`] or
+    /// [`View::once`].
+    ///
+    /// # Errors
+    /// Those of `act`; ESTALE when it has lost its name.
+    pub(super) fn on_file<R>(
+        self,
+        place: &Place<'_>,
+        go: impl Fn(&Place<'_>, &dyn Fn(&Way<'_>) -> Result<R>) -> Result<R>,
+        act: impl Fn(&Way<'_>) -> Result<R>,
+    ) -> Result<R> {
+        let done = go(place, &|way| {
+            self.is_still(place, way)?;
+            act(way)
+        });
+        let (Err(Errno::ESTALE), Some(file)) = (&done, place.opened()) else { return done };
+        // One of ours knows what is open, whatever it is called.
+        if file.known().is_none_or(|open| open.conn.client.agreed().ours) {
+            return done;
+        }
+        let path = file.path().map_err(|_| Errno::ESTALE)?;
+        let identity = Some(file.identity());
+        let by_name = Place { base: &path, identity, ..Place::from_top(place.id, b"") };
+        let still = |way: &Way<'_>| {
+            let attr = way.client().getattr_at(way.route())?;
+            if attr.qid.path == file.identity() { act(way) } else { Err(Errno::ESTALE) }
+        };
+        match go(&by_name, &still) {
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Err(Errno::ESTALE),
+            done => done,
+        }
+    }
+
     /// Whether what is done to an open file by its server is done to that file:
     /// before it is asked.
     ///
     /// # Errors
     /// ESTALE when it has lost its name, and the server finds it by that.
-    pub(super) fn is_still(self, place: &Place<'_>, way: &Way<'_>) -> Result<()> {
+    fn is_still(self, place: &Place<'_>, way: &Way<'_>) -> Result<()> {
         let others = !way.client().agreed().ours;
         let Some(file) = place.opened().filter(|_| others) else { return Ok(()) };
         match way.client().getattr_at(way.route()) {

@@ -32,10 +32,11 @@ impl View<'_> {
         if change.valid & set::SIZE != 0 && !place.is_open() {
             self.leave_ends();
         }
-        let done = self.once(place, |way| {
-            self.is_still(place, way)?;
-            way.client().setattr_at(way.route(), &self.mine(way, change))
-        });
+        let done = self.on_file(
+            place,
+            |p, act| self.once(p, act),
+            |way| way.client().setattr_at(way.route(), &self.mine(way, change)),
+        );
         if change.valid & set::SIZE != 0 {
             let remotes = &self.process.remotes;
             match place.opened() {
@@ -82,14 +83,19 @@ impl View<'_> {
     /// As there.
     pub fn remote_utimens(self, place: &Place<'_>, [atime, mtime]: [When; 2]) -> Result<()> {
         self.is_dir_at_end(place)?;
-        let done = self.on(place, |way| {
-            self.is_still(place, way)?;
-            let says_now = way.client().agreed().dialect == privns_ninep::Dialect::Linux;
-            let mut change = SetAttr::default();
-            change.atime = change_time(&mut change, atime, (set::ATIME, set::ATIME_SET), says_now);
-            change.mtime = change_time(&mut change, mtime, (set::MTIME, set::MTIME_SET), says_now);
-            way.client().setattr_at(way.route(), &change)
-        });
+        let done = self.on_file(
+            place,
+            |p, act| self.on(p, act),
+            |way| {
+                let says_now = way.client().agreed().dialect == privns_ninep::Dialect::Linux;
+                let mut change = SetAttr::default();
+                change.atime =
+                    change_time(&mut change, atime, (set::ATIME, set::ATIME_SET), says_now);
+                change.mtime =
+                    change_time(&mut change, mtime, (set::MTIME, set::MTIME_SET), says_now);
+                way.client().setattr_at(way.route(), &change)
+            },
+        );
         self.process.remotes.note();
         done
     }
@@ -104,10 +110,11 @@ impl View<'_> {
             return Err(Errno::EOPNOTSUPP);
         }
         self.is_dir_at_end(place)?;
-        self.on(place, |way| {
-            self.is_still(place, way)?;
-            way.client().xattr_at(way.route(), name)
-        })
+        self.on_file(
+            place,
+            |p, act| self.on(p, act),
+            |way| way.client().xattr_at(way.route(), name),
+        )
     }
 
     /// Sets an extended attribute, `flags` as setxattr(2).
@@ -128,10 +135,11 @@ impl View<'_> {
             return Err(Errno::E2BIG);
         }
         self.is_dir_at_end(place)?;
-        self.once(place, |way| {
-            self.is_still(place, way)?;
-            way.client().set_xattr_at(way.route(), name, value, flags)
-        })
+        self.on_file(
+            place,
+            |p, act| self.once(p, act),
+            |way| way.client().set_xattr_at(way.route(), name, value, flags),
+        )
     }
 
     /// Removes an extended attribute.
