@@ -4,9 +4,10 @@
 //! elsewhere than on the host, which exec knows, ours is put there. It finds what
 //! dlopen would, and goes on to the loader's.
 //!
-//! Where that address stands no header says. One after the other, the words that
-//! are addresses of the loader's code are made that of ours, which goes on to what
-//! was there, until a dlopen comes by.
+//! Where that address stands no header says. If the functions around it, whose
+//! names are known, do not tell, one after the other the words that are addresses
+//! of the loader's code are made that of ours, which goes on to what was there,
+//! until a dlopen comes by.
 
 /// Stands in front of the loader.
 pub(crate) fn stand_in_front() {
@@ -40,12 +41,6 @@ mod front {
     pub(super) fn stand() {
         let (Some(libc), Some(loader)) = (Object::of_libc(), Object::of_loader()) else { return };
         let Some((at, len)) = loader.data(b"_rtld_global_ro") else { return };
-        // The dlopen of older ones is another library's, perhaps of none that is
-        // loaded.
-        let ask = libc.address(b"dlopen").or_else(|| libc.address(b"__libc_dlopen_mode"));
-        let Some(ask) = ask else { return };
-        // SAFETY: both have this type.
-        let ask: Ask = unsafe { core::mem::transmute(ask) };
         let (from, end) = libc.code();
         LIBC[0].store(from, Ordering::Relaxed);
         LIBC[1].store(end, Ordering::Relaxed);
@@ -55,9 +50,39 @@ mod front {
         // thread.
         unsafe {
             if sys!(libc::SYS_mprotect, from, end - from, both).is_ok() {
-                find_place(&loader, (at, len), ask);
+                match told_place(&loader, (at, len)) {
+                    Some(word) => {
+                        LOADERS.store(word.read_volatile(), Ordering::Relaxed);
+                        SEEN.store(true, Ordering::Relaxed);
+                        word.write_volatile(opens as *const () as usize);
+                    }
+                    None => find_place(&libc, &loader, (at, len)),
+                }
                 let _ = sys!(libc::SYS_mprotect, from, end - from, libc::PROT_READ);
             }
+        }
+    }
+
+    /// The words of the loader's data.
+    fn words((at, len): (usize, usize)) -> impl Iterator<Item = *mut usize> {
+        (at..at + (len & !7)).step_by(8).map(|at| at as *mut usize)
+    }
+
+    /// The word that its neighbours tell of: the second after that of one function,
+    /// and the address right behind another, whose source is the same file.
+    ///
+    /// # Safety
+    /// The words may be read.
+    unsafe fn told_place(loader: &Object, data: (usize, usize)) -> Option<*mut usize> {
+        const BEFORE: &[u8] = b"_dl_find_dso_for_object";
+        /// What compilers leave free between two functions, at most.
+        const GAP: usize = 64;
+        let count = loader.address(b"_dl_mcount")?;
+        let end = loader.address(BEFORE)? + loader.function(BEFORE)?.1 as usize;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let found = words(data).skip_while(|word| word.read_volatile() != count).nth(2)?;
+            (end..end + GAP).contains(&found.read_volatile()).then_some(found)
         }
     }
 
@@ -65,9 +90,15 @@ mod front {
     ///
     /// # Safety
     /// They may be written, and nobody else reads them now.
-    unsafe fn find_place(loader: &Object, (at, len): (usize, usize), ask: Ask) {
+    unsafe fn find_place(libc: &Object, loader: &Object, data: (usize, usize)) {
+        // The dlopen of older ones is another library's, perhaps of none that is
+        // loaded.
+        let ask = libc.address(b"dlopen").or_else(|| libc.address(b"__libc_dlopen_mode"));
+        let Some(ask) = ask else { return };
+        // SAFETY: both have this type.
+        let ask: Ask = unsafe { core::mem::transmute(ask) };
         let (from, end) = loader.code();
-        for word in (at..at + (len & !7)).step_by(8).map(|at| at as *mut usize) {
+        for word in words(data) {
             // SAFETY: the caller's promise; a function's address becomes that of one
             // that goes on to it.
             unsafe {

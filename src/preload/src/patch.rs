@@ -319,7 +319,7 @@ impl Object {
     }
 
     /// The offset and size of a defined function.
-    fn function(&self, name: &[u8]) -> Option<(u32, u64)> {
+    pub(crate) fn function(&self, name: &[u8]) -> Option<(u32, u64)> {
         self.symbol(name, FUNCTION)
     }
 
