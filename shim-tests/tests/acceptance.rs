@@ -222,6 +222,60 @@ fn p4_roots_table_serves_all() {
     site.inside(&["--bind", &site.at("i"), "/tmp"], &script).run().prints("seen\nrefused\nseen");
 }
 
+/// And so does root's memory tree, which tells users apart: those that a member becomes, and those
+/// that it was. What is open stays open.
+#[test]
+fn p4_roots_memory_tree_serves_all() {
+    needs!("p4_roots_memory_tree_serves_all", "root", "setpriv", "/usr/bin/python3");
+    let site = Site::new();
+    site.mkdir("d");
+    let _ = site.as_user(USER, "true").run();
+    std::os::unix::fs::chown(site.path("run"), Some(0), Some(0)).expect("chown");
+    site.write("become.py", BECOME);
+    let script = format!(
+        r#"chmod 711 $XDG_RUNTIME_DIR; chmod 1777 $D; mkdir -m 700 $D/s; echo secret >$D/s/f; mkdir $D/o; echo open >$D/o/f
+        cat >$T/work <<'END'
+cat $D/s/f 2>/dev/null || echo refused; cat $D/o/f <&9; cat <&9; echo mine >$D/own
+rm -f $D/o/f 2>/dev/null || echo kept; cat f; ls -A; echo x 2>/dev/null >new || echo closed
+END
+        cd $D/o; export D; setpriv --reuid {USER} --regid {USER} --clear-groups sh $T/work 9<$D/s/f
+        stat -c '%u %g %a' $D/own; rm $D/own; ls $D; cd $D; /usr/bin/python3 $T/become.py"#
+    );
+    let native = site.sh(&script).env("D", site.path("d")).run().ok();
+    let inside = site.inside(&["--tmpfs", "/r"], &script).env("D", "/r").run().ok();
+    assert_eq!(inside, native);
+    assert!(native.starts_with("refused\nopen\nsecret\nkept\nopen\nf\nclosed\n"), "{native}");
+}
+
+/// What a process may that is root, then somebody, root again, and somebody for good.
+const BECOME: &str = r#"
+import os
+def told(what, of):
+    try: print(what, of(), flush=True)
+    except OSError as e: print(what, e.errno, flush=True)
+def read(name, **at): return os.read(os.open(name, os.O_RDONLY, **at), 99)
+def all():
+    told('whole', lambda: read(os.environ['D'] + '/s/f'))
+    told('here', lambda: read('s/f'))
+    told('below', lambda: read('f', dir_fd=s))
+    told('list', lambda: sorted(os.listdir('s')))
+    told('new', lambda: os.close(os.open('n', os.O_CREAT | os.O_EXCL)))
+    told('owner', lambda: (lambda st: (st.st_uid, st.st_gid))(os.stat('n')))
+    told('unlink', lambda: os.unlink('n'))
+s = os.open('s', os.O_RDONLY | os.O_DIRECTORY)
+f = os.open('s/f', os.O_RDONLY)
+all()
+os.seteuid(65534); all()
+told('held', lambda: os.pread(f, 99, 0))
+os.seteuid(0); all()
+os.setresgid(7, 7, 7); all()
+os.setgroups([]); os.setuid(65534); all()
+told('held', lambda: os.pread(f, 99, 0))
+if os.fork() == 0:
+    told('child', lambda: os.pread(f, 99, 0)); all(); exit()
+os.wait()
+"#;
+
 /// What shows mounts shows the private ones, inside and outside alike.
 #[test]
 fn p8() {

@@ -608,17 +608,18 @@ fn is_member(pid: i32, fd: i32) -> bool {
 /// Where a runtime directory may be, best first.
 fn candidates() -> Vec<Vec<u8>> {
     let uid = Kernel.geteuid();
-    let mut paths = Vec::new();
-    if let Some(dir) =
-        std::env::var_os("XDG_RUNTIME_DIR").filter(|d| d.as_bytes().starts_with(b"/"))
-    {
-        paths.push([dir.as_bytes(), b"/privns"].concat());
-    }
+    let given = std::env::var_os("XDG_RUNTIME_DIR").filter(|d| d.as_bytes().starts_with(b"/"));
+    let given = given.map(|dir| [dir.as_bytes(), b"/privns"].concat());
+    let mut paths: Vec<Vec<u8>> = given.into_iter().collect();
     let user = format!("/run/user/{uid}/privns").into_bytes();
     if !paths.contains(&user) {
-        paths.push(user);
+        paths.push(user.clone());
     }
     paths.extend(["/dev/shm", "/tmp"].map(|dir| format!("{dir}/privns-{uid}").into_bytes()));
+    if uid == 0 {
+        // Nobody else passes through there, and root's members may become anybody.
+        paths.sort_by_key(|path| *path == user);
+    }
     paths
 }
 

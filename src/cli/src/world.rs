@@ -223,6 +223,14 @@ fn getent(database: &[u8], key: &OsStr) -> Option<Vec<u8>> {
     Some(asked.output().ok()?.stdout)
 }
 
+/// 128 random bits, in hexadecimal.
+///
+/// # Errors
+/// That of getrandom(2).
+pub fn secret() -> Result<String> {
+    Ok(format!("{:016x}{:016x}", Kernel.random()?, Kernel.random()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -68,6 +68,7 @@ mod table;
 mod theirs;
 mod trace;
 mod tty;
+mod users;
 
 mod temp;
 mod variadic;

@@ -110,6 +110,18 @@ crate::row::rows! {
     Entry chdir: reveal::chdir(path: *const c_char) -> c_int;
     Entry fchdir: reveal::fchdir(fd: c_int) -> c_int;
 
+    // Becoming another user, as whom servers are asked.
+    Symbol setuid: users::setuid(uid: uid_t) -> c_int;
+    Symbol seteuid: users::seteuid(uid: uid_t) -> c_int;
+    Symbol setreuid: users::setreuid(real: uid_t, uid: uid_t) -> c_int;
+    Symbol setresuid: users::setresuid(real: uid_t, uid: uid_t, saved: uid_t) -> c_int;
+    Symbol setgid: users::setgid(gid: gid_t) -> c_int;
+    Symbol setegid: users::setegid(gid: gid_t) -> c_int;
+    Symbol setregid: users::setregid(real: gid_t, gid: gid_t) -> c_int;
+    Symbol setresgid: users::setresgid(real: gid_t, gid: gid_t, saved: gid_t) -> c_int;
+    Symbol setgroups: users::setgroups(n: size_t, groups: *const gid_t) -> c_int;
+    Symbol initgroups: users::initgroups(user: *const c_char, group: gid_t) -> c_int;
+
     // Ending.
     Symbol _exit _Exit: count::exit_now(status: c_int) -> ();
 

@@ -3,7 +3,7 @@
 use crate::session::Peer;
 use crate::tree::Groups;
 use privns_abi::Errno;
-use privns_host::net::{credentials, groups as peer_groups};
+use privns_host::net::{Credentials, credentials, groups as peer_groups};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -20,6 +20,9 @@ pub enum Auth {
     Munge,
     /// On TCP whoever has a key; elsewhere as [`Auth::Uid`].
     Tls,
+    /// As [`Auth::Uid`], and other users who attach under this name: a word that
+    /// only those know who are to come in.
+    Word(&'static [u8]),
 }
 
 impl Auth {
@@ -32,10 +35,17 @@ impl Auth {
         match self {
             Auth::None => Peer::Trusted,
             Auth::Munge => Peer::Unproven,
-            Auth::Uid | Auth::Tls => match credentials(socket.as_raw_fd()) {
-                Ok(told) => judge(told.uid, groups(socket, told.gid)),
+            Auth::Uid | Auth::Tls | Auth::Word(_) => match credentials(socket.as_raw_fd()) {
+                Ok(told) => self.known(told, groups(socket, told.gid)),
                 Err(_) => Peer::Refused,
             },
+        }
+    }
+
+    fn known(self, told: Credentials, groups: Groups) -> Peer {
+        match (judge(told.uid, groups.clone()), self) {
+            (Peer::Refused, Auth::Word(word)) => Peer::Stranger { uid: told.uid, groups, word },
+            (peer, _) => peer,
         }
     }
 
@@ -46,7 +56,7 @@ impl Auth {
         match self {
             Auth::None => return Peer::Trusted,
             Auth::Munge => return Peer::Unproven,
-            Auth::Uid | Auth::Tls => {}
+            Auth::Uid | Auth::Tls | Auth::Word(_) => {}
         }
         let (Ok(ours), Ok(theirs)) = (socket.local_addr(), socket.peer_addr()) else {
             return Peer::Refused;

@@ -272,7 +272,8 @@ fn converse<T: Tree>(
     let malformed = |_| io::Error::from(io::ErrorKind::InvalidData);
     let began = Instant::now();
     // Whoever may not attach is told so, and does not keep a place for long.
-    let patient = if peer == Peer::Refused { REFUSED.min(limits.attach) } else { limits.attach };
+    let doubtful = matches!(peer, Peer::Refused | Peer::Stranger { .. });
+    let patient = if doubtful { REFUSED.min(limits.attach) } else { limits.attach };
     let mut session = Session::new(common.clone(), peer);
     let mut framer = Framer::new(session.msize());
     let mut out = Vec::new();

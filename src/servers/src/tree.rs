@@ -102,6 +102,12 @@ pub trait Tree: Send + Sync + 'static {
     /// ENOENT for a tree that is not here, EPERM for a user who may not.
     fn attach(&self, who: &Who, aname: &[u8]) -> Result<Self::Node>;
 
+    /// A file that was found, as another user has it, whom a process has become
+    /// that has it open: what is below it he looks up himself.
+    fn seen_by(&self, node: &Self::Node, _who: &Who) -> Self::Node {
+        node.clone()
+    }
+
     /// The entry of this name.
     ///
     /// # Errors

@@ -294,7 +294,8 @@ fn whoever_may_not_attach_sees_nothing() {
     let ask = |peer: Peer, n_uname: u32| {
         let mut raw = Raw(rig.socket(peer));
         raw.ask(NOTAG, &Tversion { msize: 8192, version: b"9P2000.L" }).unwrap();
-        raw.error(&Tattach { fid: 0, afid: NOFID, n_uname: Unix(n_uname), ..Tattach::default() })
+        let (n_uname, uname) = (Unix(n_uname), &b"sesame"[..]);
+        raw.error(&Tattach { fid: 0, afid: NOFID, n_uname, uname, ..Tattach::default() })
     };
     assert_eq!(ask(Peer::Refused, NONUM), Some(Errno::EPERM));
     assert_eq!(ask(Peer::Refused, uid), Some(Errno::EPERM));
@@ -302,6 +303,10 @@ fn whoever_may_not_attach_sees_nothing() {
     assert_eq!(ask(Peer::User { uid: 4242, groups: Groups::default() }, 4242), None);
     assert_eq!(ask(Peer::User { uid: 4242, groups: Groups::default() }, NONUM), None);
     assert_eq!(ask(Peer::User { uid: 0, groups: Groups::default() }, 4243), None, "root is asked");
+    let stranger = |word| Peer::Stranger { uid: 4242, groups: Groups::default(), word };
+    assert_eq!(ask(stranger(b"sesame"), 4242), None);
+    assert_eq!(ask(stranger(b"sesame"), 4243), Some(Errno::EPERM));
+    assert_eq!(ask(stranger(b"barley"), 4242), Some(Errno::EPERM));
 }
 
 #[test]

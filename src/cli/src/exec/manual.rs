@@ -74,7 +74,9 @@ A server is dialled and attached to before anything is run: one that cannot be r
 does not let the user in, is an error (status 125) unless -q is given. Programs then dial \
 tcp! and unix! themselves; a memory tree and every other transport have a process of the \
 family's, ns-attendant, which is gone with the last member. It has no terminal, so that ssh \
-cannot ask for a password.
+cannot ask for a password. Root's memory trees serve whoever a member becomes (su, setpriv, sudo -u), \
+each as himself; what root has mounted otherwise is for those whom its server lets in, and a member \
+that changes its user is asked anew who it is.
 
 The keys of -o are aname=, uname= (the user), msize= (largest message, bytes, 1048576), \
 dialect= (9P2000, 9P2000.u, 9P2000.L or best), cache= (none, close or loose: every question is \
@@ -196,7 +198,7 @@ line on standard error, with the file and line or the option that they come from
     (
         "ENVIRONMENT",
         "PATH finds PROGRAM, in the namespace. SHELL and HOME are used without one. \
-XDG_RUNTIME_DIR holds the runtime directory, else /run/user/UID, /dev/shm or /tmp.
+XDG_RUNTIME_DIR holds the runtime directory, else /run/user/UID (of root last), /dev/shm or /tmp.
 
 By hand, without ns-exec: LD_PRELOAD=/path/to/libprivns.so PROGRAM. The namespace is the first of PRIVNS_IMAGE, a dump as a token, or @FILE with one; PRIVNS_NAMESPACE, a namespace file; $XDG_CONFIG_HOME/privns/namespace; /etc/privns/namespace. There being none, PROGRAM runs unchanged; one that cannot be built stops it with status 125. With PRIVNS_FAMILY, PROGRAM joins the family of that name, or makes it.
 

@@ -65,7 +65,7 @@ fn entry(bound: &[Bound], auth: Auth) -> Result<(Address, Kind), Failure> {
         (Listener::Tls(..), _) => Kind::Tls,
         (_, Auth::None) => Kind::None,
         (_, Auth::Munge) => Kind::Munge,
-        (_, Auth::Uid | Auth::Tls) => Kind::Uid,
+        (_, Auth::Uid | Auth::Tls | Auth::Word(_)) => Kind::Uid,
     };
     let named = |host: &[u8]| match host {
         b"*" | b"0.0.0.0" | b"::" => rustix::system::uname().nodename().to_bytes().to_vec(),

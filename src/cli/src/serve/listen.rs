@@ -114,7 +114,7 @@ fn unix(path: &Path, auth: Auth) -> io::Result<UnixListener> {
     // Whom the server would turn away need not be able to connect.
     match auth {
         Auth::None | Auth::Munge => UnixListener::bind(path),
-        Auth::Uid | Auth::Tls => {
+        Auth::Uid | Auth::Tls | Auth::Word(_) => {
             let before = rustix::process::umask(Mode::RWXG | Mode::RWXO);
             let listener = UnixListener::bind(path);
             rustix::process::umask(before);

@@ -15,7 +15,7 @@
 use super::{dial, memory};
 use crate::exec::birth;
 use crate::failure::{Failure, Why};
-use crate::world::of_io;
+use crate::world::{of_io, secret};
 use crate::{keeper, runtime, serve};
 use privns_abi::{Errno, Result};
 use privns_host::Kernel;
@@ -50,6 +50,10 @@ enum Task {
 /// An attendant, which ends with us unless it is [left](Self::leave).
 pub(super) struct Attendant {
     task: Task,
+    /// What members say who have become somebody else, as root's may. A memory
+    /// tree tells users apart; what a directory or another machine shows is for
+    /// whoever has mounted it.
+    word: Option<Vec<u8>>,
     socket: Vec<u8>,
     /// Our end of the socket that it waits on, once it runs.
     control: Option<UnixStream>,
@@ -97,9 +101,20 @@ impl Attendant {
             let failure = Failure::new(dial::what(&server.address), Errno::EOPNOTSUPP);
             return Err(failure.fix("nothing is started here"));
         }
+        let word = match task {
+            Task::Memory(_) if Kernel.geteuid() == 0 => {
+                Some(secret().map_err(|e| Failure::new("a random name", e))?.into_bytes())
+            }
+            _ => None,
+        };
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let name = format!("/9p-{}-{number}", std::process::id());
-        Ok(Attendant { task, socket: [sockets, name.as_bytes()].concat(), control: None })
+        Ok(Attendant { task, word, socket: [sockets, name.as_bytes()].concat(), control: None })
+    }
+
+    /// The name that is to be attached by, if it is not the user's.
+    pub(super) fn uname(&self) -> Option<Vec<u8>> {
+        self.word.clone()
     }
 
     /// The address that it is dialled by.
@@ -158,7 +173,8 @@ impl Attendant {
         };
         // Clients say what permissions a new file has, and have applied their
         // own umask.
-        let before = rustix::process::umask(Mode::RWXG | Mode::RWXO);
+        let private = if self.word.is_some() { Mode::empty() } else { Mode::RWXG | Mode::RWXO };
+        let before = rustix::process::umask(private);
         let ready = dialled.and_then(|first| Ok((first, self.listen()?)));
         let relays = matches!(self.task, Task::Relay(_));
         rustix::process::umask(if relays { before } else { Mode::empty() });
@@ -184,9 +200,10 @@ impl Attendant {
             let _stop = stop;
             outlive(control, &family);
         });
+        let auth = self.word.as_ref().map_or(Auth::Uid, |word| Auth::Word(word.clone().leak()));
         let done = match &self.task {
-            Task::Memory(options) => serve_tree(options.tree(), listener, &stopped, mount),
-            Task::Directory(dir) => serve_directory(dir, listener, &stopped, mount),
+            Task::Memory(options) => serve_tree(options.tree(), auth, listener, &stopped, mount),
+            Task::Directory(dir) => serve_directory(dir, auth, listener, &stopped, mount),
             Task::Relay(route) => {
                 let over = |clients| mount.is_over(clients);
                 relay::serve(&listener, route, first, stopped.as_fd(), over)
@@ -262,18 +279,20 @@ impl Mount {
 /// Serves a directory until `stopped` ends, or the mount.
 fn serve_directory(
     dir: &OwnedFd,
+    auth: Auth,
     listener: UnixListener,
     stopped: &UnixStream,
     mount: Mount,
 ) -> std::io::Result<()> {
     let path = format!("/proc/self/fd/{}", dir.as_raw_fd());
     let tree = Dir::new(Path::new(&path)).map_err(|e| std::io::Error::from_raw_os_error(e.0))?;
-    serve_tree(tree, listener, stopped, mount)
+    serve_tree(tree, auth, listener, stopped, mount)
 }
 
 /// Serves a tree until `stopped` ends, or the mount.
 fn serve_tree(
     tree: impl Tree,
+    auth: Auth,
     listener: UnixListener,
     stopped: &UnixStream,
     mut mount: Mount,
@@ -285,7 +304,7 @@ fn serve_tree(
         let gone = rustix::io::read(stopped, &mut [0; 1]).is_ok();
         gone || mount.is_over(server.users())
     };
-    let done = server.listen(&[&listener], Auth::Uid, stopped.as_fd(), ended);
+    let done = server.listen(&[&listener], auth, stopped.as_fd(), ended);
     server.shut();
     done
 }

@@ -260,7 +260,8 @@ impl Met {
     /// A server that an attendant stands for.
     fn by(attendant: Attendant, mut server: Server, asked: (Vec<u8>, MountOptions)) -> Met {
         server.dial = attendant.address().to_bytes();
-        server.user = server.options.uname.clone().unwrap_or_else(dial::user);
+        let uname = attendant.uname().or_else(|| server.options.uname.clone());
+        server.user = uname.unwrap_or_else(dial::user);
         Met { id: 0, asked, server, attendant: Some(attendant), connection: None }
     }
 

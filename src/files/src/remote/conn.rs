@@ -95,6 +95,8 @@ pub struct Connection {
     pub(super) near: Option<Near>,
     /// It is the parent's of the process that has forked.
     forsaken: AtomicBool,
+    /// It was attached as a user that the process is no more.
+    former: AtomicBool,
 }
 
 /// A new connection, and where the names have led that were walked at once.
@@ -142,6 +144,13 @@ impl Connection {
         self.forsaken.load(Ordering::Relaxed)
     }
 
+    /// Whether the process has become another user since. What is open stays so,
+    /// and names are looked up as whom the process is now.
+    #[must_use]
+    pub fn is_former(&self) -> bool {
+        self.former.load(Ordering::Relaxed)
+    }
+
     /// Whether the connection is of no use, here and now.
     #[must_use]
     pub fn is_dead(&self) -> bool {
@@ -184,9 +193,9 @@ impl Connection {
             true => client.getattr(&root).ok().map(|attr| (attr.uid, attr.gid)),
             false => None,
         };
-        let forsaken = AtomicBool::new(false);
+        let (forsaken, former) = (AtomicBool::new(false), AtomicBool::new(false));
         let server = settings.id;
-        Ok((Connection { client, root, root_qid, server, me, near, forsaken }, found))
+        Ok((Connection { client, root, root_qid, server, me, near, forsaken, former }, found))
     }
 }
 
@@ -338,6 +347,18 @@ impl Servers {
     pub(super) fn leave(&self, stays: &dyn Fn(u32) -> bool) {
         for server in self.all().filter(|server| !stays(server.id)) {
             server.conn.clear();
+        }
+    }
+
+    /// The process has become another user, as whom it attaches anew.
+    pub(super) fn another_user(&self) {
+        for server in self.all() {
+            if let Some(conn) = server.conn.read() {
+                conn.former.store(true, Ordering::Relaxed);
+            }
+            server.conn.clear();
+            // What the last one was refused the next one may have.
+            server.until.store(0, Ordering::Relaxed);
         }
     }
 

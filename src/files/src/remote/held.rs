@@ -209,7 +209,7 @@ impl View<'_> {
             return act(place);
         };
         for again in [true, false] {
-            let path = match dir.path() {
+            let path = match self.path_from_root(dir) {
                 Err(_) if self.goes_along(dir) => return act(place),
                 path => path?,
             };
@@ -234,6 +234,13 @@ impl View<'_> {
             }
         }
         Err(Errno::ENOENT)
+    }
+
+    /// The path of a directory whose way goes from the root.
+    fn path_from_root(self, dir: &File) -> Result<Vec<u8>> {
+        // Servers of ours are not told which directory to pass by.
+        let former = dir.known().is_some_and(|open| open.conn.is_former());
+        if former { self.path_now(dir) } else { dir.path() }
     }
 
     /// Holds a directory by a fid that was walked to by its name, if it is the one.
@@ -274,9 +281,13 @@ impl View<'_> {
     }
 
     /// Whether names are walked from the fid of a directory: the server is one of
-    /// ours, or shows no way, and then its fids follow (ganesha).
+    /// ours, or shows no way, and then its fids follow (ganesha). A user that the
+    /// process was before could go where it may not.
     fn walks_from(self, dir: &File) -> bool {
         let known = dir.known().map(|open| open.conn.clone());
+        if known.as_ref().is_some_and(|conn| conn.is_former()) {
+            return false;
+        }
         let conn = known.map_or_else(|| self.conn(dir.server()), Ok);
         let held = dir.kind() == Kind::Path;
         // Nothing can be asked of a server that cannot be reached.
@@ -291,7 +302,8 @@ impl View<'_> {
     /// Whether the fid of a directory is of that directory still, whatever it
     /// is called: with some servers it is of whichever has the name.
     fn goes_along(self, dir: &File) -> bool {
-        let open = dir.known().filter(|open| dir.kind() == Kind::Path && !open.conn.is_dead());
+        let held = |open: &Arc<Open>| !open.conn.is_dead() && !open.conn.is_former();
+        let open = dir.known().filter(|open| dir.kind() == Kind::Path && held(open));
         let attr = |open: Arc<Open>| open.conn.client.getattr(&open.opened.fid).ok();
         open.and_then(|open| super::undisturbed(|| Ok(attr(open.clone()))).ok().flatten())
             .is_some_and(|attr| attr.qid.path == dir.identity())

@@ -139,6 +139,15 @@ impl Remotes {
         self.servers.drain();
     }
 
+    /// The process has become another user (credentials(7)): its servers know it
+    /// by its connections.
+    #[cold]
+    pub fn another_user(&self) {
+        let _calm = privns_host::signals::calm();
+        self.listed.leave(&|_| false);
+        self.servers.another_user();
+    }
+
     /// A child was made: any file may differ from what was read ahead of it.
     #[inline]
     pub fn change(&self) {

@@ -111,6 +111,10 @@ impl Tree for Mem {
         tree::descend(self, root, aname)
     }
 
+    fn seen_by(&self, node: &Node, who: &Who) -> Node {
+        Node { inode: node.inode.clone(), who: Arc::new(who.clone()) }
+    }
+
     fn walk(&self, dir: &Node, name: &[u8]) -> Result<Node> {
         let body = dir.inode.body.lock();
         let entries = body.entries()?;

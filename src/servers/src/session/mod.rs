@@ -51,6 +51,15 @@ pub enum Peer {
     Trusted,
     /// Somebody who has to prove who they are, by MUNGE.
     Unproven,
+    /// This user, who may attach by a name alone that is a secret.
+    Stranger {
+        /// User number.
+        uid: u32,
+        /// The groups.
+        groups: Groups,
+        /// The name.
+        word: &'static [u8],
+    },
     /// Somebody who may not attach.
     Refused,
 }
@@ -279,11 +288,14 @@ impl<T: Tree> Session<T> {
                 let (uid, gid) = self.proven(m.afid)?;
                 auth::judge(uid, Groups::only(gid))
             }
+            Peer::Stranger { uid, groups, word } if m.uname == *word => {
+                Peer::User { uid: *uid, groups: groups.clone() }
+            }
             told => told.clone(),
         };
         let unknown = Groups::default();
         let (uid, groups) = match peer {
-            Peer::Unproven | Peer::Refused => return Err(Errno::EPERM),
+            Peer::Unproven | Peer::Stranger { .. } | Peer::Refused => return Err(Errno::EPERM),
             Peer::Owner => (own, unknown),
             Peer::Trusted => (if named { asked } else { own }, unknown),
             Peer::User { uid: 0, .. } if named && asked != 0 => (asked, unknown),
@@ -303,7 +315,8 @@ impl<T: Tree> Session<T> {
         if let Some(token) = m.aname.strip_prefix(HANDOFF_ANAME) {
             let (open, from) = self.common.handoff.claim(token, who.uid)?;
             let qid = open.qid;
-            let mut fid = Fid::new(open.node.clone(), from);
+            let node = self.common.tree.seen_by(&open.node, &who);
+            let mut fid = Fid::new(node, Arc::new(Attached { who, top: from.top }));
             fid.use_ = Use::Open(open);
             self.insert(m.fid, fid);
             self.attached = true;

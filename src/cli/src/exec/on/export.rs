@@ -107,7 +107,8 @@ impl Exports {
         let number = self.all.len();
         let here = [path::parent(&dir), format!("/{number}").as_bytes()].concat();
         let [place, prefix] = [PLACE, PREFIX].map(String::from_utf8_lossy);
-        let there = format!("{place}/{prefix}{}-{number}", key().map_err(failure)?);
+        let there =
+            format!("{place}/{prefix}{}-{number}", crate::world::secret().map_err(failure)?);
         let before = rustix::process::umask(Mode::RWXG | Mode::RWXO);
         let bound = UnixListener::bind(OsStr::from_bytes(&here));
         rustix::process::umask(before);
@@ -211,9 +212,4 @@ fn is_over(process: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(process, PollFlags::IN)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut fds, Some(&now)).is_ok_and(|n| n > 0)
-}
-
-/// 128 random bits.
-fn key() -> privns_abi::Result<String> {
-    Ok(format!("{:016x}{:016x}", Kernel.random()?, Kernel.random()?))
 }
