@@ -254,6 +254,7 @@ f = made(b'hello'); os.rename('a/t', 'b/u'); print(os.fstat(f).st_size, os.pread
 os.ftruncate(f, 3); os.fchmod(f, 0o640); os.utime(f, (5, 6)); s = os.stat('b/u'); print(s.st_size, oct(s.st_mode), s.st_mtime, s.st_ino == os.fstat(f).st_ino)
 r, w = os.pipe(); print(os.sendfile(w, f, 0, 9), os.read(r, 9))
 g = made(b'new'); os.rename('a/t', 'b/u'); os.ftruncate(g, 1); print(os.fstat(g).st_size, os.stat('b/u').st_size, os.fstat(f).st_size)
+l = os.open('a/log', os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600); os.write(l, b'one\n'); os.system('mv a/log a/log.1'); os.write(l, b'two\n'); os.write(l, b'three\n'); print(open('a/log.1').read())
 h = made(b'below'); os.rename('a', 'c'); os.fchmod(h, 0o600); print(os.fstat(h).st_size, os.stat('c/t').st_size)
 "#,
     );

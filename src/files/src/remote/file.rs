@@ -99,6 +99,8 @@ pub struct File {
     /// Writes were under way on a connection that has died, and nobody was
     /// told.
     pub(super) lost: AtomicBool,
+    /// Where the last append of this process has ended, on a server of others.
+    pub(super) appended: AtomicU64,
 }
 
 /// Where reading and writing go on. A private one is a number here; one that
@@ -170,6 +172,7 @@ impl File {
             owner: 0,
             locked: AtomicBool::new(false),
             lost: AtomicBool::new(false),
+            appended: AtomicU64::new(0),
         };
         file.path.replace(path);
         file
@@ -285,6 +288,12 @@ impl File {
     pub(super) fn length(&self) -> u64 {
         let attr = self.known().and_then(|open| open.opened.attr);
         attr.map_or(0, |attr| attr.size)
+    }
+
+    /// Where it ended when that was last known: for an append that the server is to put at the end,
+    /// and some put where they are told (unpfs).
+    pub(super) fn last_end(&self) -> u64 {
+        self.appended.load(Ordering::Relaxed).max(self.length())
     }
 
     /// What was written and not answered on a connection that has died.

@@ -310,11 +310,18 @@ impl View<'_> {
                 // A server that was not told, or does nothing about it, writes
                 // where it is told.
                 let knows = file.flags() & libc::O_APPEND != 0 && open.conn.appends();
-                let at = if knows { 0 } else { self.size(file)? };
+                let at = match self.size(file) {
+                    _ if knows => 0,
+                    // Somebody has moved a log away, and nobody tells its length any more.
+                    Err(Errno::ESTALE) => file.last_end(),
+                    size => size?,
+                };
                 if open.conn.is_ordered() {
                     return open.conn.client.write_behind(&open.opened, at, rest);
                 }
-                open.conn.client.write(&open.opened, at, rest)
+                let written = open.conn.client.write(&open.opened, at, rest)?;
+                file.appended.store(at.saturating_add(written as u64), Ordering::Relaxed);
+                Ok(written)
             })
         })
     }
