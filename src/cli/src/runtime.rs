@@ -10,6 +10,10 @@
 //! Lock order: the lock on the runtime directory before that on an entry. The
 //! former is held for a few calls only, never while anything is waited for.
 
+mod lasting;
+
+pub use lasting::Lasting;
+
 use crate::failure::{Failure, shown};
 use crate::tree::{self, errno};
 use privns_abi::{Errno, Result};
@@ -231,71 +235,6 @@ impl Runtime {
         let dir = tree::open_dir(&self.dir, b".")?;
         rustix::fs::flock(&dir, how).map_err(errno)?;
         Ok(dir)
-    }
-}
-
-/// A user's directory in a place that outlasts sessions.
-pub struct Lasting {
-    /// The directory.
-    pub dir: OwnedFd,
-    path: Vec<u8>,
-}
-
-/// Where they are, best first.
-const LASTING: [&str; 2] = ["/dev/shm", "/tmp"];
-
-impl Lasting {
-    /// Our own, made where it is not there; `None` where none can be had.
-    #[must_use]
-    pub fn make() -> Option<Lasting> {
-        let uid = Kernel.geteuid();
-        Lasting::paths(uid)
-            .find_map(|path| Some(Lasting { dir: open(&path, uid, true).ok()?, path }))
-    }
-
-    /// Those of a user that are there.
-    pub fn of_user(uid: u32) -> impl Iterator<Item = Lasting> {
-        Lasting::paths(uid)
-            .filter_map(move |path| Some(Lasting { dir: open(&path, uid, false).ok()?, path }))
-    }
-
-    /// Our own or, for root, everybody's.
-    #[must_use]
-    pub fn all() -> Vec<Lasting> {
-        let own = Kernel.geteuid();
-        let mut users = vec![own];
-        if own == 0 {
-            for place in LASTING {
-                let names = tree::open_path(place.as_bytes()).and_then(tree::names);
-                let uid = |name: &Vec<u8>| {
-                    std::str::from_utf8(name.strip_prefix(b"privns-")?).ok()?.parse::<u32>().ok()
-                };
-                users.extend(names.unwrap_or_default().iter().filter_map(uid));
-            }
-            users.sort_unstable();
-            users.dedup();
-        }
-        users.into_iter().flat_map(Lasting::of_user).collect()
-    }
-
-    /// Whether a link of ours is there already, in the place where it would be
-    /// made.
-    #[must_use]
-    pub fn has(link: &[u8]) -> bool {
-        let uid = Kernel.geteuid();
-        let Some(place) = Lasting::paths(uid).next() else { return false };
-        let path = [&place[..], b"/", link].concat();
-        let found = rustix::fs::statat(CWD, &path[..], AtFlags::SYMLINK_NOFOLLOW);
-        found.is_ok_and(|found| found.st_uid == uid)
-    }
-
-    fn paths(uid: u32) -> impl Iterator<Item = Vec<u8>> {
-        LASTING.into_iter().map(move |place| format!("{place}/privns-{uid}").into_bytes())
-    }
-
-    /// Takes the directory away if nothing is in it: see [`Runtime::tidy`].
-    pub fn tidy(&self) {
-        take_away(&self.path);
     }
 }
 

@@ -9,7 +9,7 @@ use super::zero;
 use crate::failure::{Failure, shown};
 use crate::instance::{self, Given, Held};
 use crate::keeper;
-use crate::runtime::{self, Entry, Runtime};
+use crate::runtime::{self, Entry, Lasting, Runtime};
 use crate::servers::Reach;
 use privns_abi::Errno;
 use privns_host::Kernel;
@@ -172,9 +172,8 @@ impl keeper::Work for Work {
         let table = family.read_table().unwrap_or_default();
         instance::remove_all(self.id, &instance::shown_by(&table));
         self.entry.remove();
-        for runtime in Runtime::all() {
-            runtime.sweep();
-        }
+        Lasting::all().iter().for_each(Lasting::sweep);
+        Runtime::all().iter().for_each(Runtime::sweep);
     }
 }
 

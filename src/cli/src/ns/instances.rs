@@ -3,7 +3,7 @@
 use super::table::{columns, name, plain, print_json, rooted};
 use crate::failure::{Failure, Why, shown};
 use crate::instance::{self, Known};
-use crate::runtime::{self, Runtime};
+use crate::runtime::{self, Lasting, Runtime};
 use crate::world::User;
 use privns_abi::Errno;
 use serde_json::json;
@@ -104,9 +104,8 @@ pub(crate) fn reap(which: &Which, as_json: bool) -> Result<(), Failure> {
         }
     }
     // Entries that nobody holds; what they record has been looked at above.
-    for runtime in Runtime::all() {
-        runtime.sweep();
-    }
+    Lasting::all().iter().for_each(Lasting::sweep);
+    Runtime::all().iter().for_each(Runtime::sweep);
     instance::forget_gone();
     crate::images::sweep();
     if as_json {

@@ -63,7 +63,7 @@ pub struct Libraries {
     /// The same for LD_PRELOAD.
     pub preload: Option<Vec<u8>>,
     /// What it is to open in place of files that it would open by itself: entries
-    /// as [`instead::Instead`] has them.
+    /// as `instead` has them.
     pub instead: Option<Vec<u8>>,
     /// What libc loads by itself while the program runs may lie elsewhere than on
     /// the host.
