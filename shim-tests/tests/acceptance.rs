@@ -247,6 +247,25 @@ END
     assert!(native.starts_with("refused\nopen\nsecret\nkept\nopen\nf\nclosed\n"), "{native}");
 }
 
+/// They meet at its pipes and sockets, too.
+#[test]
+fn p4_users_meet_in_roots_memory_tree() {
+    needs!("p4_users_meet_in_roots_memory_tree", "root", "/usr/bin/python3");
+    let site = Site::new();
+    let _ = site.as_user(USER, "true").run();
+    std::os::unix::fs::chown(site.path("run"), Some(0), Some(0)).expect("chown");
+    site.mkdir("d");
+    let users = privns_shim_tests::package().join("scripts/users");
+    let script = format!(
+        "chmod 711 $XDG_RUNTIME_DIR; mkdir -m 755 $D/w && cd $D/w && exec /usr/bin/python3 {}",
+        users.display()
+    );
+    let native = site.sh(&script).env("D", site.path("d")).run().ok();
+    let inside = site.inside(&["--tmpfs", "/r"], &script).env("D", "/r").run().ok();
+    assert_eq!(inside, native);
+    assert!(native.contains("send by 4001 1"), "{native}");
+}
+
 /// What a process may that is root, then somebody, root again, and somebody for good.
 const BECOME: &str = r#"
 import os

@@ -598,18 +598,18 @@ fn open(path: &[u8], uid: u32, make: bool) -> Result<OwnedFd> {
 }
 
 /// Makes the directory beside a skeleton in which members keep copies of what
-/// they run of servers' trees, each user in one of their own; gives its path.
-/// Members make it where we cannot.
-pub fn make_shelf(skeleton: &[u8]) -> Option<Vec<u8>> {
-    let shelf = [privns_abi::path::parent(skeleton), b"/shelf"].concat();
-    // Root's families may have members of other users.
-    let mode = if Kernel.geteuid() == 0 { 0o1777 } else { 0o700 };
-    match rustix::fs::mkdir(&shelf[..], Mode::from_raw_mode(mode)) {
-        Ok(()) => rustix::fs::chmod(&shelf[..], Mode::from_raw_mode(mode)).ok()?,
-        Err(rustix::io::Errno::EXIST) => {}
-        Err(_) => return None,
-    }
-    Some(shelf)
+/// they run of servers' trees, each user in one of their own, and the one in which
+/// all meet at pipes and sockets; gives their paths. Members make them where we cannot.
+pub fn make_shelf(skeleton: &[u8]) -> Vec<Vec<u8>> {
+    // Root's families may have members of other users, who could make neither.
+    let mode = Mode::from_raw_mode(if Kernel.geteuid() == 0 { 0o1777 } else { 0o700 });
+    let make = |name: &&[u8]| {
+        let dir = [privns_abi::path::parent(skeleton), name].concat();
+        let made =
+            rustix::fs::mkdir(&dir[..], mode).and_then(|()| rustix::fs::chmod(&dir[..], mode));
+        matches!(made, Ok(()) | Err(rustix::io::Errno::EXIST)).then_some(dir)
+    };
+    [&b"/shelf"[..], b"/meet"].iter().filter_map(make).collect()
 }
 
 /// Root's skeletons are for all whom its families serve to pass through.

@@ -74,6 +74,16 @@ impl Kernel {
         unsafe { sys!(libc::SYS_mknodat, libc::AT_FDCWD, path.as_ptr(), mode, 0) }.map(drop)
     }
 
+    /// linkat(2) from the working directory, not following.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn link(self, old: &CStr, new: &CStr) -> Result<()> {
+        let cwd = libc::AT_FDCWD;
+        // SAFETY: the paths are valid for the call.
+        unsafe { sys!(libc::SYS_linkat, cwd, old.as_ptr(), cwd, new.as_ptr(), 0) }.map(drop)
+    }
+
     /// renameat2(2) from the working directory, without flags.
     ///
     /// # Errors

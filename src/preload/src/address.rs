@@ -210,7 +210,8 @@ pub(crate) unsafe fn place(
         if let Some(host) = remote(view, fd, named, make, &mut to)? {
             to.name.truncate(0);
             to.name.push(host.as_bytes())?;
-            let mut place = Place::of(&mut to.name, make, to.seq)?;
+            let place = Place::of(&mut to.name, make, to.seq);
+            let mut place = place.inspect_err(|_| unmake(make, name))?;
             if make {
                 place.remote = Some((host, Name::from(name.to_bytes())?));
             }
@@ -253,8 +254,10 @@ fn remote(
         let found = match make {
             false => door::remote_name(view, dirfd, path, |place| view.remote_socket(place)),
             true if !is_unix(fd)? => return Ok(None),
-            true => made(dirfd, path).and_then(|()| {
-                door::remote_name(view, dirfd, path, |place| view.remote_binding(place))
+            true => made(fd, dirfd, path).and_then(|()| {
+                let name = door::remote_name(view, dirfd, path, |p| view.remote_binding(p));
+                // SAFETY: the name that was located is still there.
+                name.inspect_err(|_| unmake(true, unsafe { CStr::from_ptr(named.path) }))
             }),
         };
         match found {
@@ -265,9 +268,17 @@ fn remote(
     Err(Errno::ELOOP)
 }
 
-/// Makes a socket on a server.
-fn made(dirfd: c_int, path: *const c_char) -> Result<()> {
-    let mode = libc::S_IFSOCK | 0o777;
+/// Takes the name of a socket that nobody can bind off its server again.
+fn unmake(made: bool, name: &CStr) {
+    if made {
+        // SAFETY: a C string.
+        unsafe { crate::names::unlink(name.as_ptr()) };
+    }
+}
+
+/// Makes a socket on a server, of the mode that the open one has (fchmod(2)).
+fn made(fd: c_int, dirfd: c_int, path: *const c_char) -> Result<()> {
+    let mode = libc::S_IFSOCK | Kernel.fstat(fd)?.mode & 0o7777;
     // SAFETY: `place` gives a C string.
     match unsafe { door!(libc::SYS_mknodat, dirfd, path, mode, 0) } {
         Err(Errno::EPERM) => Err(Errno::EOPNOTSUPP),

@@ -438,6 +438,8 @@ fn special_files_are_shown_and_not_opened() {
     for (name, kind) in [(&b"fifo"[..], mode::FIFO), (b"socket", mode::SOCKET)] {
         let (fid, _) = c.walk(&root, &[name]).unwrap();
         assert_eq!(c.getattr(&fid).unwrap().mode & mode::FORMAT, kind);
+        let cut = SetAttr { valid: set::SIZE, ..SetAttr::default() };
+        assert_eq!(c.setattr(&fid, &cut), Err(Errno::EINVAL));
         c.clunk(fid);
         for how in [0, flags::WRONLY, flags::RDWR] {
             assert_eq!(c.at(&root, name, how).unwrap_err(), Errno::ENXIO);

@@ -98,10 +98,12 @@ fn grants(table: &Table) -> Vec<Grant> {
         .collect();
     if !table.skeleton.is_empty() {
         grants.push(Grant { host: table.skeleton.clone(), writable: false });
-        // What is run of servers' trees is copied there, and run from there.
-        let served = !table.servers().is_empty();
-        let shelf = served.then(|| runtime::make_shelf(&table.skeleton)).flatten();
-        grants.extend(shelf.map(|host| Grant { host, writable: true }));
+        // What is run of servers' trees is copied there, and run from there; and members
+        // make the pipes and sockets that they meet at.
+        if !table.servers().is_empty() {
+            let shared = runtime::make_shelf(&table.skeleton).into_iter();
+            grants.extend(shared.map(|host| Grant { host, writable: true }));
+        }
     }
     grants
 }

@@ -7,13 +7,13 @@
 //! else does.
 //!
 //! A number may be given again when a file is gone, so whoever makes a file removes what stood in for
-//! the one before ([`View::part`]); what is not made again goes with the family. In a family of root's
-//! other users may make stand-ins too: one that is neither root's nor the caller's nor the file's
-//! owner's is not used.
+//! the one before ([`View::stand_anew`]); what is not made again goes with the family. In a family of
+//! root's other users may make stand-ins too: one that is neither root's nor the caller's nor the file's
+//! owner's is not used, which is why a pipe's is made with its name, and not by whoever opens it first.
 
 use super::attrs::Meta;
-use super::place::Place;
-use super::shelf;
+use super::place::{End, Place};
+use super::{shelf, undisturbed};
 use crate::process::View;
 use alloc::format;
 use privns_abi::{Errno, Result, path};
@@ -24,28 +24,35 @@ use privns_ninep::attr::mode;
 const MEET: &[u8] = b"/meet";
 /// What is added to a socket's stand-in for the link that says what it was bound as.
 const ADDRESS: &[u8] = b".name";
-/// What connect(2) asks of a socket: writing.
+/// The bits of access(2). connect(2) asks for writing.
+const READ: u32 = 4;
 const WRITE: u32 = 2;
 
 impl View<'_> {
-    /// The host's pipe that stands for the one at a place, for an open that wants the bits of
-    /// access(2). It is made by whoever comes first.
+    /// The host's pipe that stands for the one at a place, for an open with these flags. It is made
+    /// where it is missing: the file may be older than the family, or another's.
     ///
     /// # Errors
-    /// ENXIO for what is no pipe, and where nobody can meet; EACCES.
-    pub fn remote_pipe(self, place: &Place<'_>, wanted: u32) -> Result<Name> {
-        let meta = self.remote_stat(place)?;
+    /// ENXIO for what is no pipe, and where nobody can meet; EACCES, ENOTDIR.
+    pub fn remote_pipe(self, place: &Place<'_>, flags: i32) -> Result<Name> {
+        let meta = self.met_at(place)?;
+        if flags & libc::O_DIRECTORY != 0 {
+            return Err(Errno::ENOTDIR);
+        }
+        // Nothing is cut off, and yet it is asked for.
+        let cut = if flags & libc::O_TRUNC != 0 { WRITE } else { 0 };
+        let wanted = match flags & libc::O_ACCMODE {
+            libc::O_RDONLY => READ,
+            libc::O_WRONLY => WRITE,
+            _ => READ | WRITE,
+        };
+        meta.permits(wanted | cut, true)?;
         if meta.mode() & mode::FORMAT != mode::FIFO {
             return Err(Errno::ENXIO);
         }
-        meta.permits(wanted, true)?;
         let mut name = self.stand_in(place.id, meta.identity(), 'p').map_err(|_| Errno::ENXIO)?;
-        let at = name.as_cstr()?;
-        match Kernel.make_pipe(at, 0o666) {
-            // Whatever the umask: the server has been asked.
-            Ok(()) => Kernel.chmod(at, 0o666)?,
-            Err(Errno::EEXIST) => {}
-            Err(_) => return Err(Errno::ENXIO),
+        if Kernel.lstat(name.as_cstr()?).is_err() {
+            new_pipe(&mut name).map_err(|_| Errno::ENXIO)?;
         }
         trusted(&mut name, &meta, Errno::ENXIO)?;
         Ok(name)
@@ -56,7 +63,7 @@ impl View<'_> {
     /// # Errors
     /// EOPNOTSUPP where nobody can meet.
     pub fn remote_binding(self, place: &Place<'_>) -> Result<Name> {
-        let meta = self.remote_stat(place)?;
+        let meta = self.met_at(place)?;
         self.stand_in(place.id, meta.identity(), 's').map_err(|_| Errno::EOPNOTSUPP)
     }
 
@@ -65,7 +72,7 @@ impl View<'_> {
     /// # Errors
     /// ECONNREFUSED for what is no socket and for one that no member has bound; EACCES.
     pub fn remote_socket(self, place: &Place<'_>) -> Result<Name> {
-        let meta = self.remote_stat(place)?;
+        let meta = self.met_at(place)?;
         meta.permits(WRITE, true)?;
         if meta.mode() & mode::FORMAT != mode::SOCKET {
             return Err(Errno::ECONNREFUSED);
@@ -100,8 +107,17 @@ impl View<'_> {
         Some(address)
     }
 
-    /// Removes what stood in for a file that had the number before.
-    pub(super) fn part(self, server: u32, number: u64) {
+    /// A file of this kind has been made: what stood in for one that had the number before is
+    /// removed, and a pipe has its own.
+    pub(super) fn stand_anew(self, server: u32, number: u64, kind: u32) {
+        self.part(server, number);
+        if kind == mode::FIFO {
+            // Who opens it tries again.
+            let _ = self.stand_in(server, number, 'p').and_then(|mut name| new_pipe(&mut name));
+        }
+    }
+
+    fn part(self, server: u32, number: u64) {
         let remove = |mut name: Name| name.as_cstr().and_then(|at| Kernel.unlink(at));
         for kind in ['p', 's'] {
             if let Ok(name) = self.stand_in(server, number, kind) {
@@ -109,6 +125,13 @@ impl View<'_> {
                 let _ = remove(name);
             }
         }
+    }
+
+    /// What the server says of a file now: by a number that a listing has told before, one that is
+    /// gone would be met at.
+    fn met_at(self, place: &Place<'_>) -> Result<Meta> {
+        let meta = undisturbed(|| self.stat_anew(place))?;
+        if place.end() == End::Plain || meta.is_dir() { Ok(meta) } else { Err(Errno::ENOTDIR) }
     }
 
     fn stand_in(self, server: u32, number: u64, kind: char) -> Result<Name> {
@@ -124,6 +147,19 @@ impl View<'_> {
     }
 }
 
+/// Makes a pipe for all whom the server lets, whatever the umask: under another name first, so that
+/// nobody finds it before it is that.
+fn new_pipe(name: &mut Name) -> Result<()> {
+    let mut new = Name::from(name.as_bytes())?;
+    new.push(format!(".{:016x}", Kernel.random()?).as_bytes())?;
+    let new = new.as_cstr()?;
+    Kernel.make_pipe(new, 0o600)?;
+    let made = Kernel.chmod(new, 0o666).and_then(|()| Kernel.link(new, name.as_cstr()?));
+    let _ = Kernel.unlink(new);
+    // Somebody else was faster.
+    if made == Err(Errno::EEXIST) { Ok(()) } else { made }
+}
+
 fn noted(host: &[u8]) -> Result<Name> {
     let mut name = Name::from(host)?;
     name.push(ADDRESS)?;
@@ -137,3 +173,7 @@ fn trusted(name: &mut Name, meta: &Meta, or: Errno) -> Result<()> {
     let same = st.mode & mode::FORMAT == meta.mode() & mode::FORMAT;
     if same && owners.contains(&st.uid) { Ok(()) } else { Err(or) }
 }
+
+#[cfg(test)]
+#[path = "meet_tests.rs"]
+mod tests;

@@ -244,7 +244,7 @@ impl View<'_> {
                     let there = way.client().getattr_at(way.route()).is_ok();
                     Err(if there { Errno::EEXIST } else { Errno::EPERM })
                 }
-                done => done.map(|qid| self.part(place.id, qid.path)),
+                done => done.map(|qid| self.stand_anew(place.id, qid.path, kind)),
             }
         })
     }

@@ -251,13 +251,8 @@ unsafe fn open_pipe(view: View<'_>, nr: c_long, args: [usize; 6]) -> Result<usiz
             libc::SYS_openat2 => (*(args[2] as *const OpenHow)).flags as c_int,
             _ => args[2] as c_int,
         };
-        let wanted = match flags & libc::O_ACCMODE {
-            libc::O_RDONLY => libc::R_OK,
-            libc::O_WRONLY => libc::W_OK,
-            _ => libc::R_OK | libc::W_OK,
-        };
         let pipe = with_place(view, dirfd, name, follows(nr, &args), |place| {
-            calmly(|| view.remote_pipe(&place, wanted as u32))
+            calmly(|| view.remote_pipe(&place, flags))
         });
         let mut pipe = pipe.ok_or(Errno::ENXIO)??;
         let pipe = pipe.as_cstr()?;

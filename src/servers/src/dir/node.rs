@@ -114,7 +114,11 @@ impl Node {
         match file {
             Some(file) => rustix::fs::ftruncate(&file.fd, size).map_err(errno),
             None => {
-                let fd = self.reopen(flags::WRONLY, 0)?;
+                // What has no contents is not cut off, whether it can be opened or not.
+                let fd = self.reopen(flags::WRONLY, 0).map_err(|e| match e {
+                    Errno::ENXIO => Errno::EINVAL,
+                    e => e,
+                })?;
                 rustix::fs::ftruncate(fd, size).map_err(errno)
             }
         }
