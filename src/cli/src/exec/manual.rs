@@ -91,15 +91,16 @@ Names below a mount may be mounted on, and bound elsewhere, like any other. df, 
     (
         "LIMITS OF 9P SERVERS",
         "What a program finds in a server's tree is as on a local file system, but for this. There \
-are no pipes, sockets and devices (EPERM; bind(2): EOPNOTSUPP) and no files without a name (O_TMPFILE: \
+are no devices (EPERM) and no files without a name (O_TMPFILE: \
 EOPNOTSUPP); of renameat2(2) there is only RENAME_NOREPLACE (EINVAL), and of fallocate(2) only that \
-which lengthens a file. A descriptor cannot be sent over a socket (EOPNOTSUPP). Nothing can be watched \
+which lengthens a file. Sockets and pipes that have their names there are met by the members of the family, \
+on this machine: to all others a socket is one that nobody listens on (ECONNREFUSED), and a pipe has no \
+other end. A descriptor cannot be sent over a socket (EOPNOTSUPP). Nothing can be watched \
 (inotify_add_watch(2): ENOSPC, so that programs poll; F_NOTIFY of fcntl(2): EINVAL). A mapping is a copy in memory, of 1 GiB at most \
 (ENODEV), and shared ones are written back when they are unmapped or synchronised. Where a server is mounted \
 no rings are made (io_uring_setup(2): ENOSYS; nor are any with --clear and --strict), and what io_submit(2) \
 is given is done before it returns; elsewhere names that a ring is given are the host's. Modules that libc \
-loads by itself are not found: NSS's where only a server has them (libnss_NAME.so.2), and iconv's below \
-GCONV_PATH, in binds too.
+loads by itself (iconv's, NSS's) are the host's where their place was mounted since the program was started.
 
 Servers that are not ns-serve promise no order: what is written there is waited for at once. They end record locks (fcntl(2)) at exec, and let two processes that \
 wait for each other wait; what is open is opened anew by its name in a child, and is lost there (ESTALE) when \
@@ -107,7 +108,7 @@ another process has removed that; the process that has opened it reads and write
 change its mode, owner, times and length. What the only process that has it open removes is from then on a file \
 in memory, of 1 GiB at most, which its children inherit: temporary files and here-documents.
 
-9P2000.u cannot say that a file is appended to: what several processes append at once may overwrite \
+9P2000.u cannot make pipes and sockets (EPERM; bind(2): EOPNOTSUPP), nor say that a file is appended to: what several processes append at once may overwrite \
 each other. It has no locks (ENOLCK), no extended attributes (EOPNOTSUPP) and no hard links (EPERM), times in \
 whole seconds, and renames in one directory only (EXDEV, so that mv(1) copies); a rename over another \
 file is two steps. 9P2000 has no symbolic links, owners and special bits of a mode besides (EPERM).",

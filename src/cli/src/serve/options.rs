@@ -125,8 +125,8 @@ ns-serve offers a file tree to whoever speaks 9P: ns-exec --mount, the Linux ker
 9p file system, Plan 9. It speaks 9P2000.L, 9P2000.u and 9P2000, as the client likes.
 
 dir serves a directory of this host and nothing outside it: symbolic links are told and \
-never followed, and devices, pipes and sockets are shown and not opened. Files belong to \
-the user whom the server runs as.
+never followed, and devices, pipes and sockets are shown and not opened. Pipes and sockets that clients \
+make are made, and used by the clients among themselves. Files belong to the user whom the server runs as.
 
 mem serves an empty tree in memory, shared by all who attach, that is gone when the \
 server ends. Owners, permissions, links and removed open files are as on any local file \
