@@ -548,13 +548,12 @@ fn is_member(pid: i32, fd: i32) -> bool {
 fn candidates() -> Vec<Vec<u8>> {
     let uid = Kernel.geteuid();
     let given = std::env::var_os("XDG_RUNTIME_DIR").filter(|d| d.as_bytes().starts_with(b"/"));
-    let given = given.map(|dir| [dir.as_bytes(), b"/privns"].concat());
-    let mut paths: Vec<Vec<u8>> = given.into_iter().collect();
+    let mut paths = Vec::from_iter(given.map(|dir| [dir.as_bytes(), b"/privns"].concat()));
     let user = format!("/run/user/{uid}/privns").into_bytes();
     if !paths.contains(&user) {
         paths.push(user.clone());
     }
-    paths.extend(["/dev/shm", "/tmp"].map(|dir| format!("{dir}/privns-{uid}").into_bytes()));
+    paths.extend(Lasting::paths(uid));
     if uid == 0 {
         // Nobody else passes through there, and root's members may become anybody.
         paths.sort_by_key(|path| *path == user);

@@ -123,10 +123,7 @@ impl Place {
     /// Takes the name back that a socket was to have on a server, and has not got.
     pub(crate) fn unbound(&mut self) {
         if let Some((_, mut given)) = self.remote.take() {
-            if let Ok(name) = given.as_cstr() {
-                // SAFETY: a C string of ours.
-                unsafe { crate::names::unlink(name.as_ptr()) };
-            }
+            let _ = given.as_cstr().map(unmake);
         }
     }
 
@@ -211,7 +208,13 @@ pub(crate) unsafe fn place(
             to.name.truncate(0);
             to.name.push(host.as_bytes())?;
             let place = Place::of(&mut to.name, make, to.seq);
-            let mut place = place.inspect_err(|_| unmake(make, name))?;
+            let mut place = match place {
+                Err(error) if make => {
+                    unmake(name);
+                    return Err(error);
+                }
+                place => place?,
+            };
             if make {
                 place.remote = Some((host, Name::from(name.to_bytes())?));
             }
@@ -257,7 +260,7 @@ fn remote(
             true => made(fd, dirfd, path).and_then(|()| {
                 let name = door::remote_name(view, dirfd, path, |p| view.remote_binding(p));
                 // SAFETY: the name that was located is still there.
-                name.inspect_err(|_| unmake(true, unsafe { CStr::from_ptr(named.path) }))
+                name.inspect_err(|_| unmake(unsafe { CStr::from_ptr(named.path) }))
             }),
         };
         match found {
@@ -269,11 +272,9 @@ fn remote(
 }
 
 /// Takes the name of a socket that nobody can bind off its server again.
-fn unmake(made: bool, name: &CStr) {
-    if made {
-        // SAFETY: a C string.
-        unsafe { crate::names::unlink(name.as_ptr()) };
-    }
+fn unmake(name: &CStr) {
+    // SAFETY: a C string.
+    unsafe { crate::names::unlink(name.as_ptr()) };
 }
 
 /// Makes a socket on a server, of the mode that the open one has (fchmod(2)).

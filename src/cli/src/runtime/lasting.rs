@@ -62,7 +62,7 @@ impl Lasting {
         found.is_ok_and(|found| found.st_uid == uid)
     }
 
-    fn paths(uid: u32) -> impl Iterator<Item = Vec<u8>> {
+    pub(super) fn paths(uid: u32) -> impl Iterator<Item = Vec<u8>> {
         LASTING.into_iter().map(move |place| format!("{place}/privns-{uid}").into_bytes())
     }
 

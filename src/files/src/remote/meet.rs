@@ -110,20 +110,17 @@ impl View<'_> {
     /// A file of this kind has been made: what stood in for one that had the number before is
     /// removed, and a pipe has its own.
     pub(super) fn stand_anew(self, server: u32, number: u64, kind: u32) {
-        self.part(server, number);
-        if kind == mode::FIFO {
-            // Who opens it tries again.
-            let _ = self.stand_in(server, number, 'p').and_then(|mut name| new_pipe(&mut name));
-        }
-    }
-
-    fn part(self, server: u32, number: u64) {
+        let Ok(dir) = self.meeting() else { return };
         let remove = |mut name: Name| name.as_cstr().and_then(|at| Kernel.unlink(at));
         for kind in ['p', 's'] {
-            if let Ok(name) = self.stand_in(server, number, kind) {
+            if let Ok(name) = named(&dir, server, number, kind) {
                 let _ = noted(name.as_bytes()).and_then(remove);
                 let _ = remove(name);
             }
+        }
+        if kind == mode::FIFO {
+            // Who opens it tries again.
+            let _ = named(&dir, server, number, 'p').and_then(|mut name| new_pipe(&mut name));
         }
     }
 
@@ -135,16 +132,26 @@ impl View<'_> {
     }
 
     fn stand_in(self, server: u32, number: u64, kind: char) -> Result<Name> {
+        named(&self.meeting()?, server, number, kind)
+    }
+
+    /// The directory of the stand-ins.
+    fn meeting(self) -> Result<Name> {
         let skeleton = self.family.read_table()?.skeleton;
         if skeleton.is_empty() {
             return Err(Errno::ENOENT);
         }
-        let mut name = Name::from(path::parent(&skeleton))?;
-        name.push(MEET)?;
-        shelf::shared(&mut name, Kernel.geteuid())?;
-        name.push(format!("/{kind}{server}-{number:x}").as_bytes())?;
-        Ok(name)
+        let mut dir = Name::from(path::parent(&skeleton))?;
+        dir.push(MEET)?;
+        shelf::shared(&mut dir, Kernel.geteuid())?;
+        Ok(dir)
     }
+}
+
+fn named(dir: &Name, server: u32, number: u64, kind: char) -> Result<Name> {
+    let mut name = Name::from(dir.as_bytes())?;
+    name.push(format!("/{kind}{server}-{number:x}").as_bytes())?;
+    Ok(name)
 }
 
 /// Makes a pipe for all whom the server lets, whatever the umask: under another name first, so that

@@ -21,6 +21,7 @@ use super::file::{File, Kind, Open};
 use super::maps::COPIED_MAX;
 use super::place::{Place, Way};
 use crate::process::{Process, View};
+use crate::wire::Wire;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -59,13 +60,18 @@ pub fn former_name(text: &[u8]) -> Option<&[u8]> {
     name.strip_suffix(b" (deleted)").filter(|name| !name.is_empty())
 }
 
+/// The attributes of what a way leads to; ESTALE where that is another than an open file.
+fn attr_of_same(file: &File, client: &Wire, route: Route<'_>) -> Result<Attr> {
+    let attr = client.getattr_at(route)?;
+    if attr.qid.path == file.identity() { Ok(attr) } else { Err(Errno::ESTALE) }
+}
+
 /// The attributes of an open file by the name that it has now.
 fn attr_by_name(file: &File, open: &Open) -> Result<Attr> {
     let path = file.path()?;
     let names: Vec<&[u8]> = path::components(&path).collect();
     let by = Some(By { names: names.len(), identity: file.identity() });
-    let attr = open.conn.client.getattr_at(Route { from: open.conn.root(), names: &names, by })?;
-    if attr.qid.path == file.identity() { Ok(attr) } else { Err(Errno::ESTALE) }
+    attr_of_same(file, &open.conn.client, Route { from: open.conn.root(), names: &names, by })
 }
 
 impl Losers {
@@ -132,8 +138,8 @@ impl View<'_> {
         let identity = Some(file.identity());
         let by_name = Place { base: &path, identity, ..Place::from_top(place.id, b"") };
         let still = |way: &Way<'_>| {
-            let attr = way.client().getattr_at(way.route())?;
-            if attr.qid.path == file.identity() { act(way) } else { Err(Errno::ESTALE) }
+            attr_of_same(file, way.client(), way.route())?;
+            act(way)
         };
         match go(&by_name, &still) {
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Err(Errno::ESTALE),
@@ -149,10 +155,9 @@ impl View<'_> {
     fn is_still(self, place: &Place<'_>, way: &Way<'_>) -> Result<()> {
         let others = !way.client().agreed().ours;
         let Some(file) = place.opened().filter(|_| others) else { return Ok(()) };
-        match way.client().getattr_at(way.route()) {
-            Ok(attr) if attr.qid.path == file.identity() => Ok(()),
-            Ok(_) | Err(Errno::ENOENT) => Err(Errno::ESTALE),
-            Err(error) => Err(error),
+        match attr_of_same(file, way.client(), way.route()) {
+            Err(Errno::ENOENT) => Err(Errno::ESTALE),
+            told => told.map(drop),
         }
     }
 

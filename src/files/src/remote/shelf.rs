@@ -213,11 +213,7 @@ impl View<'_> {
         if known.is_ok() && text.as_bytes() == file.as_bytes() {
             return Ok(());
         }
-        let mut new = self.new_name()?;
-        let put = Kernel.symlink(file.as_cstr()?, new.as_cstr()?);
-        put.and_then(|()| self.put_up(&mut new, at)).inspect_err(|_| {
-            let _ = new.as_cstr().and_then(|new| Kernel.unlink(new));
-        })
+        self.put_new(at, |new| Kernel.symlink(file.as_cstr()?, new.as_cstr()?))
     }
 
     /// A file of these contents that the loader can open, which is made once.
@@ -231,14 +227,8 @@ impl View<'_> {
         if st.is_ok_and(|st| st.st_size as usize == contents.len()) {
             return Ok(name);
         }
-        let mut new = self.new_name()?;
-        let to = Kernel.openat(libc::AT_FDCWD, new.as_cstr()?, MAKE, 0o700)?;
-        let filled = Kernel.pwrite(to, contents, 0);
-        let _ = Kernel.close(to);
-        let put = filled.and_then(|()| self.put_up(&mut new, &mut name));
-        put.map(|()| name).inspect_err(|_| {
-            let _ = new.as_cstr().and_then(|new| Kernel.unlink(new));
-        })
+        self.put_new(&mut name, |new| new_file(new, |to| Kernel.pwrite(to, contents, 0)))?;
+        Ok(name)
     }
 
     fn copy_name(self, place: &Place<'_>) -> Result<Name> {
@@ -255,15 +245,19 @@ impl View<'_> {
     }
 
     fn copy_to(self, file: &File, new: &mut Name, mark: Mark) -> Result<()> {
-        let to = Kernel.openat(libc::AT_FDCWD, new.as_cstr()?, MAKE, 0o700)?;
-        // Whatever the umask.
-        let filled = Kernel.fchmod(to, 0o700).and_then(|()| {
+        new_file(new, |to| {
             self.fill(file, to, 0, COPIED_MAX + 1, 0)?;
             let whole = Kernel.extent(to)?.size <= COPIED_MAX;
             if whole { Kernel.set_modified(to, mark) } else { Err(Errno::EFBIG) }
-        });
-        let _ = Kernel.close(to);
-        filled
+        })
+    }
+
+    /// Makes something, and puts it up at a name; of what fails nothing is left.
+    fn put_new(self, at: &mut Name, make: impl FnOnce(&mut Name) -> Result<()>) -> Result<()> {
+        let mut new = self.new_name()?;
+        make(&mut new).and_then(|()| self.put_up(&mut new, at)).inspect_err(|_| {
+            let _ = new.as_cstr().and_then(|new| Kernel.unlink(new));
+        })
     }
 
     /// Moves something to its place on the shelf, with the directories above.
@@ -365,6 +359,14 @@ fn shelf_in(mut name: Name, uid: u32) -> Result<Name> {
     let runs = Kernel.may_run_in(fd);
     let _ = Kernel.close(fd);
     if runs? { Ok(name) } else { Err(Errno::EACCES) }
+}
+
+/// Makes a file of the shelf, whatever the umask, with what `fill` writes to it.
+fn new_file(name: &mut Name, fill: impl FnOnce(i32) -> Result<()>) -> Result<()> {
+    let to = Kernel.openat(libc::AT_FDCWD, name.as_cstr()?, MAKE, 0o700)?;
+    let filled = Kernel.fchmod(to, 0o700).and_then(|()| fill(to));
+    let _ = Kernel.close(to);
+    filled
 }
 
 /// Makes sure of a directory in which members make files: a user's own, or root's, whose families may
