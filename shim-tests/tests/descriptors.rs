@@ -322,6 +322,27 @@ E"#,
     );
 }
 
+/// Who is no member could not make anything of a remote file: it is not sent to him.
+#[test]
+fn strangers_are_sent_nothing() {
+    let site = Site::new();
+    let stranger = std::os::unix::net::UnixListener::bind(site.path("stranger")).expect("a socket");
+    site.mkdir("served");
+    std::fs::write(site.path("served/f"), "text").expect("a file");
+    let server = Server::of(&site, "served");
+    let script = r#"exec python3 - <<'E'
+import os, socket
+f, s = os.open('/remote/f', os.O_RDWR), socket.socket(socket.AF_UNIX); s.connect(os.environ['T'] + '/stranger')
+try: socket.send_fds(s, [b'x'], [f])
+except OSError as e: print(e.errno, os.read(f, 9))
+E"#;
+    let refused = rustix::io::Errno::OPNOTSUPP.raw_os_error();
+    assert_eq!(server.run(&site, script).ok(), format!("{refused} b'text'"));
+    drop(stranger);
+    let left = server.left();
+    assert!(left.starts_with("connections 0, fids 0, open 0, tokens 0"), "{left}");
+}
+
 #[test]
 fn programs_and_scripts_run() {
     alike(

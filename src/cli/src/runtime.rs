@@ -597,18 +597,20 @@ fn open(path: &[u8], uid: u32, make: bool) -> Result<OwnedFd> {
 }
 
 /// Makes the directory beside a skeleton in which members keep copies of what
-/// they run of servers' trees, each user in one of their own, and the one in which
-/// all meet at pipes and sockets; gives their paths. Members make them where we cannot.
+/// they run of servers' trees, each user in one of their own, the one in which all meet
+/// at pipes and sockets, and the one for notes on files that they send each other, which
+/// are not to be listed; gives their paths. Members make them where we cannot.
 pub fn make_shelf(skeleton: &[u8]) -> Vec<Vec<u8>> {
-    // Root's families may have members of other users, who could make neither.
-    let mode = Mode::from_raw_mode(if Kernel.geteuid() == 0 { 0o1777 } else { 0o700 });
-    let make = |name: &&[u8]| {
+    // Root's families may have members of other users, who could make none.
+    let make = |&(name, mode): &(&[u8], u32)| {
+        let mode = Mode::from_raw_mode(if Kernel.geteuid() == 0 { mode } else { 0o700 });
         let dir = [privns_abi::path::parent(skeleton), name].concat();
         let made =
             rustix::fs::mkdir(&dir[..], mode).and_then(|()| rustix::fs::chmod(&dir[..], mode));
         matches!(made, Ok(()) | Err(rustix::io::Errno::EXIST)).then_some(dir)
     };
-    [&b"/shelf"[..], b"/meet"].iter().filter_map(make).collect()
+    let dirs: [(&[u8], u32); 3] = [(b"/shelf", 0o1777), (b"/meet", 0o1777), (b"/sent", 0o733)];
+    dirs.iter().filter_map(make).collect()
 }
 
 /// Root's skeletons are for all whom its families serve to pass through.

@@ -212,6 +212,47 @@ impl Kernel {
         }
     }
 
+    /// Locks one byte in the name of the open file description, which keeps it as
+    /// long as it lives (F_OFD_SETLK of fcntl(2)).
+    ///
+    /// # Errors
+    /// fcntl(2)'s; EBADF for a descriptor that is open neither for reading nor for
+    /// writing.
+    pub fn lock_byte(self, fd: i32, at: u64) -> Result<()> {
+        let reads = self.status_flags(fd)? & libc::O_ACCMODE != libc::O_WRONLY;
+        let kind = if reads { libc::F_RDLCK } else { libc::F_WRLCK };
+        let byte = libc::flock {
+            l_type: kind as libc::c_short,
+            l_whence: libc::SEEK_SET as libc::c_short,
+            l_start: i64::try_from(at).map_err(|_| Errno::EINVAL)?,
+            l_len: 1,
+            l_pid: 0,
+        };
+        let (cmd, byte) = (libc::F_OFD_SETLK, &raw const byte);
+        // SAFETY: the kernel reads one struct flock.
+        unsafe { sys!(libc::SYS_fcntl, fd, cmd, byte) }.map(drop)
+    }
+
+    /// The first byte that the open file description has locked, in whichever
+    /// process (`/proc/self/fdinfo` of proc(5), Linux 4.1); `None` where there is
+    /// none.
+    #[must_use]
+    pub fn locked_byte(self, fd: i32) -> Option<u64> {
+        let mut name = Name::from(b"/proc/self/fdinfo/").ok()?;
+        let mut digits = [0u8; 10];
+        name.push(decimal(fd.unsigned_abs(), &mut digits)).ok()?;
+        let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+        let info = self.openat(libc::AT_FDCWD, name.as_cstr().ok()?, flags, 0).ok()?;
+        let mut text = [0u8; 1024];
+        let read = self.read(info, &mut text);
+        let _ = self.close(info);
+        let mut lines = text.get(..read.ok()?)?.split(|&b| b == b'\n');
+        let lock = lines.find(|line| line.starts_with(b"lock:"))?;
+        // First and last byte are the last words.
+        let start = lock.rsplit(|&b| b == b' ').nth(1)?;
+        core::str::from_utf8(start).ok()?.parse().ok()
+    }
+
     /// Opens the file behind `fd` anew, through `/proc`: a description of its
     /// own, close-on-exec.
     ///

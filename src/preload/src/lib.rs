@@ -53,6 +53,7 @@ mod peers;
 mod rare;
 mod real;
 mod reveal;
+mod rights;
 mod row;
 mod scan;
 mod search;

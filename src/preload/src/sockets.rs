@@ -4,10 +4,10 @@
 
 use crate::address::{names_file, place, served, show, UN};
 use crate::call::{cancellable, Ret};
-use crate::PROCESS;
+use crate::{rights, PROCESS};
 use core::ffi::{c_int, c_void};
 use libc::{msghdr, sockaddr, socklen_t, ssize_t};
-use privns_abi::{Errno, Result};
+use privns_abi::Result;
 use privns_host::sys;
 
 /// Makes a call that is given an address.
@@ -93,29 +93,6 @@ pub(crate) unsafe fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) ->
     unsafe { send_message(fd, message, flags) }.size()
 }
 
-/// Whether a message hands over a descriptor of a remote file (unix(7)): whoever
-/// received it would have an empty file.
-#[cold]
-unsafe fn sends_remote(message: *const msghdr) -> bool {
-    // SAFETY: the program's message, with control data as cmsg(3) lays it out.
-    unsafe {
-        let mut part = libc::CMSG_FIRSTHDR(message);
-        while !part.is_null() {
-            let header = &*part;
-            if (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
-                let data = libc::CMSG_DATA(part).cast::<c_int>();
-                let bytes = header.cmsg_len.saturating_sub(libc::CMSG_LEN(0) as usize);
-                let fds = 0..bytes / size_of::<c_int>();
-                if fds.into_iter().any(|at| PROCESS.is_virtual(data.add(at).read_unaligned())) {
-                    return true;
-                }
-            }
-            part = libc::CMSG_NXTHDR(message, part);
-        }
-    }
-    false
-}
-
 unsafe fn send_message(fd: c_int, message: *const msghdr, flags: c_int) -> Result<usize> {
     let call = |message: *const msghdr| {
         // SAFETY: the program's own message, or a copy with another name.
@@ -125,11 +102,9 @@ unsafe fn send_message(fd: c_int, message: *const msghdr, flags: c_int) -> Resul
         return call(message);
     }
     // SAFETY: not null, and the program says that it is a message.
-    if PROCESS.met() && unsafe { sends_remote(message) } {
-        return Err(Errno::EOPNOTSUPP);
-    }
+    let sent = unsafe { rights::before(fd, message) }?;
     // SAFETY: not null, and the program says that it is a message.
-    unsafe {
+    let done = unsafe {
         let (name, len) = ((*message).msg_name, (*message).msg_namelen as usize);
         given(fd, name, len, |addr, len| {
             if addr == name.cast_const() {
@@ -140,7 +115,9 @@ unsafe fn send_message(fd: c_int, message: *const msghdr, flags: c_int) -> Resul
             copy.msg_namelen = len as socklen_t;
             call(&raw const copy)
         })
-    }
+    };
+    rights::after(sent, &done);
+    done
 }
 
 /// Messages are handed on one by one from the first that names a file: each
@@ -156,7 +133,7 @@ pub(crate) unsafe fn sendmmsg(
     let ours = |at: usize| unsafe {
         let header = &raw const (*messages.add(at)).msg_hdr;
         names_file((*header).msg_name, (*header).msg_namelen as usize)
-            || PROCESS.met() && sends_remote(header)
+            || PROCESS.met() && rights::sends_remote(header)
     };
     let count = (n as usize).min(1024);
     let plain = PROCESS.view().is_none() || messages.is_null() || !(0..count).any(ours);
@@ -293,6 +270,9 @@ pub(crate) unsafe fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> s
         if done.is_ok() && !name.is_null() {
             show(fd, name, room, &mut (*message).msg_namelen);
         }
+        if done.is_ok() {
+            rights::received(message, flags);
+        }
         done
     }
     .size()
@@ -319,13 +299,17 @@ pub(crate) unsafe fn recvmmsg(
         }
     }
     let done = cancellable(true, call);
-    for (at, &room) in rooms.iter().enumerate().take(*done.as_ref().unwrap_or(&0)) {
+    for at in 0..*done.as_ref().unwrap_or(&0) {
         let message = header(at);
         // SAFETY: one of those that the kernel has filled.
         unsafe {
-            if !(*message).msg_name.is_null() {
-                show(fd, (*message).msg_name, room as usize, &mut (*message).msg_namelen);
+            match rooms.get(at) {
+                Some(&room) if !(*message).msg_name.is_null() => {
+                    show(fd, (*message).msg_name, room as usize, &mut (*message).msg_namelen);
+                }
+                _ => {}
             }
+            rights::received(message, flags);
         }
     }
     done.ret()

@@ -95,7 +95,8 @@ are no devices (EPERM) and no files without a name (O_TMPFILE: \
 EOPNOTSUPP); of renameat2(2) there is only RENAME_NOREPLACE (EINVAL), and of fallocate(2) only that \
 which lengthens a file. Sockets and pipes that have their names there are met by the members of the family, \
 on this machine: to all others a socket is one that nobody listens on (ECONNREFUSED), and a pipe has no \
-other end. A descriptor cannot be sent over a socket (EOPNOTSUPP). Nothing can be watched \
+other end. Nor can descriptors be sent to anybody but members, or those that are open for their names only \
+(SCM_RIGHTS: EOPNOTSUPP). Nothing can be watched \
 (inotify_add_watch(2): ENOSPC, so that programs poll; F_NOTIFY of fcntl(2): EINVAL). A mapping is a copy in memory, of 1 GiB at most \
 (ENODEV), and shared ones are written back when they are unmapped or synchronised. Where a server is mounted \
 no rings are made (io_uring_setup(2): ENOSYS; nor are any with --clear and --strict), and what io_submit(2) \

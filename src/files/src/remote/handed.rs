@@ -13,20 +13,21 @@ use crate::process::{Process, View};
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 use privns_abi::{Errno, Result};
 use privns_host::Kernel;
 use privns_host::signals::calm;
 
 /// A file and its token, if there is one.
 pub(super) struct Handed {
-    file: Arc<File>,
-    token: Option<Vec<u8>>,
+    pub(super) file: Arc<File>,
+    pub(super) token: Option<Vec<u8>>,
 }
 
 impl View<'_> {
     /// Waits for what was written, and asks for tokens: one round trip a
     /// server.
-    fn tokens(self, files: Vec<Arc<File>>) -> Vec<Handed> {
+    pub(super) fn tokens(self, files: Vec<Arc<File>>) -> Vec<Handed> {
         let _calm = calm();
         let mut handed: Vec<Handed> =
             files.into_iter().map(|file| Handed { file, token: None }).collect();
@@ -72,7 +73,7 @@ impl View<'_> {
 
     /// Claims all that was handed, from whichever servers; what cannot be
     /// claimed is opened again when it is used.
-    fn claim_all(self, handed: &[Handed]) {
+    pub(super) fn claim_all(self, handed: &[Handed]) {
         let mut servers: Vec<u32> = handed.iter().map(|handed| handed.file.server()).collect();
         servers.sort_unstable();
         servers.dedup();
@@ -192,8 +193,9 @@ impl Process {
     }
 }
 
-/// `FD+FD:SERVER:KIND:FLAGS:IDENTITY:OWNER:TOKEN:LENGTH=PATH;`
-fn write(text: &mut Vec<u8>, fds: impl Iterator<Item = i32>, handed: &Handed) {
+/// `FD+FD:SERVER:KIND:FLAGS:IDENTITY:OWNER:TOKEN:LENGTH=PATH;` Behind the kind, `!` says that the name is
+/// gone, and `^` that the description has locked something.
+pub(super) fn write(text: &mut Vec<u8>, fds: impl Iterator<Item = i32>, handed: &Handed) {
     let Handed { file, token } = handed;
     let kind = match file.kind() {
         _ if file.is_near() => 'n',
@@ -204,9 +206,12 @@ fn write(text: &mut Vec<u8>, fds: impl Iterator<Item = i32>, handed: &Handed) {
     for (n, fd) in fds.enumerate() {
         text.extend_from_slice(format!("{}{fd}", if n > 0 { "+" } else { "" }).as_bytes());
     }
-    let (path, gone) = (file.last_path(), if file.is_removed() { "!" } else { "" });
+    let path = file.last_path();
+    let gone = if file.is_removed() { "!" } else { "" };
+    let locked = if file.locked.load(Ordering::Relaxed) { "^" } else { "" };
     let (identity, owner) = (file.identity(), file.owner);
-    let head = format!(":{}:{kind}{gone}:{}:{identity:x}:{owner:x}:", file.server(), file.flags());
+    let head =
+        format!(":{}:{kind}{gone}{locked}:{}:{identity:x}:{owner:x}:", file.server(), file.flags());
     text.extend_from_slice(head.as_bytes());
     text.extend_from_slice(token.as_deref().unwrap_or_default());
     text.extend_from_slice(format!(":{}=", path.len()).as_bytes());
@@ -225,32 +230,36 @@ fn write_lock(text: &mut Vec<u8>, lock: &HandedLock) {
 }
 
 /// One file as it is handed on.
-struct Item<'a> {
+pub(super) struct Item<'a> {
     fds: Vec<i32>,
     server: u32,
     kind: Kind,
     /// It is not the file but what it is locked by.
     locks: bool,
     /// The descriptors are the file itself.
-    near: bool,
+    pub(super) near: bool,
     removed: bool,
+    locked: bool,
     flags: i32,
-    identity: u64,
+    pub(super) identity: u64,
     owner: u64,
-    token: Option<&'a [u8]>,
+    pub(super) token: Option<&'a [u8]>,
     path: &'a [u8],
 }
 
 impl<'a> Item<'a> {
     /// The first item, and what comes behind it.
-    fn parse(text: &'a [u8]) -> Option<(Item<'a>, &'a [u8])> {
+    pub(super) fn parse(text: &'a [u8]) -> Option<(Item<'a>, &'a [u8])> {
         let mut parts = text.splitn(8, |&b| b == b':');
         let mut part = || parts.next();
         let fds = part()?.split(|&b| b == b'+').map(number::<i32>).collect::<Option<_>>()?;
         let server = number(part()?)?;
-        let (kind, removed) = match part()? {
-            [kind] => (*kind, false),
-            [kind, b'!'] => (*kind, true),
+        let (&kind, rest) = part()?.split_first()?;
+        let (removed, locked) = match rest {
+            b"" => (false, false),
+            b"!" => (true, false),
+            b"^" => (false, true),
+            b"!^" => (true, true),
             _ => return None,
         };
         let (near, locks) = (kind == b'n', kind == b'l');
@@ -269,8 +278,20 @@ impl<'a> Item<'a> {
         let end = digits.checked_add(1)?.checked_add(length)?;
         let path = rest.get(digits + 1..end)?;
         let behind = rest.get(end..)?.strip_prefix(b";")?;
-        let item =
-            Item { fds, server, kind, locks, near, removed, flags, identity, owner, token, path };
+        let item = Item {
+            fds,
+            server,
+            kind,
+            locks,
+            near,
+            removed,
+            locked,
+            flags,
+            identity,
+            owner,
+            token,
+            path,
+        };
         Some((item, behind))
     }
 
@@ -280,10 +301,11 @@ impl<'a> Item<'a> {
         Some(HandedLock { fd, server, identity, writes: flags != 0, token })
     }
 
-    fn file(&self) -> File {
+    pub(super) fn file(&self) -> File {
         let Item { server, kind, identity, flags, path, removed, owner, .. } = *self;
         let mut file =
             File::inherited(server, kind, identity, flags, path.to_vec(), removed, owner);
+        *file.locked.get_mut() = self.locked;
         file.near = self.near.then(super::near::NearFile::inherited);
         file
     }
@@ -305,12 +327,13 @@ mod tests {
     fn what_is_handed_on_is_taken_over() {
         let file = File::inherited(7, Kind::Regular, 0xabc, 2, b"a:;=b".to_vec(), true, 5);
         let mut text = Vec::new();
+        file.locked.store(true, Ordering::Relaxed);
         let handed = Handed { file: Arc::new(file), token: Some(b"00ff".to_vec()) };
         write(&mut text, [3, 11].into_iter(), &handed);
         write(&mut text, [0].into_iter(), &Handed { token: None, ..handed });
         let (item, rest) = Item::parse(&text).unwrap();
         assert_eq!((&item.fds[..], item.server, item.kind), (&[3, 11][..], 7, Kind::Regular));
-        assert_eq!((item.flags, item.identity, item.removed), (2, 0xabc, true));
+        assert_eq!((item.flags, item.identity, item.removed, item.locked), (2, 0xabc, true, true));
         assert_eq!(item.owner, 5);
         assert_eq!((item.token, item.path), (Some(&b"00ff"[..]), &b"a:;=b"[..]));
         let (item, rest) = Item::parse(rest).unwrap();

@@ -19,6 +19,7 @@
 //! - [`maps`]: mapping them.
 //! - [`copies`]: running them.
 //! - `meet`: pipes and sockets, through which members reach each other on this machine.
+//! - [`sent`]: open files in messages between members.
 //! - `shelf`: where copies of programs and libraries lie, and how they are found.
 //! - `near`: trees that this process can reach by itself.
 //! - [`kept`]: descriptors that are ours and not the program's.
@@ -55,6 +56,7 @@ pub mod place;
 mod rename;
 mod room;
 pub mod router;
+pub mod sent;
 #[cfg(test)]
 #[path = "served_tests.rs"]
 mod served;

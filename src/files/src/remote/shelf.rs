@@ -375,10 +375,18 @@ fn new_file(name: &mut Name, fill: impl FnOnce(i32) -> Result<()>) -> Result<()>
 /// # Errors
 /// EACCES for what is another user's, or where others could exchange what is there.
 pub(super) fn shared(name: &mut Name, uid: u32) -> Result<()> {
+    shared_as(name, uid, 0o1777)
+}
+
+/// The same, where root's is to have this mode, under which nobody can do others any harm.
+///
+/// # Errors
+/// As [`shared`].
+pub(super) fn shared_as(name: &mut Name, uid: u32, mode: u32) -> Result<()> {
     let at = name.as_cstr()?;
-    make(at, if uid == 0 { 0o1777 } else { 0o700 })?;
+    make(at, if uid == 0 { mode } else { 0o700 })?;
     let st = Kernel.lstat(at)?;
-    let open = st.mode & 0o022 != 0 && st.mode & libc::S_ISVTX == 0;
+    let open = st.mode & 0o022 != 0 && st.mode & 0o7777 != mode;
     let ours = st.is_dir() && !open && (st.uid == uid || st.uid == 0);
     if ours { Ok(()) } else { Err(Errno::EACCES) }
 }
