@@ -247,10 +247,10 @@ mod tests {
             Kernel.close(one).unwrap();
             assert_eq!(Kernel.locked_byte(copy), Some(first));
             assert_ne!(mark(other).unwrap(), first);
-            [copy, other].map(|fd| Kernel.close(fd).unwrap());
+            [copy, other].iter().for_each(|&fd| Kernel.close(fd).unwrap());
         }
         let named = Kernel.reopen_as(master, libc::O_PATH).unwrap();
         assert_eq!(mark(named), Err(Errno::EOPNOTSUPP));
-        [named, master].map(|fd| Kernel.close(fd).unwrap());
+        [named, master].iter().for_each(|&fd| Kernel.close(fd).unwrap());
     }
 }
