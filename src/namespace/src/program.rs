@@ -41,6 +41,7 @@ pub struct Elf {
     paths: Option<Text>,
     sanitizer: Option<Text<SONAME_MAX>>,
     needs_places: bool,
+    is_go: bool,
 }
 
 /// A short text inside a value.
@@ -55,6 +56,7 @@ const LITTLE: u8 = 1;
 const PT_LOAD: u64 = 1;
 const PT_DYNAMIC: u64 = 2;
 const PT_INTERP: u64 = 3;
+const PT_NOTE: u64 = 4;
 const DT_NEEDED: u64 = 1;
 const DT_STRTAB: u64 = 5;
 const DT_RPATH: u64 = 15;
@@ -72,6 +74,10 @@ const LINE_MAX: usize = 256;
 const SONAME_MAX: usize = 40;
 /// Most programs' headers and loader's name lie in these first bytes.
 const START: usize = 1024;
+/// Bytes of notes that are looked at: linkers put the few that all programs have together.
+const NOTES_MAX: usize = 512;
+/// The owner of the note that Go's linker writes into every program.
+const GO: &[u8] = b"Go\0\0";
 /// Program headers looked at; linkers write about a dozen.
 const HEADERS_MAX: u64 = 64;
 
@@ -168,6 +174,8 @@ impl Elf {
             return Some("it is for another architecture");
         }
         match self.loader() {
+            // With cgo, Go links libc, and its own packages call the kernel past it all the same.
+            Some(_) if self.is_go => Some("it is a Go program, which passes libc by"),
             Some(loader) if is_loader(loader) => None,
             Some(_) => Some("it uses another C library"),
             // The loader itself is run as a program too, and names none. Our
@@ -334,14 +342,34 @@ impl File<'_> {
             paths: None,
             sanitizer: None,
             needs_places: false,
+            is_go: false,
         };
         if let Some(loader) = self.segments()?.find(|s| s.kind == PT_INTERP) {
             elf.loader = Some(self.text(loader.offset));
         }
         if self.wide && machine == MACHINE {
             let _ = self.dynamic(&mut elf);
+            elf.is_go = self.segments()?.any(|s| s.kind == PT_NOTE && self.has_note_of(&s, GO));
         }
         Some(elf)
+    }
+
+    /// Whether one of a segment's notes (gABI, "Note Section") is of `owner`, who is spelled with
+    /// what fills the last word.
+    fn has_note_of(&self, notes: &Segment, owner: &[u8]) -> bool {
+        let mut bytes = [0; NOTES_MAX];
+        let size = usize::try_from(notes.size).unwrap_or(NOTES_MAX).min(NOTES_MAX);
+        let len = bytes.get_mut(..size).and_then(|bytes| self.fill(notes.offset, bytes));
+        let mut rest = bytes.get(..len.unwrap_or(0)).unwrap_or_default();
+        while let Some((head, after)) = rest.split_at_checked(12) {
+            let size = |at: usize| head.get(at..at + 4).map_or(0, |size| self.fold(size) as usize);
+            let (name, contents) = (size(0).next_multiple_of(4), size(4).next_multiple_of(4));
+            if after.get(..name) == Some(owner) {
+                return true;
+            }
+            rest = after.get(name.saturating_add(contents)..).unwrap_or_default();
+        }
+        false
     }
 
     fn segments(&self) -> Option<impl Iterator<Item = Segment> + '_> {
@@ -533,16 +561,56 @@ mod tests {
             paths: None,
             sanitizer: None,
             needs_places: false,
+            is_go: false,
         };
         assert_eq!(elf.unserved(b"/bin/x"), Some("it is statically linked"));
         assert_eq!(elf.unserved(b"/lib64/ld-linux-x86-64.so.2"), None);
         assert_eq!(elf.unserved(b"/opt/privns/bin/ns-exec"), None);
         elf.loader = Some(Text::new(b"/lib/ld-musl-x86_64.so.1"));
         assert_eq!(elf.unserved(b"/bin/x"), Some("it uses another C library"));
+        elf.is_go = true;
+        assert_eq!(elf.unserved(b"/bin/x"), Some("it is a Go program, which passes libc by"));
         elf.machine = 3;
         assert_eq!(elf.unserved(b"/bin/x"), Some("it is for another architecture"));
         elf.bits = 32;
         assert_eq!(elf.unserved(b"/bin/x"), Some("it is a 32-bit program"));
+    }
+
+    /// A program with a loader and one note, whose owner is given.
+    fn noted(owner: &[u8]) -> Vec<u8> {
+        let mut file = b"\x7fELF\x02\x01\x01".to_vec();
+        let put = |file: &mut Vec<u8>, at: usize, bytes: &[u8]| {
+            file.resize(file.len().max(at + bytes.len()), 0);
+            file[at..at + bytes.len()].copy_from_slice(bytes);
+        };
+        put(&mut file, 18, &MACHINE.to_le_bytes());
+        put(&mut file, 32, &64u64.to_le_bytes());
+        put(&mut file, 54, &[56, 0, 2, 0]);
+        let loader = b"/lib64/ld-linux-x86-64.so.2\0";
+        put(&mut file, 200, loader);
+        put(&mut file, 300, &4u32.to_le_bytes());
+        put(&mut file, 304, &20u32.to_le_bytes());
+        put(&mut file, 312, b"GNU\0");
+        put(&mut file, 336, &(owner.len() as u32).to_le_bytes());
+        put(&mut file, 340, &8u32.to_le_bytes());
+        put(&mut file, 348, owner);
+        let segments = [(PT_INTERP, 200u64, loader.len() as u64), (PT_NOTE, 300, 60)];
+        for (n, (kind, at, len)) in segments.into_iter().enumerate() {
+            put(&mut file, 64 + n * 56, &kind.to_le_bytes());
+            put(&mut file, 64 + n * 56 + 8, &at.to_le_bytes());
+            put(&mut file, 64 + n * 56 + 32, &len.to_le_bytes());
+        }
+        file
+    }
+
+    #[test]
+    fn a_go_program_is_known_by_its_note() {
+        let why = |owner: &[u8]| match parse(&noted(owner)) {
+            Header::Elf(elf) => elf.unserved(b"/bin/x"),
+            _ => Some("no ELF"),
+        };
+        assert_eq!(why(b"Go\0\0"), Some("it is a Go program, which passes libc by"));
+        assert_eq!(why(b"GNU\0"), None);
     }
 
     #[test]
