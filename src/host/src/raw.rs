@@ -2,6 +2,24 @@
 
 use privns_abi::{Errno, Result};
 
+/// Whose note (elf(5)) is in programs of ours, which enter the kernel here: what they do so is
+/// done to the host, in a family too.
+pub const OWNER: &[u8; 8] = b"privns\0\0";
+
+/// The note.
+#[cfg(feature = "launcher")]
+#[repr(C)]
+struct Note {
+    sizes: [u32; 2],
+    kind: u32,
+    owner: [u8; 8],
+}
+
+#[cfg(feature = "launcher")]
+#[used]
+#[unsafe(link_section = ".note.privns")]
+static NOTE: Note = Note { sizes: [7, 0], kind: 1, owner: *OWNER };
+
 /// Enters the kernel with call number `nr`; unused arguments are 0.
 ///
 /// # Errors

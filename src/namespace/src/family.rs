@@ -25,6 +25,7 @@ use once_cell::race::OnceBox;
 use privns_abi::{Errno, Result};
 use privns_host::{Kernel, Shared, elsewhere};
 
+pub mod known;
 mod lock;
 
 pub use crate::counter::{Counter, Flag};
@@ -60,9 +61,8 @@ const AT_RAISES: usize = 264;
 const AT_HELD: usize = 272;
 const AT_COUNTERS: usize = 320;
 const COUNTER_STRIDE: usize = 64;
-/// What members have worked out once for all: a key, a length, 32-bit words.
+/// What members have worked out once for all ([`known`]).
 const AT_KNOWN: usize = 1024;
-const KNOWN_MAX: usize = (AT_EPOCHS - AT_KNOWN - 16) / 4;
 const AT_EPOCHS: usize = 4096;
 const AT_TRAFFIC: usize = AT_EPOCHS + EPOCHS * 4;
 const AT_SLOTS: usize = AT_TRAFFIC + traffic::SIZE;
@@ -497,45 +497,6 @@ impl Family {
         Family::attach(fd).inspect_err(|_| {
             let _ = Kernel.close(fd);
         })
-    }
-
-    /// Fills `out` with what a member has [kept](Self::keep) under `key`. False:
-    /// nothing, or not as many words.
-    #[must_use]
-    pub fn recall(&self, key: u64, out: &mut [u32]) -> bool {
-        let mut read = || {
-            let word = |at| Some(self.shared.u64(at).ok()?.load(Ordering::Acquire));
-            if word(AT_KNOWN)? != key || word(AT_KNOWN + 8)? != out.len() as u64 {
-                return None;
-            }
-            for (i, place) in out.iter_mut().enumerate() {
-                *place = self.shared.u32(AT_KNOWN + 16 + i * 4).ok()?.load(Ordering::Relaxed);
-            }
-            fence(Ordering::Acquire);
-            // Another's words may have come in between, under another key.
-            (word(AT_KNOWN)? == key).then_some(())
-        };
-        key != 0 && read().is_some()
-    }
-
-    /// Keeps words that every member would work out alike, under a key that
-    /// says from what. Too many are not kept, nor any in a read-only table.
-    pub fn keep(&self, key: u64, words: &[u32]) {
-        let Some(shared) = self.changing() else { return };
-        let Ok(at) = shared.u64(AT_KNOWN) else { return };
-        if words.len() > KNOWN_MAX || at.load(Ordering::Relaxed) == key {
-            return;
-        }
-        at.store(0, Ordering::Release);
-        for (i, word) in words.iter().enumerate() {
-            if let Ok(place) = shared.u32(AT_KNOWN + 16 + i * 4) {
-                place.store(*word, Ordering::Relaxed);
-            }
-        }
-        if let Ok(len) = shared.u64(AT_KNOWN + 8) {
-            len.store(words.len() as u64, Ordering::Relaxed);
-        }
-        at.store(key, Ordering::Release);
     }
 
     /// Becomes a member, with all that inherit the descriptor.

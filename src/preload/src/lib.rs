@@ -26,6 +26,7 @@ mod call;
 mod canonical;
 mod count;
 mod descriptors;
+mod direct;
 mod dirs;
 mod door;
 mod exec;

@@ -11,7 +11,7 @@ use crate::table::{entries, ENTRIES};
 use core::ffi::CStr;
 use privns_abi::{Errno, Result};
 use privns_host::{sys, Kernel};
-use privns_namespace::family::Family;
+use privns_namespace::family::{known, Family};
 #[cfg(target_arch = "x86_64")]
 use privns_namespace::program::is_loader;
 
@@ -32,9 +32,9 @@ pub(crate) unsafe fn patch(family: &Family, remote: bool) -> Result<()> {
     // Looking fifty names up in a cold symbol table costs more than patching:
     // one member does it for the family.
     let key = libc.identity();
-    if !family.recall(key, &mut offsets) {
+    if !family.recall(known::LIBC, key, &mut offsets) {
         libc.look_up(&mut offsets);
-        family.keep(key, &offsets);
+        family.keep(known::LIBC, key, &offsets);
     }
     if !remote {
         let mut all = offsets.iter_mut();
@@ -371,7 +371,7 @@ impl Object {
 }
 
 /// The GNU build id among the notes at `at`, folded into a word (elf(5)).
-unsafe fn build_id(at: usize, len: usize) -> Option<u64> {
+pub(crate) unsafe fn build_id(at: usize, len: usize) -> Option<u64> {
     const NT_GNU_BUILD_ID: u32 = 3;
     let mut from = 0;
     while from + 12 <= len {

@@ -118,6 +118,10 @@ unsafe extern "C" fn start(argc: c_int, argv: *const *const c_char, env: *const 
         if modules {
             crate::modules::stand_in_front();
         }
+        if let Some(view) = PROCESS.view() {
+            // SAFETY: as above.
+            unsafe { crate::direct::take(view.family) };
+        }
     }
     if let Some(view) = PROCESS.view() {
         // SAFETY: our environment, before any other library's constructor.

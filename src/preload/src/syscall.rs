@@ -109,7 +109,7 @@ macro_rules! to {
 }
 
 /// The calls that are the same under their number.
-unsafe extern "C" fn route(
+pub(crate) unsafe extern "C" fn route(
     number: c_long,
     a: usize,
     b: usize,
