@@ -277,3 +277,47 @@ fn m14() {
         site.sh("rm $T/stop $T/up").run().ok();
     }
 }
+
+/// A signal that comes while a server is asked ends the wait that would follow, as one that comes in
+/// it, and a handler that is to let the call go on does.
+#[test]
+fn signals_before_a_wait() {
+    let site = Site::new();
+    site.write("d/f", vec![b'f'; 100_000]);
+    let served = Served::start(&site, "a", "dir $T/d");
+    let slow = Recorder::start(&site, "slow", &served.address(), Duration::from_millis(15));
+    let python = "import fcntl, os, signal, time
+# One that is lost is made up for by the next.
+def each(name, act):
+    late = 0
+    for ms in range(3, 130, 7):
+        file = os.open('/r/f', os.O_RDWR)
+        began = time.monotonic()
+        signal.setitimer(signal.ITIMER_REAL, ms / 1000, 2)
+        try: act(file); print(name, 'went on')
+        except ZeroDivisionError: pass
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        late += time.monotonic() - began > 1
+        os.close(file)
+    print(name, late)
+signal.signal(signal.SIGALRM, lambda *_: 1 / 0)
+os.mkfifo('/r/p'); other = os.open('/r/f', os.O_RDWR); fcntl.flock(other, fcntl.LOCK_EX)
+each('pipe', lambda _: os.open('/r/p', os.O_RDONLY))
+each('flock', lambda file: fcntl.flock(file, fcntl.LOCK_EX))
+r, w = os.pipe(); os.write(w, bytes(65536))
+each('sendfile', lambda file: os.sendfile(w, file, 50000, 9))
+fcntl.flock(other, fcntl.LOCK_UN); child = os.fork()
+if not child:
+    fcntl.lockf(other, fcntl.LOCK_EX); os.write(w, b'x'); time.sleep(30); os._exit(0)
+os.read(r, 65536); os.read(r, 1)
+each('lockf', lambda file: fcntl.lockf(file, fcntl.LOCK_EX))
+os.kill(child, 9); os.waitpid(child, 0); ran = []
+signal.signal(signal.SIGALRM, lambda *_: ran.append(1)); signal.siginterrupt(signal.SIGALRM, False)
+signal.setitimer(signal.ITIMER_REAL, .01, .05)
+if not os.fork():
+    time.sleep(.5); os.write(os.open('/r/p', os.O_WRONLY), b'y'); os._exit(0)
+print(os.read(os.open('/r/p', os.O_RDONLY), 1)); os.wait(); signal.setitimer(signal.ITIMER_REAL, 0); print(len(ran) > 0)";
+    let line = mount(&slow, "dialect=best", "/r");
+    let inside = site.ns_exec().args(["-e", &line, "--", "python3", "-c", python]).limit(60);
+    inside.run().prints("pipe 0\nflock 0\nsendfile 0\nlockf 0\nb'y'\nTrue");
+}

@@ -234,7 +234,8 @@ pub fn restarts() -> bool {
 }
 
 /// An operation: runs `act` with no handler in the middle of it, and again
-/// when a signal has ended it after which a system call is begun again.
+/// when a signal has ended it after which a system call is begun again. Inside
+/// of another that is for the other to do: no handler has run.
 ///
 /// # Errors
 /// Those of `act`.
@@ -242,7 +243,8 @@ pub fn calmly<R>(mut act: impl FnMut() -> Result<R>) -> Result<R> {
     loop {
         let calm = calm();
         let done = act();
-        let again = matches!(done, Err(Errno::EINTR)) && restarts();
+        let outermost = calm.before.is_some();
+        let again = outermost && matches!(done, Err(Errno::EINTR)) && restarts();
         drop(calm);
         if !again {
             return done;
@@ -378,15 +380,23 @@ mod tests {
         assert_eq!(ran(), 0);
         drop(outer);
         assert_eq!(ran(), 2);
+        // Begun again once the handler has run, and not before.
+        let mut rounds = 0;
+        let done = calmly(|| {
+            rounds += 1;
+            send(if rounds == 1 { libc::SIGUSR2 } else { libc::SIGUSR1 });
+            calmly(|| Err::<(), _>(Errno::EINTR))
+        });
+        assert_eq!((done, rounds, ran()), (Err(Errno::EINTR), 2, 4));
         // What the program itself has blocked is none of our business.
         let mine = set_mask(bit(libc::SIGUSR1));
         let calm = calm();
         send(libc::SIGUSR1);
         assert_eq!(check(), Ok(()));
         drop(calm);
-        assert_eq!(ran(), 2);
+        assert_eq!(ran(), 4);
         set_mask(mine);
-        assert_eq!(ran(), 3);
+        assert_eq!(ran(), 5);
     }
 
     #[test]

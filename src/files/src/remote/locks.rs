@@ -22,7 +22,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 use privns_abi::{Errno, Result};
 use privns_host::net;
-use privns_host::signals::calmly;
+use privns_host::signals::{self, calmly};
 use privns_host::{Kernel, Slot};
 use privns_ninep::client::{Lock, LockStatus};
 
@@ -170,6 +170,29 @@ impl View<'_> {
         range: Range,
         waits: bool,
     ) -> Result<()> {
+        // One operation from the first question to the last: a signal that comes at any time of it
+        // ends the wait.
+        let mut pause = PAUSES.0;
+        calmly(|| self.lock_or_wait(file, holder, want, range, waits, &mut pause))?;
+        if holder == Holder::Description && want != Want::Nothing {
+            file.locked.store(true, Ordering::Relaxed);
+        }
+        // What was read before may have been somebody else's to change.
+        self.process.remotes.changed(file);
+        Ok(())
+    }
+
+    /// Asks until the lock is there. A handler after which the call goes on runs between two
+    /// questions: that is EINTR, and [`calmly`] begins again.
+    fn lock_or_wait(
+        self,
+        file: &File,
+        holder: Holder,
+        want: Want,
+        range: Range,
+        waits: bool,
+        pause: &mut Duration,
+    ) -> Result<()> {
         let own = match holder {
             Holder::Process if want == Want::Nothing => self.held(file, false),
             Holder::Process => Some(self.lock_fid(file, want)?),
@@ -180,26 +203,20 @@ impl View<'_> {
         if want == Want::Nothing {
             self.settle(file)?;
         }
-        let mut pause = PAUSES.0;
         loop {
-            match calmly(|| self.try_lock(&open, file, holder, want, range, waits))? {
-                LockStatus::Granted => break,
+            match self.try_lock(&open, file, holder, want, range, waits)? {
+                LockStatus::Granted => return Ok(()),
                 _ if !waits => return Err(Errno::EAGAIN),
                 _ => {}
             }
-            if let Err(error) = calmly(|| net::sleep(pause)) {
+            let slept = net::sleep(*pause);
+            *pause = (*pause * 2).min(PAUSES.1);
+            if slept.is_err() || signals::restarts() {
                 // The server is told that nobody waits any more.
                 let _ = self.getlock(file, holder, want == Want::Exclusive, range);
-                return Err(error);
+                return Err(Errno::EINTR);
             }
-            pause = (pause * 2).min(PAUSES.1);
         }
-        if holder == Holder::Description && want != Want::Nothing {
-            file.locked.store(true, Ordering::Relaxed);
-        }
-        // What was read before may have been somebody else's to change.
-        self.process.remotes.changed(file);
-        Ok(())
     }
 
     fn try_lock(

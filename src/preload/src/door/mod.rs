@@ -13,13 +13,14 @@ mod transfer;
 
 use crate::nowhere::is_no_name;
 use crate::PROCESS;
+use core::cell::Cell;
 use core::ffi::{c_char, c_int, c_long, CStr};
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
 use privns_files::remote::file::{File, Kind};
 use privns_files::remote::place::Place;
 use privns_host::kernel::OpenHow;
-use privns_host::signals::calmly;
+use privns_host::signals::{self, calmly};
 use privns_host::{raw, sys, Name};
 
 /// Makes a system call, arguments as [`privns_host::sys`] takes them.
@@ -54,8 +55,9 @@ pub(crate) struct Pair<'a> {
 }
 
 /// The table: `number kind(arguments) function`. `at` is a directory
-/// descriptor and a name, `name` a name alone, `two` two of the first, `fd` a
-/// descriptor, `open` one that is open for more than its name.
+/// descriptor and a name, `opened` the same of what may be a pipe, `name` a name
+/// alone, `two` two of the first, `fd` a descriptor, `open` one that is open for
+/// more than its name.
 macro_rules! table {
     ($($nr:ident $kind:ident ($($n:literal),+) $serve:ident;)*) => {
         #[cold]
@@ -72,8 +74,8 @@ macro_rules! table {
 }
 
 table! {
-    SYS_openat at(0, 1) openat;
-    SYS_openat2 at(0, 1) openat2;
+    SYS_openat opened(0, 1) openat;
+    SYS_openat2 opened(0, 1) openat2;
     SYS_newfstatat at(0, 1) fstatat;
     SYS_statx at(0, 1) statx;
     SYS_faccessat at(0, 1) faccessat;
@@ -130,10 +132,6 @@ pub(crate) unsafe fn enter(nr: c_long, args: [usize; 6]) -> Result<usize> {
     crate::jumps::ensure();
     // SAFETY: the caller's promise.
     match unsafe { files::serve(view, nr, args).or_else(|| serve(view, nr, args)) } {
-        // SAFETY: as above.
-        Some(Err(Errno::ENXIO)) if matches!(nr, libc::SYS_openat | libc::SYS_openat2) => unsafe {
-            open_pipe(view, nr, args)
-        },
         Some(done) => done,
         None => {
             // SAFETY: as above.
@@ -241,24 +239,54 @@ unsafe fn served(
 }
 
 /// What cannot be opened on a server may be a pipe: that is the host's, which may wait for the other
-/// end, and be interrupted.
-#[cold]
-unsafe fn open_pipe(view: View<'_>, nr: c_long, args: [usize; 6]) -> Result<usize> {
-    let (dirfd, name) = (args[0] as c_int, args[1] as *const c_char);
-    // SAFETY: the call has been served: the name is a string, and openat2's structure is there.
-    unsafe {
-        let flags = match nr {
-            libc::SYS_openat2 => (*(args[2] as *const OpenHow)).flags as c_int,
-            _ => args[2] as c_int,
-        };
-        let pipe = with_place(view, dirfd, name, follows(nr, &args), |place| {
-            calmly(|| view.remote_pipe(&place, flags))
-        });
-        let mut pipe = pipe.ok_or(Errno::ENXIO)??;
-        let pipe = pipe.as_cstr()?;
-        let flags = flags & !(libc::O_CREAT | libc::O_TRUNC);
-        sys!(libc::SYS_openat, libc::AT_FDCWD, pipe.as_ptr(), flags, 0)
+/// end, and be interrupted. A signal that has come while the server was asked ends the wait before it
+/// begins: it would be over by then.
+unsafe fn opened(
+    view: View<'_>,
+    nr: c_long,
+    args: [usize; 6],
+    [dirfd, name]: [usize; 2],
+    serve: impl Fn(Call<'_>) -> Result<usize>,
+) -> Option<Result<usize>> {
+    let pipe = Cell::new(None);
+    let flags = || match nr {
+        // SAFETY: the call has been served: the structure is there.
+        libc::SYS_openat2 => unsafe { (*(args[2] as *const OpenHow)).flags as c_int },
+        _ => args[2] as c_int,
+    };
+    // SAFETY: the caller's promise.
+    let done = unsafe {
+        at(view, nr, args, [dirfd, name], |call| {
+            let place = call.place;
+            pipe.set(None);
+            let done = serve(call);
+            if done == Err(Errno::ENXIO) {
+                pipe.set(Some(view.remote_pipe(&place, flags())?));
+                if waits(flags()) {
+                    signals::check()?;
+                }
+            }
+            done
+        })
+    };
+    match (done, pipe.take()) {
+        // SAFETY: as above.
+        (Some(Err(Errno::ENXIO)), Some(pipe)) => Some(unsafe { open_pipe(pipe, flags()) }),
+        (done, _) => done,
     }
+}
+
+#[cold]
+unsafe fn open_pipe(mut pipe: Name, flags: c_int) -> Result<usize> {
+    let pipe = pipe.as_cstr()?;
+    let flags = flags & !(libc::O_CREAT | libc::O_TRUNC);
+    // SAFETY: a C string of ours.
+    unsafe { sys!(libc::SYS_openat, libc::AT_FDCWD, pipe.as_ptr(), flags, 0) }
+}
+
+/// Whether an open of a pipe waits for the other end.
+fn waits(flags: c_int) -> bool {
+    flags & libc::O_NONBLOCK == 0 && flags & libc::O_ACCMODE != libc::O_RDWR
 }
 
 unsafe fn open(

@@ -4,9 +4,11 @@
 
 use super::door;
 use crate::theirs::{given, put, LONGEST};
+use crate::PROCESS;
 use core::cell::Cell;
 use core::ffi::c_int;
 use privns_abi::{Errno, Result};
+use privns_host::signals::{self, calmly};
 use privns_host::sys;
 
 /// A place in a file of which the program keeps count, or the file's own.
@@ -133,9 +135,23 @@ fn room_for(count: usize) -> Result<Vec<u8>> {
     Ok(piece)
 }
 
-/// One read and one write: how many bytes each has moved.
+/// One read and one write: how many bytes each has moved. A signal that has come while a server was
+/// asked for the one ends the wait for the other before it begins.
 fn step(from: &Cursor, to: &Cursor, piece: &mut [u8]) -> Result<(usize, usize)> {
-    let read = from.read(piece)?;
+    let read = if PROCESS.is_virtual(from.fd) {
+        calmly(|| {
+            let read = from.read(piece)?;
+            match signals::check() {
+                Err(due) if would_wait(to.fd as usize)? => {
+                    from.moved(0, read);
+                    Err(due)
+                }
+                _ => Ok(read),
+            }
+        })?
+    } else {
+        from.read(piece)?
+    };
     if read == 0 {
         return Ok((0, 0));
     }
@@ -325,6 +341,10 @@ fn is_ready(pipe: usize, to_write: bool) -> Result<bool> {
     // SAFETY: structures of ours.
     let n = unsafe { sys!(libc::SYS_ppoll, &raw mut poll, 1, &raw const now, 0usize, 8usize) }?;
     Ok(n > 0)
+}
+
+fn would_wait(to: usize) -> Result<bool> {
+    Ok(status(to)? & libc::O_NONBLOCK == 0 && !is_ready(to, true)?)
 }
 
 /// What can be written to a pipe without waiting, or what it takes whole when
