@@ -7,7 +7,7 @@
 
 use privns_abi::{Errno, Result, path};
 use privns_ninep::attr::{Attr, Entry, SetAttr};
-use privns_ninep::client::flags;
+use privns_ninep::client::{Next, flags};
 use privns_ninep::message::Rstatfs;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -198,6 +198,14 @@ pub trait Tree: Send + Sync + 'static {
     /// # Errors
     /// EOPNOTSUPP for trees that do not know.
     fn is_new(&self, _file: &Self::File) -> Result<bool> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Where the next data or the next hole begins, `from` on (lseek(2)).
+    ///
+    /// # Errors
+    /// ENXIO where there is none; EOPNOTSUPP for trees that do not know.
+    fn next(&self, _file: &Self::File, _next: Next, _from: u64) -> Result<u64> {
         Err(Errno::EOPNOTSUPP)
     }
 

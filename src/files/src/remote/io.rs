@@ -12,6 +12,7 @@ use privns_abi::{Errno, Result};
 use privns_host::signals::calmly;
 use privns_host::{Host, Kernel, reach};
 use privns_ninep::attr::{SetAttr, set};
+use privns_ninep::client::Next;
 use privns_ninep::client::window::ReadAhead;
 
 /// What was read with the open. It serves while this process has written
@@ -375,16 +376,8 @@ impl View<'_> {
             libc::SEEK_SET => 0,
             libc::SEEK_CUR => self.position(fd, file)?,
             libc::SEEK_END => self.size(file)?,
-            // One piece of data, and a hole behind it.
-            libc::SEEK_DATA | libc::SEEK_HOLE => {
-                let size = self.size(file)?;
-                let at = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
-                if at >= size {
-                    return Err(Errno::ENXIO);
-                }
-                let to = if whence == libc::SEEK_DATA { at } else { size };
-                return self.move_to(fd, file, to);
-            }
+            libc::SEEK_DATA => return self.seek_next(fd, file, Next::Data, offset),
+            libc::SEEK_HOLE => return self.seek_next(fd, file, Next::Hole, offset),
             _ => return Err(Errno::EINVAL),
         };
         let to = (from as i64).checked_add(offset).ok_or(Errno::EOVERFLOW)?;
@@ -395,6 +388,30 @@ impl View<'_> {
         if to >= AT_END {
             return Err(Errno::EINVAL);
         }
+        self.move_to(fd, file, to)
+    }
+
+    /// Where a server does not tell, a file is one piece of data, and a hole behind
+    /// it.
+    fn seek_next(self, fd: i32, file: &File, next: Next, offset: i64) -> Result<u64> {
+        let from = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
+        if file.is_near() {
+            self.near_settle(file);
+            let whence = if next == Next::Data { libc::SEEK_DATA } else { libc::SEEK_HOLE };
+            return Kernel.lseek(fd, offset, whence).map(|at| at as u64);
+        }
+        if self.process.remotes.maps.any() {
+            self.flush_mapped(file);
+        }
+        let told = self.with(file, |open| open.conn.client.next(&open.opened.fid, next, from));
+        let to = match told {
+            Err(Errno::EOPNOTSUPP | Errno::ENODATA | Errno::EINVAL) => match self.size(file)? {
+                size if from >= size => return Err(Errno::ENXIO),
+                size if next == Next::Hole => size,
+                _ => from,
+            },
+            told => told?,
+        };
         self.move_to(fd, file, to)
     }
 

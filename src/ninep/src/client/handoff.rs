@@ -23,13 +23,18 @@ impl<T: Transport, M: Monitor<State>> Client<T, M> {
         if !self.agreed.ours {
             return fids.iter().map(|_| Err(Errno::EOPNOTSUPP)).collect();
         }
-        fids.chunks(SOME).flat_map(|some| self.handoffs_together(some)).collect()
+        fids.chunks(SOME).flat_map(|some| self.told_together(some, HANDOFF_XATTR)).collect()
     }
 
-    fn handoffs_together(&self, fids: &[&Fid]) -> Vec<Result<Vec<u8>>> {
+    /// The value of a short attribute that a server of ours has, in one round trip.
+    pub(super) fn told(&self, fid: &Fid, name: &[u8]) -> Result<Vec<u8>> {
+        self.told_together(&[fid], name).pop().unwrap_or(Err(Errno::EIO))
+    }
+
+    fn told_together(&self, fids: &[&Fid], name: &[u8]) -> Vec<Result<Vec<u8>>> {
         let ask = |fid: &&Fid| {
             let newfid = self.new_fid()?;
-            let body = Txattrwalk { fid: fid.0, newfid, name: HANDOFF_XATTR };
+            let body = Txattrwalk { fid: fid.0, newfid, name };
             let walk = self.queue(&body, Late::Clunk(newfid))?;
             let body = Tread { fid: newfid, offset: 0, count: TOKEN_MAX };
             Ok((newfid, walk, self.queue(&body, Late::Nothing)))

@@ -42,6 +42,7 @@
 mod at;
 mod behind;
 mod handoff;
+mod holes;
 mod io;
 mod locks;
 mod many;
@@ -56,6 +57,7 @@ mod whereabouts;
 pub mod window;
 mod xattrs;
 
+pub use holes::Next;
 pub use io::Pending;
 pub use locks::{Lock, LockStatus};
 pub use near::{Asked, Attached};

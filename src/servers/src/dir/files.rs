@@ -3,6 +3,7 @@
 use super::{Dir, File, errno};
 use privns_abi::{Errno, Result};
 use privns_ninep::attr::{Entry, Qid, qt};
+use privns_ninep::client::Next;
 use privns_ninep::name::Name;
 use rustix::fs::{FileType, RawDir, SeekFrom};
 use std::mem::MaybeUninit;
@@ -49,6 +50,18 @@ impl File {
             }
         }
         Ok(done)
+    }
+
+    /// Nothing else goes by the offset that this moves: reads and writes say where.
+    pub(super) fn next(&self, next: Next, from: u64) -> Result<u64> {
+        if i64::try_from(from).is_err() {
+            return Err(Errno::ENXIO);
+        }
+        let to = match next {
+            Next::Data => SeekFrom::Data(from),
+            Next::Hole => SeekFrom::Hole(from),
+        };
+        rustix::fs::seek(&self.fd, to).map_err(errno)
     }
 
     pub(super) fn sync(&self, data_only: bool) -> Result<()> {

@@ -21,6 +21,7 @@ use crate::tree::{self, How, Tree, Who};
 use parking_lot::Mutex;
 use privns_abi::{Errno, Result};
 use privns_ninep::attr::{Attr, Entry, SetAttr};
+use privns_ninep::client::Next;
 use privns_ninep::message::Rstatfs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -179,6 +180,10 @@ impl Tree for Dir {
 
     fn is_new(&self, file: &File) -> Result<bool> {
         Ok(file.new)
+    }
+
+    fn next(&self, file: &File, next: Next, from: u64) -> Result<u64> {
+        if self.processes { Err(Errno::EOPNOTSUPP) } else { file.next(next, from) }
     }
 
     fn mkdir(&self, dir: &Arc<Node>, name: &[u8], mode: u32, gid: u32) -> Result<Arc<Node>> {

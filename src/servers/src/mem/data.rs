@@ -2,6 +2,7 @@
 //! may take together.
 
 use privns_abi::{Errno, Result};
+use privns_ninep::client::Next;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -70,6 +71,28 @@ impl Pages {
             }
         }
         n
+    }
+
+    /// Where the next data or the next hole begins: `from`, if that is in it. The
+    /// end of the file is a hole; behind it is nothing.
+    pub(super) fn next(&self, next: Next, from: u64) -> Option<u64> {
+        if from >= self.size {
+            return None;
+        }
+        let first = from / PAGE as u64;
+        let mut data = self.pages.range(first..).map(|(number, _)| *number);
+        let page = match next {
+            Next::Data => data.next()?,
+            Next::Hole => (first..).zip(data).find(|(at, data)| at != data).map_or_else(
+                || self.pages.range(first..).next_back().map_or(first, |(last, _)| last + 1),
+                |(hole, _)| hole,
+            ),
+        };
+        let at = from.max(page.saturating_mul(PAGE as u64));
+        match next {
+            Next::Data => Some(at).filter(|at| *at < self.size),
+            Next::Hole => Some(at.min(self.size)),
+        }
     }
 
     /// Bytes written: all, or as many as there was room for.
@@ -175,6 +198,35 @@ mod tests {
             assert_eq!(pages.size(), model.len() as u64);
             assert_eq!(budget.figures().1, pages.taken() as u64);
         }
+    }
+
+    #[test]
+    fn holes_are_what_was_never_written() {
+        let (budget, page) = (Budget::new(1 << 20), PAGE as u64);
+        let mut pages = Pages::default();
+        assert_eq!([Next::Data, Next::Hole].map(|next| pages.next(next, 0)), [None; 2]);
+        for (at, len) in [(2 * page, 2 * PAGE), (5 * page + 7, 1), (9 * page, 10)] {
+            pages.write(at, &vec![1; len], &budget).unwrap();
+        }
+        let end = 9 * page + 10;
+        let all = [
+            (0, Some(2 * page), Some(0)),
+            (page + 1, Some(2 * page), Some(page + 1)),
+            (2 * page + 1, Some(2 * page + 1), Some(4 * page)),
+            (3 * page, Some(3 * page), Some(4 * page)),
+            (4 * page, Some(5 * page), Some(4 * page)),
+            (5 * page, Some(5 * page), Some(6 * page)),
+            (end - 1, Some(end - 1), Some(end)),
+            (end, None, None),
+            (u64::MAX, None, None),
+        ];
+        for (from, data, hole) in all {
+            assert_eq!((pages.next(Next::Data, from), pages.next(Next::Hole, from)), (data, hole));
+        }
+        pages.resize(20 * page, &budget).unwrap();
+        assert_eq!(pages.next(Next::Data, 10 * page), None);
+        assert_eq!(pages.next(Next::Hole, 9 * page), Some(10 * page));
+        assert_eq!(pages.next(Next::Hole, 20 * page - 1), Some(20 * page - 1));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use permit::{EXEC, READ, WRITE};
 use privns_abi::{Errno, Result};
 use privns_ninep::attr::{Attr, Entry, SetAttr, mode};
-use privns_ninep::client::flags;
+use privns_ninep::client::{Next, flags};
 use privns_ninep::message::Rstatfs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -200,6 +200,13 @@ impl Tree for Mem {
 
     fn is_new(&self, file: &File) -> Result<bool> {
         Ok(file.new)
+    }
+
+    fn next(&self, file: &File, next: Next, from: u64) -> Result<u64> {
+        match &file.node.inode.body.lock().content {
+            Content::File(pages) => pages.next(next, from).ok_or(Errno::ENXIO),
+            _ => Err(Errno::EOPNOTSUPP),
+        }
     }
 
     fn mkdir(&self, dir: &Node, name: &[u8], bits: u32, gid: u32) -> Result<Node> {

@@ -6,7 +6,7 @@ use crate::tree::{How, Tree};
 use privns_abi::{Errno, Result};
 use privns_ninep::NONUM;
 use privns_ninep::attr::mode;
-use privns_ninep::client::{CREATED_XATTR, HANDOFF_XATTR, PATH_XATTR};
+use privns_ninep::client::{CREATED_XATTR, HANDOFF_XATTR, Next, PATH_XATTR};
 use privns_ninep::message::{
     Request, Rfsync, Rgetattr, Rgetlock, Rlcreate, Rlink, Rlock, Rlopen, Rmkdir, Rmknod, Rreaddir,
     Rreadlink, Rrename, Rrenameat, Rsetattr, Rsymlink, Runlinkat, Rxattrcreate, Rxattrwalk,
@@ -198,28 +198,35 @@ impl<T: Tree> Session<T> {
     fn xattr_walk(&mut self, m: &Txattrwalk<'_>, a: &mut Answer<'_>) -> Result<()> {
         self.check_free(m.newfid, None)?;
         let fid = self.fid(m.fid)?;
-        let value = match (m.name, &fid.use_) {
-            (HANDOFF_XATTR, Use::Open(open)) => {
-                let kept = (open.clone(), fid.from.clone());
-                self.common.handoff.offer(kept, fid.from.who.uid)?.to_vec()
-            }
-            (CREATED_XATTR, Use::Open(open)) => {
-                vec![u8::from(self.common.tree.is_new(&open.file)?)]
-            }
-            (HANDOFF_XATTR | CREATED_XATTR, _) => return Err(Errno::EBADF),
-            (near::XATTR, _) if self.peer.is_ourselves() => {
-                self.common.tree.near(&fid.node).ok_or(Errno::EOPNOTSUPP)?
-            }
-            (near::XATTR, _) => return Err(Errno::EOPNOTSUPP),
-            (PATH_XATTR, _) => path_of(&self.common.tree, fid)?,
-            _ => self.common.tree.xattr(&fid.node, m.name)?,
-        };
+        let value = self.attribute(fid, m.name)?;
         let size = value.len() as u64;
         let mut new = Fid::new(fid.node.clone(), fid.from.clone());
         self.hold_xattr(value.len())?;
         new.use_ = Use::XattrRead(value);
         self.insert(m.newfid, new);
         a.send(&Rxattrwalk { size })
+    }
+
+    /// Some are of our own, and none of the file's.
+    fn attribute(&self, fid: &Fid<T>, name: &[u8]) -> Result<Vec<u8>> {
+        let tree = &self.common.tree;
+        match (name, Next::asked(name), &fid.use_) {
+            (HANDOFF_XATTR, _, Use::Open(open)) => {
+                let kept = (open.clone(), fid.from.clone());
+                Ok(self.common.handoff.offer(kept, fid.from.who.uid)?.to_vec())
+            }
+            (CREATED_XATTR, _, Use::Open(open)) => Ok(vec![u8::from(tree.is_new(&open.file)?)]),
+            (_, Some((next, from)), Use::Open(open)) => {
+                Ok(tree.next(&open.file, next, from)?.to_le_bytes().to_vec())
+            }
+            (HANDOFF_XATTR | CREATED_XATTR, ..) | (_, Some(_), _) => Err(Errno::EBADF),
+            (near::XATTR, ..) if self.peer.is_ourselves() => {
+                tree.near(&fid.node).ok_or(Errno::EOPNOTSUPP)
+            }
+            (near::XATTR, ..) => Err(Errno::EOPNOTSUPP),
+            (PATH_XATTR, ..) => path_of(tree, fid),
+            _ => tree.xattr(&fid.node, name),
+        }
     }
 
     fn xattr_create(&mut self, m: &Txattrcreate<'_>, a: &mut Answer<'_>) -> Result<()> {
