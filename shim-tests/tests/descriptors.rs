@@ -200,6 +200,39 @@ E"#,
     );
 }
 
+/// What another member has open cannot be had here, and is not taken for an empty file.
+#[test]
+fn what_another_has_open() {
+    let site = Site::new();
+    let server = Server::of(&site, "d");
+    let python = "import ctypes, os, time
+call = ctypes.CDLL(None, use_errno=True).syscall
+def told(what, act):
+    try: print(what, act())
+    except OSError as e: print(what, e.errno)
+def taken(pid, fd):
+    got = call(438, os.pidfd_open(pid), fd, 0)
+    if got < 0: raise OSError(ctypes.get_errno(), '')
+    return os.pread(got, 9, 0)
+os.chdir(os.environ['R'])
+f = os.open('f', os.O_RDWR | os.O_CREAT, 0o644); os.write(f, b'hello')
+told('own', lambda: taken(os.getpid(), f))
+r, w = os.pipe(); child = os.fork()
+if not child:
+    os.dup2(os.open('f', os.O_RDWR), 77); os.write(w, b'x'); time.sleep(30); os._exit(0)
+os.read(r, 1); at = '/proc/%d/fd/77' % child
+told('taken', lambda: taken(child, 77))
+told('opened', lambda: os.read(os.open(at, os.O_RDONLY), 9))
+told('mode', lambda: os.chmod(at, 0o600)); told('time', lambda: os.utime(at)); told('length', lambda: os.truncate(at, 2))
+told('attribute', lambda: os.setxattr(at, 'user.x', b'y'))
+told('pipe', lambda: call(438, os.pidfd_open(child), w, 0) > 2)
+print(open('f').read(), oct(os.stat('f').st_mode)); os.kill(child, 9); os.wait()";
+    site.write("taken.py", python);
+    server.run(&site, "exec python3 $T/taken.py").prints(
+        "own b'hello'\ntaken 1\nopened 6\nmode 1\ntime 1\nlength 1\nattribute 1\npipe True\nhello 0o100644",
+    );
+}
+
 #[test]
 fn locks_and_mappings() {
     alike(

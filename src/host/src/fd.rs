@@ -1,6 +1,6 @@
 //! Descriptors as the kernel keeps them: anonymous files, seals, locks.
 
-use crate::{Host, Kernel, Name, kernel::decimal, sys};
+use crate::{Kernel, Name, kernel::decimal, sys};
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use privns_abi::{Errno, Result};
@@ -295,17 +295,31 @@ impl Kernel {
         let wanted = libc::F_SEAL_WRITE | libc::F_SEAL_GROW;
         let sealed = match self.seals(fd) {
             // Open for naming only.
-            Err(Errno::EBADF) => self.leads_to(fd, b"/memfd:privns-file (deleted)"),
+            Err(Errno::EBADF) => link(fd).is_ok_and(|mut link| {
+                link.as_cstr().is_ok_and(|at| self.links_to_placeholder(libc::AT_FDCWD, at))
+            }),
             seals => seals.is_ok_and(|seals| seals & wanted == wanted),
         };
         sealed && self.extent(fd).is_ok_and(|extent| extent.size == 0)
     }
 
-    /// Whether that is what /proc says of a descriptor.
-    fn leads_to(self, fd: i32, what: &[u8]) -> bool {
+    /// Whether two descriptors of ours are one open file (kcmp(2)). False where the kernel does not
+    /// tell.
+    #[must_use]
+    pub fn is_same_open(self, fd: i32, other: i32) -> bool {
+        const FILE: i32 = 0;
+        let us = self.getpid();
+        // SAFETY: no memory is involved.
+        let told = unsafe { sys!(libc::SYS_kcmp, us, us, FILE, fd, other) };
+        told == Ok(0)
+    }
+
+    /// Whether a link of `/proc` leads to one of those.
+    #[must_use]
+    pub fn links_to_placeholder(self, dirfd: i32, link: &CStr) -> bool {
         let mut text = Name::new();
-        let read = link(fd).and_then(|mut link| self.readlink(link.as_cstr()?, &mut text));
-        read.is_ok() && text.as_bytes() == what
+        let read = self.readlinkat(dirfd, link, &mut text);
+        read.is_ok() && text.as_bytes() == b"/memfd:privns-file (deleted)"
     }
 
     /// Status flags and access mode of an open file (F_GETFL).

@@ -9,7 +9,7 @@ use libc::ssize_t;
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
 use privns_files::Target;
-use privns_host::Spelled;
+use privns_host::{Kernel, Spelled};
 
 use privns_namespace::family::Counter;
 use privns_namespace::resolve::Last;
@@ -211,6 +211,9 @@ impl Named {
     /// Refuses what the kernel would on a mount point or a read-only mount, in
     /// the order in which it would.
     fn permit(self, to: &mut Target) -> Result<()> {
+        if to.magic && self.is_nothing(to) {
+            return Err(Errno::EPERM);
+        }
         if to.at_mount || !to.plain {
             self.permit_mount_point(to)?;
         }
@@ -225,6 +228,16 @@ impl Named {
             (_, Ok(_) | Err(Errno::ENOENT)) => Err(Errno::EROFS),
             (_, Err(error)) => Err(error),
         }
+    }
+
+    /// Whether a link of `/proc` leads to what only stands for another process's remote file: what
+    /// is changed there changes nothing.
+    #[cold]
+    fn is_nothing(self, to: &mut Target) -> bool {
+        let (dirfd, path) = self.place(to);
+        // SAFETY: `place` gives a C string.
+        let path = unsafe { CStr::from_ptr(path) };
+        crate::door::magic(path.to_bytes()).is_none() && Kernel.links_to_placeholder(dirfd, path)
     }
 
     fn permit_mount_point(self, to: &mut Target) -> Result<()> {

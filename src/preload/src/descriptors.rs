@@ -9,7 +9,7 @@ use core::ffi::{c_int, c_uint};
 use libc::{gid_t, mode_t, size_t, timespec, uid_t};
 use privns_abi::{Errno, Result};
 use privns_files::remote::kept::KEPT;
-use privns_host::sys;
+use privns_host::{sys, Kernel};
 
 /// The descriptor of the family's table, -1 for a program without a family.
 #[inline]
@@ -206,6 +206,25 @@ fn onto_ours(from: c_int, to: c_int, flags: c_int) -> Result<usize> {
         }
         copied(from, done)
     }
+}
+
+pub(crate) unsafe fn pidfd_getfd(pidfd: c_int, from: c_int, flags: c_uint) -> c_int {
+    taken(pidfd, from, flags).ret()
+}
+
+/// pidfd_getfd(2). What only stands for another process's remote file is not to be had by it, and
+/// must not seem empty.
+fn taken(pidfd: c_int, from: c_int, flags: c_uint) -> Result<usize> {
+    // SAFETY: no memory is involved.
+    let fd = unsafe { sys!(libc::SYS_pidfd_getfd, pidfd, from, flags) }?;
+    if !Kernel.is_placeholder(fd as c_int) {
+        return Ok(fd);
+    }
+    if PROCESS.is_virtual(from) && Kernel.is_same_open(from, fd as c_int) {
+        return copied(from, Ok(fd));
+    }
+    let _ = Kernel.close(fd as c_int);
+    Err(Errno::EPERM)
 }
 
 pub(crate) unsafe fn fcntl(fd: c_int, command: c_int, arg: usize) -> c_int {

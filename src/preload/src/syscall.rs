@@ -129,6 +129,7 @@ pub(crate) unsafe extern "C" fn route(
             libc::SYS_dup => to!(descriptors::dup(a)),
             libc::SYS_dup3 => to!(descriptors::dup3(a, b, c)),
             libc::SYS_fcntl => to!(descriptors::fcntl(a, b, c)),
+            libc::SYS_pidfd_getfd => to!(descriptors::pidfd_getfd(a, b, c)),
             libc::SYS_fchmod => to!(descriptors::fchmod(a, b)),
             libc::SYS_fchown => to!(descriptors::fchown(a, b, c)),
             libc::SYS_fstatfs => to!(descriptors::fstatfs(a, b)),

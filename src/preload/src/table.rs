@@ -180,6 +180,7 @@ crate::row::rows! {
     Entry dup: descriptors::dup(fd: c_int) -> c_int;
     Entry dup2 __dup2: descriptors::dup2(from: c_int, to: c_int) -> c_int;
     Entry dup3: descriptors::dup3(from: c_int, to: c_int, flags: c_int) -> c_int;
+    Symbol pidfd_getfd: descriptors::pidfd_getfd(pidfd: c_int, from: c_int, flags: c_uint) -> c_int;
     Entry fcntl fcntl64 + __fcntl64_nocancel: descriptors::fcntl(fd: c_int, command: c_int, arg: size_t) -> c_int;
     Symbol fstat fstat64: descriptors::fstat(fd: c_int, buf: *mut Stat) -> c_int;
     Symbol __fxstat __fxstat64: descriptors::fxstat(version: c_int, fd: c_int, buf: *mut Stat) -> c_int;
