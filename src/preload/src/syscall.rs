@@ -9,7 +9,7 @@ use crate::door::door;
 use crate::nowhere::{is_no_name, is_nowhere};
 use crate::{
     admin, batches, descriptors, dirs, exec, mapping, names, open, pairs, reveal, sockets, stat,
-    PROCESS,
+    users, PROCESS,
 };
 use core::arch::naked_asm;
 use core::ffi::{c_char, c_long, CStr};
@@ -207,6 +207,13 @@ pub(crate) unsafe extern "C" fn route(
             libc::SYS_execveat => to!(exec::execveat(a, text(b), c, d, e)),
             libc::SYS_io_submit => batches::submit(a, b as c_long, c as _).size() as c_long,
             libc::SYS_io_uring_setup => batches::setup(a, b).size() as c_long,
+            libc::SYS_setuid
+            | libc::SYS_setgid
+            | libc::SYS_setreuid
+            | libc::SYS_setregid
+            | libc::SYS_setresuid
+            | libc::SYS_setresgid
+            | libc::SYS_setgroups => users::by_number(number, [a, b, c, d, e, f]).size() as c_long,
             libc::SYS_clone | libc::SYS_clone3 => forks(number, [a, b, c, d, e, f]),
             _ => old(number, [a, b, c, d, e, f]),
         }

@@ -355,25 +355,29 @@ impl File {
     }
 
     fn open_as(&self, conn: &Conn, flags: i32) -> Result<Opened> {
+        if self.kind == Kind::Path {
+            return self.found_anew(conn);
+        }
         let path = self.path().map_err(|_| Errno::ESTALE)?;
         let names: Vec<&[u8]> = path::components(&path).collect();
-        let stale = |error| match error {
-            Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => Errno::ESTALE,
-            error => error,
-        };
-        let opened = match self.kind {
-            Kind::Path => {
-                let (fid, qid) = conn.client.walk(conn.root(), &names).map_err(stale)?;
-                let qid = qid.unwrap_or(conn.root_qid);
-                Opened { fid, qid, iounit: 0, attr: None, first: None }
-            }
-            _ => {
-                let flags = flags & !(libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC);
-                conn.client
-                    .open_at(conn.root(), &names, wire_flags(flags), &mut [])
-                    .map_err(stale)?
-            }
-        };
+        let flags = wire_flags(flags & !(libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC));
+        let opened = conn.client.open_at(conn.root(), &names, flags, &mut []).map_err(stale)?;
+        self.if_same(conn, opened)
+    }
+
+    /// The same without opening it.
+    ///
+    /// # Errors
+    /// As [`File::open`].
+    pub(super) fn found_anew(&self, conn: &Conn) -> Result<Opened> {
+        let path = self.path().map_err(|_| Errno::ESTALE)?;
+        let names: Vec<&[u8]> = path::components(&path).collect();
+        let (fid, qid) = conn.client.walk(conn.root(), &names).map_err(stale)?;
+        let qid = qid.unwrap_or(conn.root_qid);
+        self.if_same(conn, Opened { fid, qid, iounit: 0, attr: None, first: None })
+    }
+
+    fn if_same(&self, conn: &Conn, opened: Opened) -> Result<Opened> {
         if opened.qid.path != self.identity {
             conn.client.clunk(opened.fid);
             return Err(Errno::ESTALE);
@@ -432,6 +436,14 @@ impl File {
     /// Whether what is written goes to the end.
     pub fn appends(&self, fd: i32) -> bool {
         Kernel.status_flags(fd).unwrap_or(self.flags()) & libc::O_APPEND != 0
+    }
+}
+
+/// What a name has led to before, it leads to no more.
+const fn stale(error: Errno) -> Errno {
+    match error {
+        Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => Errno::ESTALE,
+        error => error,
     }
 }
 

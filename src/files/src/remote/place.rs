@@ -174,6 +174,11 @@ impl<'a> Way<'a> {
         Ok(Way { from, names: place.names()?, by })
     }
 
+    /// To what is open.
+    pub(super) fn to(open: Arc<Open>) -> Way<'static> {
+        Way { from: From::Dir(open), names: Vec::new(), by: None }
+    }
+
     /// The connection.
     #[must_use]
     pub fn conn(&self) -> &Conn {

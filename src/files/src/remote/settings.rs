@@ -1,8 +1,12 @@
 //! The system calls that set what a remote file has: its attributes, its size,
 //! its times and its extended attributes.
 
+use super::conn::Settings;
+use super::file::{File, Open};
 use super::place::{End, Place, Way};
+use super::undisturbed;
 use crate::process::View;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use privns_abi::{Errno, Result};
 use privns_host::Kernel;
@@ -32,11 +36,12 @@ impl View<'_> {
         if change.valid & set::SIZE != 0 && !place.is_open() {
             self.leave_ends();
         }
-        let done = self.on_file(
-            place,
-            |p, act| self.once(p, act),
-            |way| way.client().setattr_at(way.route(), &self.mine(way, change)),
-        );
+        let set = |way: &Way<'_>| way.client().setattr_at(way.route(), &self.mine(way, change));
+        let done = match change.valid & set::SIZE {
+            0 => self.as_now(place, |p, act| self.once(p, act), set),
+            // Who may do that is settled when the file is opened.
+            _ => self.on_file(place, |p, act| self.once(p, act), set),
+        };
         if change.valid & set::SIZE != 0 {
             let remotes = &self.process.remotes;
             match place.opened() {
@@ -46,6 +51,44 @@ impl View<'_> {
             }
         }
         done
+    }
+
+    /// Does what the kernel lets be done by whom the process is now, whoever has opened the file: one
+    /// that was opened as another user is had by the connection of this one.
+    fn as_now<R>(
+        self,
+        place: &Place<'_>,
+        go: impl Fn(&Place<'_>, &dyn Fn(&Way<'_>) -> Result<R>) -> Result<R>,
+        act: impl Fn(&Way<'_>) -> Result<R>,
+    ) -> Result<R> {
+        let Some((file, open)) = place.opened().and_then(|file| Some((file, file.known()?))) else {
+            return self.on_file(place, go, act);
+        };
+        if !open.conn.is_former() || open.conn.is_dead() {
+            return self.on_file(place, go, act);
+        }
+        // What was written goes another way.
+        self.settle(file)?;
+        let done = undisturbed(|| act(&Way::to(self.had_now(file, &open)?)));
+        self.process.remotes.note();
+        done
+    }
+
+    /// What another user has opened, on the connection of whom the process is now: handed over by a
+    /// server that can, and else found by its name.
+    fn had_now(self, file: &File, open: &Arc<Open>) -> Result<Arc<Open>> {
+        let conn = self.conn(file.server())?;
+        let opened = match open.conn.client.handoff(&open.opened.fid) {
+            Ok(token) => {
+                let table = self.table()?;
+                let settings = Settings::of(table.index(), file.server()).ok_or(Errno::ENODEV)?;
+                let claimed = conn.client.claims(settings.uname, Kernel.geteuid(), &[&token]);
+                claimed.into_iter().next().ok_or(Errno::ESTALE)??
+            }
+            Err(Errno::EOPNOTSUPP) => file.found_anew(&conn)?,
+            Err(error) => return Err(error),
+        };
+        Ok(Arc::new(Open::new(conn, opened)))
     }
 
     /// A name that ends in a slash or a dot is that of a directory.
@@ -83,7 +126,7 @@ impl View<'_> {
     /// As there.
     pub fn remote_utimens(self, place: &Place<'_>, [atime, mtime]: [When; 2]) -> Result<()> {
         self.is_dir_at_end(place)?;
-        let done = self.on_file(
+        let done = self.as_now(
             place,
             |p, act| self.on(p, act),
             |way| {
@@ -110,11 +153,7 @@ impl View<'_> {
             return Err(Errno::EOPNOTSUPP);
         }
         self.is_dir_at_end(place)?;
-        self.on_file(
-            place,
-            |p, act| self.on(p, act),
-            |way| way.client().xattr_at(way.route(), name),
-        )
+        self.as_now(place, |p, act| self.on(p, act), |way| way.client().xattr_at(way.route(), name))
     }
 
     /// Sets an extended attribute, `flags` as setxattr(2).
@@ -135,7 +174,7 @@ impl View<'_> {
             return Err(Errno::E2BIG);
         }
         self.is_dir_at_end(place)?;
-        self.on_file(
+        self.as_now(
             place,
             |p, act| self.once(p, act),
             |way| way.client().set_xattr_at(way.route(), name, value, flags),
