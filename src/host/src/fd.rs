@@ -413,7 +413,7 @@ impl Kernel {
         let mut limit = MaybeUninit::<libc::rlimit>::uninit();
         // SAFETY: the kernel writes one struct rlimit.
         unsafe {
-            sys!(libc::SYS_prlimit64, 0, which, 0, limit.as_mut_ptr())?;
+            sys!(libc::SYS_getrlimit, which, limit.as_mut_ptr())?;
             Ok(limit.assume_init().rlim_cur)
         }
     }
