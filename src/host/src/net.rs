@@ -172,6 +172,21 @@ impl Socket {
         Ok(socket)
     }
 
+    /// Whether a socket is bound to this name that is not closed. It learns nothing of the question:
+    /// of another kind it is said that it is one, and one of datagrams is not told who is about to
+    /// write to it.
+    #[must_use]
+    pub fn is_bound(path: &[u8]) -> bool {
+        let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        // SAFETY: no memory is involved.
+        let Ok(fd) = (unsafe { sys!(libc::SYS_socket, libc::AF_UNIX, kind, 0) }) else {
+            return true;
+        };
+        let socket = Socket { fd: AtomicI32::new(fd as i32) };
+        let refused = [Err(Errno::ECONNREFUSED), Err(Errno::ENOENT)];
+        !refused.contains(&socket.connect_unix(path, now()))
+    }
+
     /// A socket that is connected already; it is closed with the value, and
     /// stands at a high number from now on.
     #[must_use]

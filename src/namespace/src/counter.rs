@@ -30,4 +30,7 @@ pub enum Flag {
     Strict = 1,
     /// The kernel confines every member too (Landlock).
     Enforced = 2,
+    /// Members meet at pipes or sockets that servers have, or did: said by those who may change the
+    /// table.
+    Met = 4,
 }

@@ -6,8 +6,10 @@
 //! file's number there. All members meet in it, whichever of the file's names they use, and nobody
 //! else does.
 //!
-//! A number may be given again when a file is gone, so whoever makes a file removes what stood in for
-//! the one before ([`View::stand_anew`]); what is not made again goes with the family. In a family of
+//! A stand-in goes with the file's last name, where a member takes that away ([`View::last_of`]): who has
+//! a pipe open goes on. That of a socket which is bound yet stays, so that the socket can tell what it was
+//! bound as. A number may be given again when a file is gone, so whoever makes a file removes what stood
+//! in for the one before ([`View::stand_anew`]); what is left goes with the family. In a family of
 //! root's other users may make stand-ins too: one that is neither root's nor the caller's nor the file's
 //! owner's is not used, which is why a pipe's is made with its name, and not by whoever opens it first.
 
@@ -15,9 +17,13 @@ use super::attrs::Meta;
 use super::place::{End, Place};
 use super::{shelf, undisturbed};
 use crate::process::View;
+use alloc::boxed::Box;
 use alloc::format;
+use alloc::vec::Vec;
 use privns_abi::{Errno, Result, path};
-use privns_host::{Host, Kernel, Name};
+use privns_host::net::Socket;
+use privns_host::{Host, Kernel, Name, dirent};
+use privns_namespace::family::Flag;
 use privns_ninep::attr::mode;
 
 /// What the directory is called in the family's.
@@ -124,6 +130,36 @@ impl View<'_> {
         }
     }
 
+    /// The number of a pipe or a socket whose last name this is, in a family in which anything stands
+    /// in for such files: asked before the name is taken away.
+    pub(super) fn last_of(self, place: &Place<'_>) -> Option<u64> {
+        let met = |meta: Meta| {
+            matches!(meta.mode() & mode::FORMAT, mode::FIFO | mode::SOCKET).then_some(meta)
+        };
+        let none = || self.meeting_name().map_or(true, |mut dir| is_empty(&mut dir));
+        if !self.family.has(Flag::Met) || none() {
+            return None;
+        }
+        // What a listing has told does for what is neither.
+        self.remote_stat(place).ok().and_then(met)?;
+        let meta = undisturbed(|| self.stat_anew(place)).ok().and_then(met)?;
+        (meta.stat().links == 1).then(|| meta.identity())
+    }
+
+    /// Nothing by this number has a name any more.
+    pub(super) fn stand_down(self, server: u32, number: u64) {
+        let Ok(dir) = self.meeting_name() else { return };
+        if let Ok(mut pipe) = named(&dir, server, number, 'p') {
+            let _ = pipe.as_cstr().and_then(|at| Kernel.unlink(at));
+        }
+        let socket = named(&dir, server, number, 's').ok();
+        if let Some(mut socket) = socket.filter(|socket| !Socket::is_bound(socket.as_bytes())) {
+            let note = noted(socket.as_bytes());
+            let _ = note.and_then(|mut note| Kernel.unlink(note.as_cstr()?));
+            let _ = socket.as_cstr().and_then(|at| Kernel.unlink(at));
+        }
+    }
+
     /// What the server says of a file now: by a number that a listing has told before, one that is
     /// gone would be met at.
     fn met_at(self, place: &Place<'_>) -> Result<Meta> {
@@ -135,17 +171,40 @@ impl View<'_> {
         named(&self.meeting()?, server, number, kind)
     }
 
-    /// The directory of the stand-ins.
+    /// The directory of the stand-ins, made sure of.
     fn meeting(self) -> Result<Name> {
-        let skeleton = self.family.read_table()?.skeleton;
-        if skeleton.is_empty() {
-            return Err(Errno::ENOENT);
-        }
-        let mut dir = Name::from(path::parent(&skeleton))?;
-        dir.push(MEET)?;
+        let mut dir = self.meeting_name()?;
         shelf::shared(&mut dir, Kernel.geteuid())?;
+        if !self.family.has(Flag::Met) {
+            self.family.set(Flag::Met);
+        }
         Ok(dir)
     }
+
+    fn meeting_name(self) -> Result<Name> {
+        let known = self.process.remotes.meeting.get_or_try_init(|| {
+            let skeleton = self.family.read_table()?.skeleton;
+            if skeleton.is_empty() {
+                return Err(Errno::ENOENT);
+            }
+            let mut dir = Name::from(path::parent(&skeleton))?;
+            dir.push(MEET)?;
+            Ok(Box::new(dir))
+        })?;
+        Name::from(known.as_bytes())
+    }
+}
+
+/// Whether nothing is in a directory, as far as that can be seen.
+fn is_empty(dir: &mut Name) -> bool {
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    let opened = dir.as_cstr().and_then(|dir| Kernel.openat(libc::AT_FDCWD, dir, flags, 0));
+    let Ok(fd) = opened else { return true };
+    // The first records are enough: two are those of the dots.
+    let mut records = Vec::new();
+    let read = records.try_reserve(256).is_ok().then(|| Kernel.getdents64(fd, &mut records));
+    let _ = Kernel.close(fd);
+    read != Some(Ok(())) || dirent::entries(&records).all(|e| matches!(e.name, b"." | b".."))
 }
 
 fn named(dir: &Name, server: u32, number: u64, kind: char) -> Result<Name> {

@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 use std::vec::Vec;
 
@@ -92,6 +92,46 @@ fn a_socket_is_bound_and_found_and_tells_what_it_was_bound_by() {
     view.remote_mknod(&place("s"), libc::S_IFSOCK | 0o600, 0).unwrap();
     assert_eq!(found(), Err(Errno::ECONNREFUSED));
     assert_eq!(view.bound_as(name.as_bytes()).unwrap().as_bytes(), b"./s");
+}
+
+#[test]
+fn a_stand_in_goes_with_the_last_name() {
+    let world = memory("last");
+    let view = world.view();
+    let left = || fs::read_dir(world.root.join("meet")).unwrap().count();
+    let unlink = |name: &str| view.remote_unlink(&place(name), false).unwrap();
+    for name in ["p", "q"] {
+        view.remote_mknod(&place(name), libc::S_IFIFO | 0o600, 0).unwrap();
+    }
+    view.remote_link(&place("p"), &place("also")).unwrap();
+    view.remote_rename(&place("also"), &place("p"), 0).unwrap();
+    unlink("p");
+    assert_eq!(left(), 2, "it has another name");
+    unlink("also");
+    assert_eq!(left(), 1);
+    view.remote_mknod(&place("f"), libc::S_IFREG | 0o600, 0).unwrap();
+    view.remote_rename(&place("f"), &place("q"), 0).unwrap();
+    assert_eq!(left(), 0);
+    unlink("q");
+    // A socket's when nobody has it bound any more: until then it tells what it was bound as.
+    let bound = |listens: bool| {
+        view.remote_mknod(&place("s"), libc::S_IFSOCK | 0o600, 0).unwrap();
+        let mut at = view.remote_binding(&place("s")).unwrap();
+        let path = Path::new(OsStr::from_bytes(at.as_bytes())).to_path_buf();
+        let stream = listens.then(|| UnixListener::bind(&path).unwrap());
+        let datagrams = (!listens).then(|| UnixDatagram::bind(&path).unwrap());
+        view.has_bound(&mut at, Name::from(b"./s").unwrap()).unwrap();
+        (stream, datagrams)
+    };
+    for (listens, others) in [(true, 0), (false, 2)] {
+        let socket = bound(listens);
+        unlink("s");
+        assert_eq!(left(), others + 2);
+        drop(socket);
+        drop(bound(listens));
+        unlink("s");
+        assert_eq!(left(), others + 2);
+    }
 }
 
 #[test]

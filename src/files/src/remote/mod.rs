@@ -71,7 +71,7 @@ use files::Files;
 use once_cell::race::OnceBox;
 use place::{Place, Way};
 use privns_abi::{Errno, Result, path};
-use privns_host::{Kernel, Slot, signals};
+use privns_host::{Kernel, Name, Slot, signals};
 use privns_namespace::index::Index;
 
 /// What a process has of remote files.
@@ -98,6 +98,8 @@ pub struct Remotes {
     names: AtomicU64,
     /// Where copies lie, once that has been asked for.
     shelf: OnceBox<shelf::Shelf>,
+    /// What the directory is called in which pipes and sockets are met at, the same.
+    meeting: OnceBox<Name>,
 }
 
 /// Places for what is kept by file.
@@ -121,6 +123,7 @@ impl Remotes {
             children: AtomicU64::new(0),
             names: AtomicU64::new(0),
             shelf: OnceBox::new(),
+            meeting: OnceBox::new(),
         }
     }
 

@@ -274,11 +274,11 @@ impl View<'_> {
             _ => {}
         }
         let path = place.from_root()?;
-        let losers = if is_dir {
-            None
+        let (losers, last) = if is_dir {
+            (None, None)
         } else {
             self.anchor(place.id, &path);
-            self.losers(place.id, &path)
+            (self.losers(place.id, &path), self.last_of(place))
         };
         self.once(place, |way| {
             let busy = if is_dir { Errno::EBUSY } else { Errno::EISDIR };
@@ -287,6 +287,9 @@ impl View<'_> {
         })?;
         self.process.name_removed(place.id, &path);
         self.keep_in_memory(losers);
+        if let Some(number) = last {
+            self.stand_down(place.id, number);
+        }
         Ok(())
     }
 

@@ -28,6 +28,7 @@ impl View<'_> {
         let to = new.from_root().map_err(said_first)?;
         self.anchor(new.id, &to);
         let losers = if flags == 0 && from != to { self.losers(new.id, &to) } else { None };
+        let last = if flags == 0 && from != to { self.last_of(new) } else { None };
         let rename = |from: &Way<'_>, new: &Place<'_>| {
             let to = Way::new(self, new)?;
             let (olddir, oldname) = from.parent().ok_or(Errno::EBUSY)?;
@@ -55,6 +56,9 @@ impl View<'_> {
         self.going(new, |new| self.once(old, |from| rename(from, new)))?;
         self.process.name_changed(old.id, &from, &to);
         self.keep_in_memory(losers);
+        if let Some(number) = last {
+            self.stand_down(new.id, number);
+        }
         Ok(())
     }
 
