@@ -17,7 +17,6 @@ use super::attrs::Meta;
 use super::place::{End, Place};
 use super::{shelf, undisturbed};
 use crate::process::View;
-use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 use privns_abi::{Errno, Result, path};
@@ -182,16 +181,9 @@ impl View<'_> {
     }
 
     fn meeting_name(self) -> Result<Name> {
-        let known = self.process.remotes.meeting.get_or_try_init(|| {
-            let skeleton = self.family.read_table()?.skeleton;
-            if skeleton.is_empty() {
-                return Err(Errno::ENOENT);
-            }
-            let mut dir = Name::from(path::parent(&skeleton))?;
-            dir.push(MEET)?;
-            Ok(Box::new(dir))
-        })?;
-        Name::from(known.as_bytes())
+        let mut dir = Name::from(self.home()?.as_bytes())?;
+        dir.push(MEET)?;
+        Ok(dir)
     }
 }
 

@@ -64,6 +64,7 @@ pub mod settings;
 mod shelf;
 
 use crate::process::View;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use conn::{Conn, Servers, Settings};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -96,10 +97,10 @@ pub struct Remotes {
     children: AtomicU64,
     /// Changes of names and attributes.
     names: AtomicU64,
+    /// The family's directory on the host, once that has been asked for.
+    home: OnceBox<Name>,
     /// Where copies lie, once that has been asked for.
     shelf: OnceBox<shelf::Shelf>,
-    /// What the directory is called in which pipes and sockets are met at, the same.
-    meeting: OnceBox<Name>,
 }
 
 /// Places for what is kept by file.
@@ -122,8 +123,8 @@ impl Remotes {
             ends: ends::Ends::new(),
             children: AtomicU64::new(0),
             names: AtomicU64::new(0),
+            home: OnceBox::new(),
             shelf: OnceBox::new(),
-            meeting: OnceBox::new(),
         }
     }
 
@@ -208,7 +209,7 @@ impl Default for Remotes {
     }
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
     /// Another table is in force, of which some servers may be gone: what we
     /// keep for their mounts goes too. Open files stay, and the working
     /// directory.
@@ -289,6 +290,23 @@ impl View<'_> {
         });
         self.process.remotes.note();
         done
+    }
+
+    /// The family's directory on the host, in which its skeleton is.
+    ///
+    /// # Errors
+    /// ENOENT for a family that has had no use for one so far.
+    fn home(self) -> Result<&'a Name> {
+        let known = &self.process.remotes.home;
+        if let Some(home) = known.get() {
+            return Ok(home);
+        }
+        let skeleton = self.family.read_table()?.skeleton;
+        if skeleton.is_empty() {
+            return Err(Errno::ENOENT);
+        }
+        let home = Name::from(path::parent(&skeleton))?;
+        Ok(known.get_or_init(|| Box::new(home)))
     }
 
     /// The file mode creation mask.

@@ -20,7 +20,7 @@ use crate::process::View;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use privns_abi::{Errno, Result, path};
+use privns_abi::{Errno, Result};
 use privns_host::net::credentials;
 
 use privns_host::{Host, Kernel, Name};
@@ -110,7 +110,7 @@ impl View<'_> {
 
     fn leave_note(self, fd: i32, sent: &mut Sent) -> Result<()> {
         let Some(file) = self.process.file(fd) else { return Ok(()) };
-        let dir = self.notes()?;
+        let dir = self.notes_to_write().map_err(|_| Errno::EOPNOTSUPP)?;
         self.process.remotes.change();
         if file.is_near() {
             let text = told(&Handed { file, token: None });
@@ -143,13 +143,16 @@ impl View<'_> {
         read(&mut at_hand(&self.notes().ok()?, st.dev, st.ino).ok()?)
     }
 
+    /// The directory of the notes.
     fn notes(self) -> Result<Name> {
-        let skeleton = self.family.read_table()?.skeleton;
-        if skeleton.is_empty() {
-            return Err(Errno::EOPNOTSUPP);
-        }
-        let mut dir = Name::from(path::parent(&skeleton))?;
+        let mut dir = Name::from(self.home()?.as_bytes())?;
         dir.push(SENT)?;
+        Ok(dir)
+    }
+
+    /// The same, for one to be put there.
+    fn notes_to_write(self) -> Result<Name> {
+        let mut dir = self.notes()?;
         // Who receives a file of root's removes root's note.
         shelf::shared_as(&mut dir, Kernel.geteuid(), 0o733)?;
         Ok(dir)

@@ -39,7 +39,7 @@ use super::place::Place;
 use crate::process::View;
 use alloc::boxed::Box;
 use alloc::format;
-use privns_abi::{Errno, Result, path};
+use privns_abi::{Errno, Result};
 use privns_host::{Host, Kernel, Name};
 use privns_namespace::remote;
 
@@ -315,12 +315,7 @@ impl View<'_> {
         if let Some(shelf) = known.get().filter(|shelf| shelf.uid == uid) {
             return Name::from(shelf.path.as_bytes());
         }
-        let skeleton = self.family.read_table()?.skeleton;
-        let path = match &skeleton[..] {
-            // The family may have had no use for one so far.
-            b"" => Err(Errno::ENOENT),
-            dir => Name::from(path::parent(dir)).and_then(|entry| shelf_in(entry, uid)),
-        };
+        let path = self.home().and_then(|home| shelf_in(Name::from(home.as_bytes())?, uid));
         let path = path.or_else(|error| self.other_shelf(uid).map_err(|_| error))?;
         let shelf = Shelf { uid, path: Name::from(path.as_bytes())? };
         let _ = known.set(Box::new(shelf));
