@@ -18,6 +18,7 @@
 
 pub mod auth;
 mod channel;
+mod diag;
 pub mod dir;
 pub mod handoff;
 pub mod locks;
