@@ -136,8 +136,10 @@ impl View<'_> {
             Some(file) => file.last_path(),
             None => place.from_root()?,
         };
+        // A link with a slash behind it is to be followed, whatever the flags say.
+        let asked = if place.end() == End::Plain { flags } else { flags & !libc::O_NOFOLLOW };
         if has(libc::O_PATH) {
-            let open = self.on(place, |way| open_path(way, flags))?;
+            let open = self.on(place, |way| open_path(way, asked))?;
             return check_end(place, open).map(|open| Opening { open, path: whole, flags });
         }
         if flags & TMPFILE == TMPFILE {
@@ -172,7 +174,7 @@ impl View<'_> {
             return Err(self.exists_at_end(place, Errno::EISDIR));
         }
         let first = core::cell::RefCell::new(first);
-        let open = self.on(place, |way| open(way, flags, &mut first.borrow_mut()))?;
+        let open = self.on(place, |way| open(way, asked, &mut first.borrow_mut()))?;
         check_end(place, open).map(|open| Opening { open, path: whole, flags })
     }
 
