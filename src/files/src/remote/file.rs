@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use privns_abi::{Errno, Result, path};
 use privns_host::{Kernel, Rcu, Slot, signals};
+use privns_ninep::attr::Attr;
 use privns_ninep::client::Opened;
 
 /// An open file as the server has it; it is clunked when nobody uses it any
@@ -87,6 +88,8 @@ pub struct File {
     pub(super) ahead: Slot<super::io::Ahead>,
     /// Its attributes, told with the open.
     pub(super) told: Slot<super::names::Told>,
+    /// What was last told of its length and when it was written, as one number; 0: nothing.
+    state: AtomicU64,
     /// What reads ahead of a reader that goes from one end to the other.
     pub(super) reader: Slot<super::io::Reader>,
     /// Its descriptors are the file itself.
@@ -122,6 +125,9 @@ impl File {
         };
         let mut file = File::unopened(server, kind, open.opened.qid.path, flags, path);
         file.owner = unique();
+        if let Some(attr) = &open.opened.attr {
+            file.has_changed(attr);
+        }
         file.open.replace(Arc::new(open));
         file
     }
@@ -167,6 +173,7 @@ impl File {
             offset: Offset { shared, at: AtomicU64::new(0) },
             ahead: Slot::new(),
             told: Slot::new(),
+            state: AtomicU64::new(0),
             reader: Slot::new(),
             near: None,
             owner: 0,
@@ -176,6 +183,14 @@ impl File {
         };
         file.path.replace(path);
         file
+    }
+
+    /// Whether it has been written since its attributes were last told, by these.
+    pub(super) fn has_changed(&self, attr: &Attr) -> bool {
+        let written = attr.mtime.sec.wrapping_mul(1_000_000_000).wrapping_add(attr.mtime.nsec);
+        let now = (written.rotate_left(24) ^ attr.size).max(1);
+        let before = self.state.swap(now, Ordering::AcqRel);
+        before != 0 && before != now
     }
 
     /// The number of the server.

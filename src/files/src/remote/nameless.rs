@@ -97,6 +97,15 @@ impl View<'_> {
     /// # Errors
     /// The server's; ESTALE where the length cannot be found either.
     pub(super) fn attr_of(self, file: &File, open: &Open) -> Result<Attr> {
+        let attr = self.attr_now(file, open)?;
+        // Whoever is told that it has changed reads it as it is.
+        if file.has_changed(&attr) {
+            self.process.remotes.changed(file);
+        }
+        Ok(attr)
+    }
+
+    fn attr_now(self, file: &File, open: &Open) -> Result<Attr> {
         let client = &open.conn.client;
         match client.getattr(&open.opened.fid) {
             Err(Errno::ENOENT) if !client.agreed().ours => {}
