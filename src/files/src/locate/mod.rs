@@ -16,9 +16,11 @@ mod learn;
 mod name;
 
 use crate::dirs::{Dir, Is};
+use crate::fds::Shown;
 use crate::process::View;
 use core::ffi::CStr;
 use core::sync::atomic::Ordering;
+pub use name::only_up;
 use name::{Cut, goes_up, is_plain};
 use privns_abi::{Errno, Result, path};
 use privns_host::{Host, HotName, Name, Spelled};
@@ -87,6 +89,15 @@ impl Target {
         self.exact = true;
         Ok(())
     }
+}
+
+/// Whether a name as it was given leads to what a walk has found, from a directory that
+/// shows what `dir` says: nothing is mounted below that, or between it and what is above.
+fn leads(dir: Shown, name: &[u8], found: &Located) -> bool {
+    if !goes_up(name) {
+        return dir.plain;
+    }
+    only_up(name).is_some() && dir.seq == found.seq && !found.at_mount
 }
 
 impl Default for Target {
@@ -292,11 +303,10 @@ impl View<'_> {
         match self.walk(dirfd, name.to_bytes(), last) {
             Ok(found) => match to.take(&found) {
                 // Too long for a name of the host, where the directory that it
-                // is relative to is not.
+                // is relative to is not, or is one of a server's.
                 Err(Errno::ENAMETOOLONG)
                     if !name.to_bytes().starts_with(b"/")
-                        && !goes_up(name.to_bytes())
-                        && self.shown(dirfd).plain =>
+                        && leads(self.shown(dirfd), name.to_bytes(), &found) =>
                 {
                     to.given(found.seq, found.read_only);
                     to.exact = true;

@@ -45,6 +45,13 @@ pub(super) fn goes_up(name: &[u8]) -> bool {
     name.windows(2).any(|w| w == b"..") && name.split(|&b| b == b'/').any(|c| c == b"..")
 }
 
+/// How many directories up a name leads that does nothing else.
+#[must_use]
+pub fn only_up(name: &[u8]) -> Option<usize> {
+    let parts = || path::components(name);
+    (parts().next().is_some() && parts().all(|c| c == b"..")).then(|| parts().count())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +71,14 @@ mod tests {
         assert_eq!(cut("x/.."), None);
         assert_eq!(cut("/"), None);
         assert_eq!(cut("."), None);
+    }
+
+    #[test]
+    fn only_names_of_two_dots_do_nothing_but_go_up() {
+        assert_eq!((only_up(b".."), only_up(b"..//./../")), (Some(1), Some(2)));
+        for other in [&b""[..], b".", b"...", b"../a", b"a/.."] {
+            assert_eq!(only_up(other), None);
+        }
     }
 
     #[test]

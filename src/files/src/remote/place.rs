@@ -2,6 +2,7 @@
 
 use super::conn::Conn;
 use super::file::{File, Open};
+use crate::locate::only_up;
 use crate::process::View;
 use crate::wire::Wire;
 use alloc::sync::Arc;
@@ -56,6 +57,19 @@ impl<'a> Place<'a> {
     #[must_use]
     pub fn below(dir: &'a File, path: &'a [u8]) -> Place<'a> {
         Place { id: dir.server(), dir: Some(dir), base: b"", path, identity: None }
+    }
+
+    /// Runs `act` with the place that a name stands for from an open directory. One that
+    /// leads up, and does nothing else, is a directory by its way from the root: it comes
+    /// here as it was given where that is too long for a [`Target`](crate::Target).
+    pub fn from_dir<R>(dir: &File, name: &[u8], act: impl FnOnce(Place<'_>) -> R) -> R {
+        let up = only_up(name).and_then(|up| Some((up, dir.path().ok()?)));
+        let Some((up, path)) = up else { return act(Place::below(dir, name)) };
+        let above = (0..up).fold(&path[..], |path, _| match path::parent(path) {
+            b"/" => b"",
+            parent => parent,
+        });
+        act(Place { id: dir.server(), dir: None, base: above, path: b"", identity: None })
     }
 
     /// The same place, by the name of the directory that it is relative to.

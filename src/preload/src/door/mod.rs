@@ -420,8 +420,8 @@ pub(crate) unsafe fn with_place<R>(
     if dirfd == libc::AT_FDCWD {
         let dir = view.process.remote_cwd()?;
         // No name at all is the directory: it is no open file.
-        return Some(act(Place::below(&dir, if name.is_empty() { b"." } else { name })));
+        return Some(Place::from_dir(&dir, if name.is_empty() { b"." } else { name }, act));
     }
     let dir = view.process.file(dirfd)?;
-    Some(act(Place::below(&dir, name)))
+    Some(Place::from_dir(&dir, name, act))
 }
