@@ -1,4 +1,5 @@
-//! POSIX byte-range locks between the clients of one server (fcntl(2)).
+//! POSIX byte-range locks between the clients of one server (fcntl(2)), and those of
+//! flock(2), which are in the way of their like alone.
 //!
 //! An owner is a process on a host, as Tlock names it. What an owner holds
 //! through an open file goes with that file. Nobody waits here: a client asks
@@ -7,6 +8,7 @@
 
 use parking_lot::Mutex;
 use privns_abi::{Errno, Result};
+use privns_ninep::client::FLOCK;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -34,9 +36,17 @@ pub struct Held {
     pub through: u64,
 }
 
+impl Owner {
+    /// Whether its locks are those of flock(2).
+    fn flocks(&self) -> bool {
+        self.host.windows(FLOCK.len()).any(|part| part == FLOCK)
+    }
+}
+
 impl Held {
     fn conflicts(&self, other: &Held) -> bool {
         self.owner != other.owner
+            && self.owner.flocks() == other.owner.flocks()
             && (self.exclusive || other.exclusive)
             && self.start < other.end
             && other.start < self.end
@@ -251,6 +261,24 @@ mod tests {
         assert_eq!(locks.take(1, lock(3, true, 9, 11)), Ok(false));
         assert_eq!(locks.take(1, lock(3, true, 15, 20)), Ok(true));
         assert_eq!(locks.take(2, lock(3, true, 0, 20)), Ok(true), "another file");
+    }
+
+    #[test]
+    fn those_of_flock_are_in_the_way_of_their_like() {
+        let locks = Locks::default();
+        let flock = |through| {
+            let host = [b"h", FLOCK, &[through as u8]].concat();
+            Held { through, owner: Owner { process: 0, host }, ..lock(0, true, 0, u64::MAX) }
+        };
+        assert_eq!(locks.take(1, flock(1)), Ok(true));
+        assert_eq!(locks.take(1, lock(2, true, 0, 10)), Ok(true));
+        assert_eq!(locks.in_the_way(1, &lock(3, true, 20, 30)), None);
+        assert_eq!(locks.take(1, flock(4)), Ok(false));
+        locks.closed(1, 1);
+        assert_eq!(
+            (locks.take(1, flock(4)), locks.take(1, lock(3, true, 9, 11))),
+            (Ok(true), Ok(false))
+        );
     }
 
     #[test]

@@ -7,7 +7,9 @@
 //! ends. What
 //! flock(2) and the locks of an open file description take belongs to all who
 //! have that description: it is taken through the file's own fid, in the name
-//! of the description, and ends when the server sees the last of it.
+//! of the description, and ends when the server sees the last of it. What flock(2)
+//! takes is in nobody's way but its like's, as on local file systems; servers of
+//! others know one kind of lock.
 //!
 //! Nobody waits at the server: whoever is to wait asks again.
 
@@ -24,7 +26,7 @@ use privns_abi::{Errno, Result};
 use privns_host::net;
 use privns_host::signals::{self, calmly};
 use privns_host::{Kernel, Slot};
-use privns_ninep::client::{Lock, LockStatus};
+use privns_ninep::client::{FLOCK, Lock, LockStatus};
 
 /// Files that a process may have locked at a time.
 const MOST: usize = 128;
@@ -47,8 +49,10 @@ pub enum Want {
 pub enum Holder {
     /// The process's.
     Process,
-    /// That of whoever has the open file description.
+    /// That of whoever has the open file description (F_OFD_SETLK).
     Description,
+    /// The same, taken by flock(2).
+    Flock,
 }
 
 /// Bytes from `start` on; 0: to the end, however far that moves.
@@ -174,7 +178,7 @@ impl View<'_> {
         // ends the wait.
         let mut pause = PAUSES.0;
         calmly(|| self.lock_or_wait(file, holder, want, range, waits, &mut pause))?;
-        if holder == Holder::Description && want != Want::Nothing {
+        if holder != Holder::Process && want != Want::Nothing {
             file.locked.store(true, Ordering::Relaxed);
         }
         // What was read before may have been somebody else's to change.
@@ -196,7 +200,7 @@ impl View<'_> {
         let own = match holder {
             Holder::Process if want == Want::Nothing => self.held(file, false),
             Holder::Process => Some(self.lock_fid(file, want)?),
-            Holder::Description => Some(file.open(self)?),
+            Holder::Description | Holder::Flock => Some(file.open(self)?),
         };
         // Nothing was ever locked.
         let Some(open) = own else { return Ok(()) };
@@ -248,6 +252,11 @@ impl View<'_> {
                 name.extend_from_slice(format!("/{:016x}", file.owner).as_bytes());
                 Ok((0, name))
             }
+            Holder::Flock => {
+                name.extend_from_slice(FLOCK);
+                name.extend_from_slice(format!("{:016x}", file.owner).as_bytes());
+                Ok((0, name))
+            }
         }
     }
 
@@ -276,6 +285,10 @@ impl View<'_> {
         });
         match told {
             Ok((2, ..)) => Ok(None),
+            // Nobody is in his own way; some servers say so (diod).
+            Ok((.., process)) if process == proc_id && proc_id != 0 && self.has_locks(file) => {
+                Ok(None)
+            }
             Ok((kind, start, len, process)) => {
                 let range = Range { start, len };
                 Ok(Some(InTheWay { exclusive: kind == 1, range, process }))

@@ -4,6 +4,10 @@ use super::{Client, Fid, Late, Monitor, State, Transport};
 use crate::message::{Rgetlock, Rlock, Tgetlock, Tlock};
 use crate::{Errno, Result};
 
+/// What stands behind the host in the name of an owner whose locks are those of flock(2), which ours
+/// keep apart from those of fcntl(2). No host is called that.
+pub const FLOCK: &[u8] = b"/flock:";
+
 /// A byte range to lock (`struct flock` of fcntl(2), in Tlock's terms).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lock<'a> {

@@ -59,7 +59,7 @@ mod xattrs;
 
 pub use holes::Next;
 pub use io::Pending;
-pub use locks::{Lock, LockStatus};
+pub use locks::{FLOCK, Lock, LockStatus};
 pub use near::{Asked, Attached};
 pub use old::flags;
 pub use ops::{CREATED_XATTR, DirEntry, HANDOFF_ANAME, HANDOFF_XATTR, Opened};

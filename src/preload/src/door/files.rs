@@ -525,7 +525,7 @@ unsafe fn flock(call: Call<'_>) -> Result<usize> {
         _ => return Err(Errno::EINVAL),
     };
     let waits = how & libc::LOCK_NB == 0;
-    call.view.lock(call.file, Holder::Description, want, Range::WHOLE, waits).map(|()| 0)
+    call.view.lock(call.file, Holder::Flock, want, Range::WHOLE, waits).map(|()| 0)
 }
 
 /// What of ioctl(2) is about the file; the rest is for devices, and for file
