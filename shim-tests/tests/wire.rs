@@ -321,3 +321,40 @@ print(os.read(os.open('/r/p', os.O_RDONLY), 1)); os.wait(); signal.setitimer(sig
     let inside = site.ns_exec().args(["-e", &line, "--", "python3", "-c", python]).limit(60);
     inside.run().prints("pipe 0\nflock 0\nsendfile 0\nlockf 0\nb'y'\nTrue");
 }
+
+/// What was written is on the server when its descriptor is gone, by whichever call it went: the next
+/// program may be on another connection.
+#[test]
+fn whatever_closes_a_file_waits_for_its_writes() {
+    let site = Site::new();
+    site.sh("mkdir $T/d").run().ok();
+    let served = Served::start(&site, "a", "dir $T/d");
+    let slow = Recorder::start(&site, "slow", &served.address(), Duration::from_millis(40));
+    let python = "import ctypes, os
+libc = ctypes.CDLL(None); null = os.open('/dev/null', os.O_RDWR); told = os.environ['T'] + '/d/'
+def written(name):
+    file = os.open('/r/' + name, os.O_WRONLY | os.O_CREAT, 0o600); os.write(file, b'here'); return file
+def look(name): print(name, open(told + name).read(), flush=True)
+def by(name, act): act(written(name)); look(name)
+by('close', os.close)
+by('dup2', lambda file: libc.dup2(null, file))
+by('dup3', lambda file: libc.dup3(null, file, os.O_CLOEXEC))
+by('close_range', lambda file: libc.close_range(file, file, 0))
+by('closefrom', lambda file: libc.closefrom(file))
+def child(name, end):
+    if not os.fork(): end(written(name))
+    os.wait(); look(name)
+child('_exit', lambda file: os._exit(0))
+child('exec', lambda file: os.execv('/bin/true', ['true']))
+def kept(file):
+    os.set_inheritable(file, True); os.execv('/bin/true', ['true'])
+child('kept over exec', kept)";
+    for dialect in DIALECTS {
+        let line = mount(&slow, &format!("dialect={dialect}"), "/r");
+        let inside = site.ns_exec().args(["-e", &line, "--", "python3", "-c", python]).limit(60);
+        inside.run().prints(
+            "close here\ndup2 here\ndup3 here\nclose_range here\nclosefrom here\n_exit here\nexec here\n\
+             kept over exec here",
+        );
+    }
+}

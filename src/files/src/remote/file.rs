@@ -311,6 +311,16 @@ impl File {
         self.appended.load(Ordering::Relaxed).max(self.length())
     }
 
+    /// Waits until what was written is on the server. Whoever asks is told what became of it, and
+    /// that is not dup2(2), which closes a file in silence.
+    pub(super) fn await_writes(&self) {
+        let Some(open) = self.known().filter(|open| !open.conn.is_dead()) else { return };
+        let behind = || open.conn.client.is_behind(&open.opened.fid);
+        let wait = || signals::calmly(|| open.conn.client.settle_all());
+        // A handler has run, and what is waited for is still to come.
+        while behind() && wait() == Err(Errno::EINTR) && !signals::is_calm() {}
+    }
+
     /// What was written and not answered on a connection that has died.
     pub(super) fn note_lost(&self, open: &Open) {
         if !open.conn.is_forsaken() && open.conn.client.is_behind(&open.opened.fid) {

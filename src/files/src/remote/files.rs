@@ -254,15 +254,16 @@ impl Process {
     pub fn leave(&self, fd: i32) -> Option<Arc<File>> {
         let slot = self.fds.slot(fd);
         self.fds.forget(fd);
-        self.unlock(slot?);
+        self.part(slot?);
         self.released(slot?)
     }
 
-    /// A descriptor of the file in this slot is closed, and with it all record
-    /// locks that the process has on the file.
-    fn unlock(&self, slot: u32) {
+    /// A descriptor of the file in this slot is closed, by whichever call: what was written is on
+    /// the server then, and all record locks that the process has on the file are gone.
+    fn part(&self, slot: u32) {
         let file = self.guest().is_none().then(|| self.remotes.files.get(slot)).flatten();
         if let (Some(view), Some(file)) = (self.view(), file) {
+            file.await_writes();
             view.unlock_closed(&file);
         }
     }
@@ -279,7 +280,7 @@ impl Process {
             self.remotes.files.add(new);
         }
         self.fds.copy(from, to);
-        self.unlock(old?);
+        self.part(old?);
         self.released(old?)
     }
 
