@@ -10,11 +10,11 @@ use privns_files::remote::sent::Sent;
 /// Descriptors that one message may carry (SCM_MAX_FD).
 const MOST: usize = 253;
 
-/// The descriptors in the control data of a message: how many of `fds` were filled.
+/// The descriptors in the control data of a message, put into `fds`.
 ///
 /// # Safety
 /// A message whose control data is as cmsg(3) lays it out.
-unsafe fn descriptors(message: *const msghdr, fds: &mut [c_int; MOST]) -> usize {
+unsafe fn descriptors(message: *const msghdr, fds: &mut [c_int; MOST]) -> &[c_int] {
     let mut n = 0;
     // SAFETY: the caller's; nothing beyond the end of the control data is read.
     unsafe {
@@ -27,7 +27,7 @@ unsafe fn descriptors(message: *const msghdr, fds: &mut [c_int; MOST]) -> usize 
                 let said = header.cmsg_len.saturating_sub(libc::CMSG_LEN(0) as usize);
                 let bytes = said.min(end.saturating_sub(data as usize));
                 for at in 0..bytes / size_of::<c_int>() {
-                    let Some(fd) = fds.get_mut(n) else { return n };
+                    let Some(fd) = fds.get_mut(n) else { return fds };
                     *fd = data.add(at).read_unaligned();
                     n += 1;
                 }
@@ -35,19 +35,30 @@ unsafe fn descriptors(message: *const msghdr, fds: &mut [c_int; MOST]) -> usize 
             part = libc::CMSG_NXTHDR(message, part);
         }
     }
-    n
+    fds.get(..n).unwrap_or_default()
+}
+
+/// Whether a message may carry descriptors of remote files: most carry nothing but data.
+///
+/// # Safety
+/// A message.
+#[inline]
+unsafe fn may_carry(message: *const msghdr) -> bool {
+    // SAFETY: the caller's.
+    PROCESS.met() && unsafe { (*message).msg_controllen } != 0
 }
 
 /// Whether a message hands over a descriptor of a remote file.
 ///
 /// # Safety
 /// As [`descriptors`].
-#[cold]
 pub(crate) unsafe fn sends_remote(message: *const msghdr) -> bool {
     let mut fds = [0; MOST];
     // SAFETY: the caller's.
-    let n = unsafe { descriptors(message, &mut fds) };
-    fds.iter().take(n).any(|&fd| PROCESS.is_virtual(fd))
+    unsafe {
+        may_carry(message)
+            && descriptors(message, &mut fds).iter().any(|&fd| PROCESS.is_virtual(fd))
+    }
 }
 
 /// Makes ready for a message to be sent; what it leaves is to be taken back if it is not.
@@ -57,16 +68,28 @@ pub(crate) unsafe fn sends_remote(message: *const msghdr) -> bool {
 ///
 /// # Safety
 /// As [`descriptors`].
+#[inline]
 pub(crate) unsafe fn before(socket: c_int, message: *const msghdr) -> Result<Option<Sent>> {
     // SAFETY: the caller's.
-    let Some(view) = PROCESS.view().filter(|_| PROCESS.met() && unsafe { sends_remote(message) })
-    else {
-        return Ok(None);
-    };
+    unsafe {
+        if may_carry(message) {
+            leave(socket, message)
+        } else {
+            Ok(None)
+        }
+    }
+}
+
+#[cold]
+unsafe fn leave(socket: c_int, message: *const msghdr) -> Result<Option<Sent>> {
+    let Some(view) = PROCESS.view() else { return Ok(None) };
     let mut fds = [0; MOST];
     // SAFETY: the caller's.
-    let n = unsafe { descriptors(message, &mut fds) };
-    view.send_files(socket, fds.get(..n).unwrap_or_default()).map(Some)
+    let fds = unsafe { descriptors(message, &mut fds) };
+    if !fds.iter().any(|&fd| PROCESS.is_virtual(fd)) {
+        return Ok(None);
+    }
+    view.send_files(socket, fds).map(Some)
 }
 
 /// The message was sent, or not.
@@ -83,7 +106,7 @@ pub(crate) fn after(sent: Option<Sent>, done: &Result<usize>) {
 #[inline]
 pub(crate) unsafe fn received(message: *const msghdr, flags: c_int) {
     // SAFETY: the caller's.
-    if PROCESS.met() && unsafe { (*message).msg_controllen } != 0 {
+    if unsafe { may_carry(message) } {
         // SAFETY: as above.
         unsafe { look(message, flags) }
     }
@@ -94,8 +117,7 @@ unsafe fn look(message: *const msghdr, flags: c_int) {
     let Some(view) = PROCESS.view() else { return };
     let mut fds = [0; MOST];
     // SAFETY: the caller's.
-    let n = unsafe { descriptors(message, &mut fds) };
-    for &fd in fds.iter().take(n) {
+    for &fd in unsafe { descriptors(message, &mut fds) } {
         view.receive_file(fd, flags & libc::MSG_PEEK != 0);
     }
 }

@@ -57,18 +57,28 @@ impl View<'_> {
     /// Claims what was handed.
     fn claim(self, server: u32, handed: &[&Handed]) -> Result<()> {
         let _calm = calm();
-        let conn = self.conn(server)?;
-        let table = self.table()?;
-        let settings = Settings::of(table.index(), server).ok_or(Errno::ENODEV)?;
         let tokens: Vec<&[u8]> =
             handed.iter().map(|handed| handed.token.as_deref().unwrap_or_default()).collect();
-        let claimed = conn.client.claims(settings.uname, Kernel.geteuid(), &tokens);
-        for (handed, opened) in handed.iter().zip(claimed) {
-            if let Ok(opened) = opened {
-                handed.file.reopened(Open::new(conn.clone(), opened));
+        for (handed, open) in handed.iter().zip(self.claims(server, &tokens)?) {
+            if let Ok(open) = open {
+                handed.file.reopened(open);
             }
         }
         Ok(())
+    }
+
+    /// What a server has open by these tokens, on our connection to it.
+    fn claims(self, server: u32, tokens: &[&[u8]]) -> Result<Vec<Result<Open>>> {
+        let conn = self.conn(server)?;
+        let table = self.table()?;
+        let settings = Settings::of(table.index(), server).ok_or(Errno::ENODEV)?;
+        let claimed = conn.client.claims(settings.uname, Kernel.geteuid(), tokens).into_iter();
+        Ok(claimed.map(|opened| opened.map(|opened| Open::new(conn.clone(), opened))).collect())
+    }
+
+    /// The same for one.
+    pub(super) fn claim_one(self, server: u32, token: &[u8]) -> Result<Open> {
+        self.claims(server, &[token])?.pop().unwrap_or(Err(Errno::ESTALE))
     }
 
     /// Claims all that was handed, from whichever servers; what cannot be

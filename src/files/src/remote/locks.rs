@@ -13,7 +13,7 @@
 //!
 //! Nobody waits at the server: whoever is to wait asks again.
 
-use super::conn::{Conn, Settings};
+use super::conn::Conn;
 use super::file::{File, Open};
 use crate::process::View;
 use alloc::boxed::Box;
@@ -67,6 +67,19 @@ pub struct Range {
 impl Range {
     /// All.
     pub const WHOLE: Range = Range { start: 0, len: 0 };
+}
+
+/// A lock as it is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// Whose it is to be.
+    pub holder: Holder,
+    /// What kind.
+    pub want: Want,
+    /// Where.
+    pub range: Range,
+    /// It is waited for.
+    pub waits: bool,
 }
 
 /// Somebody's lock that is in the way.
@@ -166,19 +179,12 @@ impl View<'_> {
     /// # Errors
     /// EAGAIN when another has it and `waits` is not set; EDEADLK, as far as the
     /// server says so; EINTR, EBADF, ENOLCK.
-    pub fn lock(
-        self,
-        file: &File,
-        holder: Holder,
-        want: Want,
-        range: Range,
-        waits: bool,
-    ) -> Result<()> {
+    pub fn lock(self, file: &File, asked: Asked) -> Result<()> {
         // One operation from the first question to the last: a signal that comes at any time of it
         // ends the wait.
         let mut pause = PAUSES.0;
-        calmly(|| self.lock_or_wait(file, holder, want, range, waits, &mut pause))?;
-        if holder != Holder::Process && want != Want::Nothing {
+        calmly(|| self.lock_or_wait(file, asked, &mut pause))?;
+        if asked.holder != Holder::Process && asked.want != Want::Nothing {
             file.locked.store(true, Ordering::Relaxed);
         }
         // What was read before may have been somebody else's to change.
@@ -188,15 +194,8 @@ impl View<'_> {
 
     /// Asks until the lock is there. A handler after which the call goes on runs between two
     /// questions: that is EINTR, and [`calmly`] begins again.
-    fn lock_or_wait(
-        self,
-        file: &File,
-        holder: Holder,
-        want: Want,
-        range: Range,
-        waits: bool,
-        pause: &mut Duration,
-    ) -> Result<()> {
+    fn lock_or_wait(self, file: &File, asked: Asked, pause: &mut Duration) -> Result<()> {
+        let Asked { holder, want, range, waits } = asked;
         let own = match holder {
             Holder::Process if want == Want::Nothing => self.held(file, false),
             Holder::Process => Some(self.lock_fid(file, want)?),
@@ -208,7 +207,7 @@ impl View<'_> {
             self.settle(file)?;
         }
         loop {
-            match self.try_lock(&open, file, holder, want, range, waits)? {
+            match self.try_lock(&open, file, asked)? {
                 LockStatus::Granted => return Ok(()),
                 _ if !waits => return Err(Errno::EAGAIN),
                 _ => {}
@@ -223,15 +222,8 @@ impl View<'_> {
         }
     }
 
-    fn try_lock(
-        self,
-        open: &Open,
-        file: &File,
-        holder: Holder,
-        want: Want,
-        Range { start, len }: Range,
-        waits: bool,
-    ) -> Result<LockStatus> {
+    fn try_lock(self, open: &Open, file: &File, asked: Asked) -> Result<LockStatus> {
+        let Asked { holder, want, range: Range { start, len }, waits } = asked;
         let (proc_id, client_id) = self.owner(file, holder)?;
         let (kind, length) = (want as u8, len);
         // Only processes wait for each other: who has a description may be many.
@@ -246,18 +238,14 @@ impl View<'_> {
     /// How an owner is called.
     fn owner(self, file: &File, holder: Holder) -> Result<(u32, Vec<u8>)> {
         let mut name = Kernel.node()?.as_bytes().to_vec();
-        match holder {
-            Holder::Process => Ok((Kernel.getpid() as u32, name)),
-            Holder::Description => {
-                name.extend_from_slice(format!("/{:016x}", file.owner).as_bytes());
-                Ok((0, name))
-            }
-            Holder::Flock => {
-                name.extend_from_slice(FLOCK);
-                name.extend_from_slice(format!("{:016x}", file.owner).as_bytes());
-                Ok((0, name))
-            }
-        }
+        let of: &[u8] = match holder {
+            Holder::Process => return Ok((Kernel.getpid() as u32, name)),
+            Holder::Description => b"/",
+            Holder::Flock => FLOCK,
+        };
+        name.extend_from_slice(of);
+        name.extend_from_slice(format!("{:016x}", file.owner).as_bytes());
+        Ok((0, name))
     }
 
     /// Who is in the way of a lock.
@@ -358,12 +346,8 @@ impl View<'_> {
     pub(super) fn take_locks_over(self, handed: &HandedLock) {
         let &HandedLock { server, identity, writes, ref token, .. } = handed;
         let held = calmly(|| {
-            let conn = self.conn(server)?;
-            let table = self.table()?;
-            let settings = Settings::of(table.index(), server).ok_or(Errno::ENODEV)?;
-            let claimed = conn.client.claims(settings.uname, Kernel.geteuid(), &[token]);
-            let opened = claimed.into_iter().next().ok_or(Errno::ESTALE)??;
-            Ok(Held { server, identity, writes, open: Arc::new(Open::new(conn, opened)) })
+            let open = Arc::new(self.claim_one(server, token)?);
+            Ok(Held { server, identity, writes, open })
         });
         let _ = held.and_then(|held| self.keep_locks(held));
     }
@@ -396,11 +380,9 @@ impl View<'_> {
     pub(super) fn unlock_closed(self, file: &File) {
         self.process.remotes.locks.each(file, |held| {
             if !held.open.conn.is_dead() {
-                let range = Range::WHOLE;
-                let _ = calmly(|| {
-                    let (holder, want) = (Holder::Process, Want::Nothing);
-                    self.try_lock(&held.open, file, holder, want, range, false)
-                });
+                let (holder, want) = (Holder::Process, Want::Nothing);
+                let asked = Asked { holder, want, range: Range::WHOLE, waits: false };
+                let _ = calmly(|| self.try_lock(&held.open, file, asked));
             }
             false
         });

@@ -116,12 +116,8 @@ impl View<'_> {
     /// removed, and a pipe has its own.
     pub(super) fn stand_anew(self, server: u32, number: u64, kind: u32) {
         let Ok(dir) = self.meeting() else { return };
-        let remove = |mut name: Name| name.as_cstr().and_then(|at| Kernel.unlink(at));
         for kind in ['p', 's'] {
-            if let Ok(name) = named(&dir, server, number, kind) {
-                let _ = noted(name.as_bytes()).and_then(remove);
-                let _ = remove(name);
-            }
+            let _ = named(&dir, server, number, kind).map(remove);
         }
         if kind == mode::FIFO {
             // Who opens it tries again.
@@ -148,14 +144,10 @@ impl View<'_> {
     /// Nothing by this number has a name any more.
     pub(super) fn stand_down(self, server: u32, number: u64) {
         let Ok(dir) = self.meeting_name() else { return };
-        if let Ok(mut pipe) = named(&dir, server, number, 'p') {
-            let _ = pipe.as_cstr().and_then(|at| Kernel.unlink(at));
-        }
+        let _ = named(&dir, server, number, 'p').map(remove);
         let socket = named(&dir, server, number, 's').ok();
-        if let Some(mut socket) = socket.filter(|socket| !Socket::is_bound(socket.as_bytes())) {
-            let note = noted(socket.as_bytes());
-            let _ = note.and_then(|mut note| Kernel.unlink(note.as_cstr()?));
-            let _ = socket.as_cstr().and_then(|at| Kernel.unlink(at));
+        if let Some(socket) = socket.filter(|socket| !Socket::is_bound(socket.as_bytes())) {
+            remove(socket);
         }
     }
 
@@ -203,6 +195,13 @@ fn named(dir: &Name, server: u32, number: u64, kind: char) -> Result<Name> {
     let mut name = Name::from(dir.as_bytes())?;
     name.push(format!("/{kind}{server}-{number:x}").as_bytes())?;
     Ok(name)
+}
+
+/// Removes a stand-in, and the address that is noted beside a socket's.
+fn remove(stand_in: Name) {
+    for name in [noted(stand_in.as_bytes()), Ok(stand_in)] {
+        let _ = name.and_then(|mut name| Kernel.unlink(name.as_cstr()?));
+    }
 }
 
 /// Makes a pipe for all whom the server lets, whatever the umask: under another name first, so that

@@ -22,7 +22,6 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use privns_abi::{Errno, Result};
 use privns_host::net::credentials;
-
 use privns_host::{Host, Kernel, Name};
 
 /// What the directory of the notes is called in the family's.

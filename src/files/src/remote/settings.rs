@@ -1,7 +1,6 @@
 //! The system calls that set what a remote file has: its attributes, its size,
 //! its times and its extended attributes.
 
-use super::conn::Settings;
 use super::file::{File, Open};
 use super::place::{End, Place, Way};
 use super::undisturbed;
@@ -77,18 +76,15 @@ impl View<'_> {
     /// What another user has opened, on the connection of whom the process is now: handed over by a
     /// server that can, and else found by its name.
     fn had_now(self, file: &File, open: &Arc<Open>) -> Result<Arc<Open>> {
-        let conn = self.conn(file.server())?;
-        let opened = match open.conn.client.handoff(&open.opened.fid) {
-            Ok(token) => {
-                let table = self.table()?;
-                let settings = Settings::of(table.index(), file.server()).ok_or(Errno::ENODEV)?;
-                let claimed = conn.client.claims(settings.uname, Kernel.geteuid(), &[&token]);
-                claimed.into_iter().next().ok_or(Errno::ESTALE)??
+        match open.conn.client.handoff(&open.opened.fid) {
+            Ok(token) => self.claim_one(file.server(), &token).map(Arc::new),
+            Err(Errno::EOPNOTSUPP) => {
+                let conn = self.conn(file.server())?;
+                let opened = file.found_anew(&conn)?;
+                Ok(Arc::new(Open::new(conn, opened)))
             }
-            Err(Errno::EOPNOTSUPP) => file.found_anew(&conn)?,
-            Err(error) => return Err(error),
-        };
-        Ok(Arc::new(Open::new(conn, opened)))
+            Err(error) => Err(error),
+        }
     }
 
     /// A name that ends in a slash or a dot is that of a directory.

@@ -7,7 +7,7 @@ use core::slice;
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
 use privns_files::remote::file::{File, Kind};
-use privns_files::remote::locks::{Holder, Range, Want};
+use privns_files::remote::locks::{Asked, Holder, Range, Want};
 use privns_files::remote::place::Place;
 use privns_host::{reach, sys};
 
@@ -491,7 +491,7 @@ unsafe fn setlk(call: &Call<'_>, holder: Holder, waits: bool) -> Result<usize> {
         libc::F_RDLCK | libc::F_WRLCK => return Err(Errno::EBADF),
         _ => return Err(Errno::EINVAL),
     };
-    call.view.lock(call.file, holder, want, range, waits).map(|()| 0)
+    call.view.lock(call.file, Asked { holder, want, range, waits }).map(|()| 0)
 }
 
 unsafe fn getlk(call: &Call<'_>, holder: Holder) -> Result<usize> {
@@ -525,7 +525,8 @@ unsafe fn flock(call: Call<'_>) -> Result<usize> {
         _ => return Err(Errno::EINVAL),
     };
     let waits = how & libc::LOCK_NB == 0;
-    call.view.lock(call.file, Holder::Flock, want, Range::WHOLE, waits).map(|()| 0)
+    let asked = Asked { holder: Holder::Flock, want, range: Range::WHOLE, waits };
+    call.view.lock(call.file, asked).map(|()| 0)
 }
 
 /// What of ioctl(2) is about the file; the rest is for devices, and for file
