@@ -79,6 +79,21 @@ fn libraries_that_the_namespace_hides() {
     run().prints(site.sh("id -u").run().ok().trim());
 }
 
+/// As with bwrap, whose users begin with it: an empty namespace has no `/` that could be meant.
+#[test]
+fn the_whole_host_comes_back_after_clear() {
+    let site = site();
+    let script =
+        "ls / | cmp - $T/ls && echo same; echo hi >$T/new; echo hi >/tmp/new && cat /tmp/new";
+    site.sh("ls / >$T/ls").run().ok();
+    let whole = ["--clear", "--ro-bind", "/", "/", "--private", "/tmp"];
+    let outcome = site.ns_exec().args(whole).args(["--", "sh", "-c", script]).run();
+    outcome.prints("same\nhi");
+    assert!(outcome.err().contains("new: Read-only file system"), "{outcome}");
+    let dump = site.ns_exec().args(whole).arg("--dump").run();
+    dump.prints("clear\nbind -r host!/ /\nprivate /tmp");
+}
+
 #[test]
 fn a_bad_option_runs_nothing() {
     let site = site();

@@ -234,6 +234,9 @@ fn after_clear_only_what_was_bound_is_there() {
     assert_eq!(show("clear\nbind /a /n/m\nunmount /n/m"), "=implied");
     assert_eq!(show("clear\nbind host!/ /"), "=/");
     assert_eq!(show("clear\nbind host!/ /\nunmount /"), "=implied");
+    assert_eq!(show("clear\nbind -r / /"), "=/!");
+    assert_eq!(show("clear\nbind // /h"), "=implied /h=/");
+    assert_eq!(show("clear\nbind /a /x\nbind / /y"), "=implied /x=/a /y=/run/skeleton/1! /y/x=/a");
     assert_eq!(show("clear\nprivate /tmp").split(' ').count(), 2);
     assert_eq!(show("clear\ncd /a"), "f:2: cd /a: No such file or directory");
     assert_eq!(show("clear\nbind -a /a /"), "=/a");

@@ -23,8 +23,8 @@ The table is live: a change by any member, or by ns(1) from outside, is seen by 
 every member at its next lookup.
 
 SRC is looked up in the namespace as built so far and, where that has no such \
-name, in the global one; host!/PATH always names the global one. DST need not \
-exist on the host: its parents then appear too. A union is of the top directory \
+name, in the global one, as after --clear for / too; host!/PATH always names the global \
+one. DST need not exist on the host: its parents then appear too. A union is of the top directory \
 only; new files go to the member that was marked for it (-c), else to the \
 directory that stood there first, else they are refused with EPERM.";
 
@@ -235,6 +235,10 @@ pub(super) const EXAMPLES: &[(&str, &str)] = &[
     (
         "ns-exec --clear --bind /usr /usr --symlink usr/bin /bin --symlink usr/lib64 /lib64 -- sh",
         "Nothing but /usr is there.",
+    ),
+    (
+        "ns-exec --clear --enforce --ro-bind / / --private /tmp -- prog",
+        "All is there, and only /tmp can be written, by static programs too.",
     ),
     (
         "ns-exec --mount tcp!fs!564 /n/fs --chdir /n/fs/src -- make",

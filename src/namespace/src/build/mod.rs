@@ -211,6 +211,8 @@ impl<'a> Builder<'a> {
     }
 
     fn bind(&mut self, line: &Line, src: &[u8], dst: &[u8]) -> Result<()> {
+        let root = src.starts_with(b"/") && path::components(src).next().is_none();
+        let src = if root && self.is_empty() { b"host!/" } else { src };
         let from = self.look().source(src).map_err(|errno| missing("bind", src, errno))?;
         let to = self.spot(line, dst, Last::FOLLOW)?;
         let stands = self.kind_at(&to).unwrap_or(from.dir);
@@ -437,6 +439,12 @@ impl<'a> Builder<'a> {
         member.read_only = false;
         self.table.cover(name, Kind::Dir, alloc::vec![member]);
         Ok(())
+    }
+
+    /// Whether nothing is there, after `clear`. Its root is no name then that
+    /// anybody would bind: `clear`, `bind / /` is meant as bwrap means it.
+    fn is_empty(&self) -> bool {
+        self.table.cleared && matches!(self.table.mounts(), [root] if self.is_bare(root))
     }
 
     /// An empty namespace still has its root.
