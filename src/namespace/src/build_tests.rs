@@ -4,6 +4,7 @@ use super::*;
 use crate::file::parse;
 use crate::file::tests::Fixed;
 use crate::index::{self, Index};
+use crate::instance;
 use core::cell::RefCell;
 use core::ffi::CStr;
 use privns_abi::Stat;
