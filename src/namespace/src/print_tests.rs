@@ -1,10 +1,13 @@
 //! Tables printed, built from that, and printed again.
 
 use super::*;
-use crate::build::Instance;
 use crate::build::tests::{Made, TREE, World, built, listing};
+use crate::build::{Instance, Places};
+use crate::failure::Failure;
 use crate::file::parse;
 use crate::file::tests::Fixed;
+use crate::poly;
+use crate::remote::Server;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use std::string::{String, ToString};
