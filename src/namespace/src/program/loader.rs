@@ -14,7 +14,7 @@ pub fn directories(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|b| matches!(b, b':' | b';'))
 }
 
-/// The directories in a `DT_RPATH` or a `DT_RUNPATH`, as [`Elf::paths`] gives them.
+/// The directories in a `DT_RPATH` or a `DT_RUNPATH`, as [`super::Elf::paths`] gives them.
 pub fn own_directories(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|b| *b == b':')
 }

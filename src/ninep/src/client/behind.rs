@@ -7,7 +7,7 @@
 //! told; the next write waits until those are answered, so that what becomes of
 //! it is told apart.
 
-use super::ops::WriteHead;
+use super::data::WriteHead;
 use super::window::even;
 use super::{Client, Fid, Late, Monitor, Opened, State, Transport, about};
 use crate::message::Tclunk;

@@ -41,6 +41,7 @@
 
 mod at;
 mod behind;
+mod data;
 mod handoff;
 mod holes;
 mod io;

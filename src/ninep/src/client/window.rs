@@ -4,7 +4,7 @@
 //! next. Whoever has it reads alone; it is moved about, not locked. It ends
 //! with [`ReadAhead::forget`].
 
-use super::ops::{Part, Rest};
+use super::data::{Part, Rest};
 use super::{Client, Monitor, Opened, Pending, State, Transport};
 use crate::{Errno, Result};
 use alloc::collections::VecDeque;

@@ -1,6 +1,6 @@
 //! Extended attributes (xattr(7)), which only 9P2000.L has.
 
-use super::ops::WriteHead;
+use super::data::WriteHead;
 use super::{Client, Fid, Late, Monitor, State, Transport};
 use crate::message::{Rread, Rxattrwalk, Tclunk, Tread, Txattrcreate, Txattrwalk};
 use crate::{Errno, Result};
