@@ -286,7 +286,7 @@ fn signals_before_a_wait() {
     site.write("d/f", vec![b'f'; 100_000]);
     let served = Served::start(&site, "a", "dir $T/d");
     let slow = Recorder::start(&site, "slow", &served.address(), Duration::from_millis(15));
-    let python = "import fcntl, os, signal, time
+    let python = "import ctypes, fcntl, os, signal, socket, time
 # One that is lost is made up for by the next.
 def each(name, act):
     late = 0
@@ -312,6 +312,32 @@ if not child:
 os.read(r, 65536); os.read(r, 1)
 each('lockf', lambda file: fcntl.lockf(file, fcntl.LOCK_EX))
 os.kill(child, 9); os.waitpid(child, 0); ran = []
+U, S, D, open_ones = socket.AF_UNIX, socket.SOCK_STREAM, socket.SOCK_DGRAM, []
+def listens(name):
+    s = socket.socket(U, S); s.bind(name); s.listen(0); open_ones.append(s)
+def joins(name):
+    s = socket.socket(U, S); open_ones.append(s); s.connect(name)
+listens('/r/full'); joins('/r/full'); each('connect', lambda _: joins('/r/full'))
+mail = socket.socket(U, D); mail.bind('/r/mail'); sender = socket.socket(U, D); sender.setblocking(False)
+try:
+    while True: sender.sendto(b'x', '/r/mail')
+except BlockingIOError: sender.setblocking(True)
+each('sendto', lambda _: sender.sendto(b'x', '/r/mail'))
+each('sendmsg', lambda _: sender.sendmsg([b'x'], [], 0, '/r/mail'))
+one, two = socket.socketpair(U, S); one.setblocking(False)
+try:
+    while True: one.send(bytes(65536))
+except BlockingIOError: one.setblocking(True)
+each('descriptor', lambda file: socket.send_fds(one, [b'x'], [file]))
+def joined(s):
+    name = (1).to_bytes(2, 'little') + b'/r/room\\0'
+    return libc.connect(s.fileno(), name, len(name)) == 0
+libc = ctypes.CDLL(None); signal.signal(signal.SIGALRM, lambda *_: None); done = 0
+for ms in range(3, 130, 7):
+    listens('/r/room'); s = socket.socket(U, S)
+    signal.setitimer(signal.ITIMER_REAL, ms / 1000); done += joined(s); signal.setitimer(signal.ITIMER_REAL, 0)
+    os.unlink('/r/room')
+print('room for all', done == 19)
 signal.signal(signal.SIGALRM, lambda *_: ran.append(1)); signal.siginterrupt(signal.SIGALRM, False)
 signal.setitimer(signal.ITIMER_REAL, .01, .05)
 if not os.fork():
@@ -319,7 +345,10 @@ if not os.fork():
 print(os.read(os.open('/r/p', os.O_RDONLY), 1)); os.wait(); signal.setitimer(signal.ITIMER_REAL, 0); print(len(ran) > 0)";
     let line = mount(&slow, "dialect=best", "/r");
     let inside = site.ns_exec().args(["-e", &line, "--", "python3", "-c", python]).limit(60);
-    inside.run().prints("pipe 0\nflock 0\nsendfile 0\nlockf 0\nb'y'\nTrue");
+    inside.run().prints(
+        "pipe 0\nflock 0\nsendfile 0\nlockf 0\nconnect 0\nsendto 0\nsendmsg 0\ndescriptor 0\n\
+         room for all True\nb'y'\nTrue",
+    );
 }
 
 /// What was written is on the server when its descriptor is gone, by whichever call it went: the next

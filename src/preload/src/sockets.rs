@@ -2,13 +2,79 @@
 //! kernel sees it, and what the kernel answers is translated back. Of every
 //! other address family only its number is looked at.
 
-use crate::address::{names_file, place, served, show, UN};
+use crate::address::{names_file, place, served, show, Place, UN};
 use crate::call::{cancellable, Ret};
 use crate::{rights, PROCESS};
 use core::ffi::{c_int, c_void};
 use libc::{msghdr, sockaddr, socklen_t, ssize_t};
-use privns_abi::Result;
-use privns_host::sys;
+use privns_abi::{Errno, Result};
+use privns_host::signals::{self, calmly};
+use privns_host::{sys, Kernel};
+
+/// How long a call may wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    AsAsked,
+    Never,
+}
+
+/// Makes a call that may wait, for which `ask` finds out what it needs. A signal that has come while
+/// a server was asked ends the wait before it begins: its handler would have run by then.
+fn asked_first<P>(
+    fd: c_int,
+    mut ask: impl FnMut() -> Result<P>,
+    make: impl Fn(P, Wait) -> Result<usize>,
+) -> Result<usize> {
+    if !PROCESS.met() {
+        return make(ask()?, Wait::AsAsked);
+    }
+    let asked = calmly(|| {
+        let asked = ask()?;
+        let Err(due) = signals::check() else { return Ok(Err(asked)) };
+        match make(asked, Wait::Never) {
+            Err(Errno::EAGAIN) if waits(fd)? => Err(due),
+            done => Ok(Ok(done)),
+        }
+    });
+    asked?.unwrap_or_else(|asked| make(asked, Wait::AsAsked))
+}
+
+/// Whether calls on a descriptor wait.
+fn waits(fd: c_int) -> Result<bool> {
+    Kernel.status_flags(fd).map(|flags| flags & libc::O_NONBLOCK == 0)
+}
+
+/// Looks an address up: an address of ours in the place of one that names a file elsewhere.
+///
+/// # Safety
+/// `addr` is null or has `len` bytes.
+#[inline]
+unsafe fn looked_up(fd: c_int, addr: *const c_void, len: usize) -> Result<Option<Place>> {
+    match PROCESS.view() {
+        // SAFETY: the caller's promise.
+        Some(view) if unsafe { names_file(addr, len) } => unsafe {
+            place(view, fd, addr, len, false)
+        },
+        _ => Ok(None),
+    }
+}
+
+/// Makes a call with an address that was looked up, or the program's own.
+fn with(
+    fd: c_int,
+    place: Option<Place>,
+    own: (*const c_void, usize),
+    make: impl FnOnce(*const c_void, usize) -> Result<usize>,
+) -> Result<usize> {
+    let (addr, len) = place.as_ref().map_or(own, Place::args);
+    let done = make(addr, len);
+    if let (Some(place), Some(view), Ok(_)) = (place, PROCESS.view(), &done) {
+        if PROCESS.fds.seq(fd) == 0 {
+            served(view, fd, place.seq);
+        }
+    }
+    done
+}
 
 /// Makes a call that is given an address.
 ///
@@ -19,23 +85,18 @@ unsafe fn given(
     fd: c_int,
     addr: *const c_void,
     len: usize,
-    make: impl FnOnce(*const c_void, usize) -> Result<usize>,
+    make: impl Fn(*const c_void, usize, Wait) -> Result<usize>,
 ) -> Result<usize> {
-    let view = match PROCESS.view() {
-        // SAFETY: the caller's promise.
-        Some(view) if unsafe { names_file(addr, len) } => view,
-        _ => return make(addr, len),
-    };
-    // SAFETY: as above.
-    let Some(place) = (unsafe { place(view, fd, addr, len, false) })? else {
-        return make(addr, len);
-    };
-    let (addr, len) = place.args();
-    let done = make(addr, len);
-    if done.is_ok() && PROCESS.fds.seq(fd) == 0 {
-        served(view, fd, place.seq);
+    // SAFETY: the caller's promise.
+    if PROCESS.view().is_none() || !unsafe { names_file(addr, len) } {
+        return make(addr, len, Wait::AsAsked);
     }
-    done
+    asked_first(
+        fd,
+        // SAFETY: as above.
+        || unsafe { looked_up(fd, addr, len) },
+        |place, wait| with(fd, place, (addr, len), |addr, len| make(addr, len, wait)),
+    )
 }
 
 pub(crate) unsafe fn bind(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int {
@@ -64,11 +125,36 @@ pub(crate) unsafe fn bind(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c
 pub(crate) unsafe fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int {
     // SAFETY: the program's own arguments, but for the name.
     unsafe {
-        given(fd, addr.cast(), len as usize, |addr, len| {
-            cancellable(true, || sys!(libc::SYS_connect, fd, addr, len))
+        given(fd, addr.cast(), len as usize, |addr, len, wait| match wait {
+            Wait::AsAsked => cancellable(true, || sys!(libc::SYS_connect, fd, addr, len)),
+            Wait::Never => connect_at_once(fd, addr, len),
         })
     }
     .ret()
+}
+
+/// No flag of connect(2) says that it is not to wait, but one of the socket.
+///
+/// # Safety
+/// As the call itself.
+unsafe fn connect_at_once(fd: c_int, addr: *const c_void, len: usize) -> Result<usize> {
+    let flags = Kernel.status_flags(fd)?;
+    // SAFETY: the caller's promise; no other call has memory.
+    unsafe {
+        sys!(libc::SYS_fcntl, fd, libc::F_SETFL, flags | libc::O_NONBLOCK)?;
+        let done = sys!(libc::SYS_connect, fd, addr, len);
+        sys!(libc::SYS_fcntl, fd, libc::F_SETFL, flags)?;
+        done
+    }
+}
+
+/// The flags of a message.
+fn flags_of(flags: c_int, wait: Wait) -> c_int {
+    if wait == Wait::Never {
+        flags | libc::MSG_DONTWAIT
+    } else {
+        flags
+    }
 }
 
 pub(crate) unsafe fn sendto(
@@ -81,8 +167,11 @@ pub(crate) unsafe fn sendto(
 ) -> ssize_t {
     // SAFETY: as above.
     unsafe {
-        given(fd, addr.cast(), len as usize, |addr, len| {
-            cancellable(true, || sys!(libc::SYS_sendto, fd, buf, size, flags, addr, len))
+        given(fd, addr.cast(), len as usize, |addr, len, wait| {
+            let flags = flags_of(flags, wait);
+            cancellable(wait == Wait::AsAsked, || {
+                sys!(libc::SYS_sendto, fd, buf, size, flags, addr, len)
+            })
         })
     }
     .size()
@@ -94,30 +183,42 @@ pub(crate) unsafe fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) ->
 }
 
 unsafe fn send_message(fd: c_int, message: *const msghdr, flags: c_int) -> Result<usize> {
-    let call = |message: *const msghdr| {
+    let call = |message: *const msghdr, wait: Wait| {
+        let flags = flags_of(flags, wait);
         // SAFETY: the program's own message, or a copy with another name.
-        cancellable(true, || unsafe { sys!(libc::SYS_sendmsg, fd, message, flags) })
+        let send = || unsafe { sys!(libc::SYS_sendmsg, fd, message, flags) };
+        cancellable(wait == Wait::AsAsked, send)
     };
     if message.is_null() || PROCESS.view().is_none() {
-        return call(message);
+        return call(message, Wait::AsAsked);
     }
     // SAFETY: not null, and the program says that it is a message.
-    let sent = unsafe { rights::before(fd, message) }?;
-    // SAFETY: not null, and the program says that it is a message.
-    let done = unsafe {
-        let (name, len) = ((*message).msg_name, (*message).msg_namelen as usize);
-        given(fd, name, len, |addr, len| {
+    let (name, len) = unsafe { ((*message).msg_name, (*message).msg_namelen as usize) };
+    // SAFETY: as above.
+    let ask = || unsafe {
+        let place = looked_up(fd, name, len)?;
+        Ok((place, rights::before(fd, message)?))
+    };
+    let send = |(place, sent), wait| {
+        let done = with(fd, place, (name, len), |addr, len| {
             if addr == name.cast_const() {
-                return call(message);
+                return call(message, wait);
             }
-            let mut copy = *message;
+            // SAFETY: as above.
+            let mut copy = unsafe { *message };
             copy.msg_name = addr.cast_mut();
             copy.msg_namelen = len as socklen_t;
-            call(&raw const copy)
-        })
+            call(&raw const copy, wait)
+        });
+        rights::after(sent, &done);
+        done
     };
-    rights::after(sent, &done);
-    done
+    // SAFETY: as above.
+    if unsafe { names_file(name, len) || rights::sends_remote(message) } {
+        asked_first(fd, ask, send)
+    } else {
+        send((None, None), Wait::AsAsked)
+    }
 }
 
 /// Messages are handed on one by one from the first that names a file: each
