@@ -208,7 +208,30 @@ fn m13() {
     assert!(std::fs::read(site.path("d/copy")).unwrap() == vec![b'x'; 8 << 20]);
 }
 
-/// The same on a server of others, for reads: what is written there is waited for, since it
+/// Whoever changes what he reads, piece by piece, is read nothing ahead: it would be void.
+#[test]
+fn changing_piece_by_piece_reads_nothing_twice() {
+    let site = Site::new();
+    site.write("d/f", vec![b'x'; 1 << 20]);
+    let served = Served::start(&site, "a", "dir $T/d");
+    let recorder = Recorder::start(&site, "proxy", &served.address(), Duration::ZERO);
+    let python = "import os
+file = os.open('/r/f', os.O_RDWR)
+for at in range(0, 1 << 20, 4000): os.pwrite(file, os.pread(file, 4000, at).upper(), at)";
+    for dialect in DIALECTS {
+        let line = mount(&recorder, &format!("dialect={dialect}"), "/r");
+        site.ns_exec().args(["-e", &line, "--", "python3", "-c", python]).run().ok();
+        let asked = |message: &Message| match message.request() {
+            Some(Request::Tread(read)) => read.count as usize,
+            _ => 0,
+        };
+        let asked: usize = recorder.trace().iter().map(asked).sum();
+        assert!(asked < 2 << 20, "{dialect}: {asked} bytes");
+    }
+    assert!(std::fs::read(site.path("d/f")).unwrap() == vec![b'X'; 1 << 20]);
+}
+
+/// Reading ahead on a server of others: what is written there is waited for, since it
 /// promises no order.
 #[test]
 fn m13_diod() {

@@ -591,10 +591,13 @@ impl View<'_> {
             Box::new(Reader { ahead, changes: 0, until: 0 })
         });
         let (changes, now) = (self.process.remotes.changes(file), Kernel.now_ms());
-        let stale = reader.changes != changes || reader.until < now;
+        let changed = reader.changes != changes;
+        let stale = changed || reader.until < now;
         let read = self.with(file, |open| {
-            if stale && reader.ahead.is_ahead() {
-                reader.forget(open);
+            match changed {
+                true => reader.ahead.begin_again(&open.conn.client),
+                false if stale && reader.ahead.is_ahead() => reader.forget(open),
+                false => {}
             }
             reader.ahead.read(&open.conn.client, &open.opened, at, buf)
         });

@@ -161,6 +161,15 @@ impl ReadAhead {
         }
     }
 
+    /// The same when the file is changed between one read and the next: what is
+    /// read ahead then is not used.
+    pub fn begin_again<T: Transport, M: Monitor<State>>(&mut self, client: &Client<T, M>) {
+        if self.is_ahead() {
+            self.forget(client);
+        }
+        self.run = 0;
+    }
+
     /// Reads at `at` until `buf` is full, the file ends, or the server gives
     /// less than it was asked for. Bytes read; 0: the end. What does not get
     /// into `buf`, since that cannot be written to, is kept.
