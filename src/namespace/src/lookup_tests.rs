@@ -44,7 +44,7 @@ const NAMES: &[&str] = &[
 ];
 
 fn answers<'a>(world: &World, mounts: impl Mounts<'a>) -> Vec<String> {
-    let lasts = [Last::FOLLOW, Last::NO_FOLLOW, Last::MAKE, Last::OPEN_OR_MAKE];
+    let lasts = [Last::FOLLOW, Last::NO_FOLLOW, Last::REMOVE, Last::MAKE, Last::OPEN_OR_MAKE];
     let walked = |&name: &&str| {
         lasts.map(|last| {
             let start = Start { ns: b"/a", seq: 0 };

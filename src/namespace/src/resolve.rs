@@ -26,17 +26,23 @@ pub struct Last {
     pub follow: bool,
     /// It may be made: of a union, choose the member that takes new files.
     pub create: bool,
+    /// The component itself is meant with a slash behind it, too, which follows
+    /// a link for everything else.
+    pub itself: bool,
 }
 
 impl Last {
     /// Use what the name finally leads to.
-    pub const FOLLOW: Last = Last { follow: true, create: false };
+    pub const FOLLOW: Last = Last { follow: true, create: false, itself: false };
     /// Use the last component itself.
-    pub const NO_FOLLOW: Last = Last { follow: false, create: false };
+    pub const NO_FOLLOW: Last = Last { follow: false, create: false, itself: false };
+    /// Take the last component away (`rmdir`, `unlink`, `rename`): a link with a
+    /// slash behind it is no directory.
+    pub const REMOVE: Last = Last { follow: false, create: false, itself: true };
     /// Make the last component; a link there is in the way (`mkdir`, `O_EXCL`).
-    pub const MAKE: Last = Last { follow: false, create: true };
+    pub const MAKE: Last = Last { follow: false, create: true, itself: true };
     /// Open or make what the name leads to (`O_CREAT`).
-    pub const OPEN_OR_MAKE: Last = Last { follow: true, create: true };
+    pub const OPEN_OR_MAKE: Last = Last { follow: true, create: true, itself: true };
 }
 
 /// Where a walk begins when the name is relative.
@@ -206,7 +212,11 @@ impl<'a, M: Mounts<'a>> Walk<'_, M, M::Point> {
             if to - from > path::NAME_MAX {
                 return Err(Errno::ENAMETOOLONG);
             }
-            let must_follow = end != End::Plain && !self.last.create;
+            let must_follow = match end {
+                End::Plain => false,
+                End::Slash => !self.last.itself,
+                End::Dot => true,
+            };
             let follow = !is_last || self.last.follow || must_follow;
             if self.step(from, to, is_last, follow)? {
                 at = 0;

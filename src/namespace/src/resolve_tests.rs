@@ -80,6 +80,12 @@ fn links_lead_into_and_out_of_covered_places() {
     assert_eq!(follow("/var/run/pid"), "/run/pid /run/pid");
     assert_eq!(at("/alias", Last::NO_FOLLOW), "/alias /alias");
     assert_eq!(at("/alias/", Last::NO_FOLLOW), "/dst /src/");
+    // What takes it away, or would make it, means the link itself; behind a dot
+    // is what it leads to.
+    for last in [Last::REMOVE, Last::MAKE] {
+        assert_eq!(at("/alias/", last), "/alias /alias/");
+        assert_eq!(at("/alias/.", last), "/dst /src/.");
+    }
 }
 
 #[test]

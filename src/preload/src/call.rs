@@ -88,7 +88,11 @@ impl Named {
 
     /// Uses the last component itself.
     pub(crate) fn no_follow(dirfd: c_int, path: *const c_char, does: Does) -> Named {
-        let last = if does == Does::Make { Last::MAKE } else { Last::NO_FOLLOW };
+        let last = match does {
+            Does::Make => Last::MAKE,
+            Does::Unlink | Does::Rmdir => Last::REMOVE,
+            _ => Last::NO_FOLLOW,
+        };
         Named { dirfd, path, last, does }
     }
 

@@ -373,7 +373,7 @@ pub(crate) unsafe fn unlinkat(dirfd: c_int, path: *const c_char, flags: c_int) -
     let done = at!(Named::no_follow(dirfd, path, does), libc::SYS_unlinkat, flags);
     // `..` has become a name of its own, whose host name ends in `.`: the
     // kernel's answers to the two differ here alone.
-    if dir && matches!(done, Err(Errno::EINVAL)) && ends_in_dot_dot(path) {
+    if dir && matches!(done, Err(Errno::EINVAL | Errno::EBUSY)) && ends_in_dot_dot(path) {
         return Err(Errno::ENOTEMPTY).ret();
     }
     told(done, path).ret()

@@ -73,7 +73,7 @@ pub(crate) unsafe fn renameat2(
     if flags & !known != 0 || exchanges && flags != libc::RENAME_EXCHANGE {
         return Err(Errno::EINVAL).ret();
     }
-    let old = Named::no_follow(from_dir, from, Does::Read);
+    let old = Named { dirfd: from_dir, path: from, last: Last::REMOVE, does: Does::Read };
     let new = Named { dirfd: to_dir, path: to, last: Last::MAKE, does: Does::Read };
     // SAFETY: the program's own arguments, but for both names.
     let done = unsafe {
@@ -305,7 +305,7 @@ impl Pair {
         }
         // SAFETY: both located already as C strings.
         let (from, to) = unsafe { (CStr::from_ptr(old.path), CStr::from_ptr(new.path)) };
-        let from = view.walk(old.dirfd, from.to_bytes(), Last::NO_FOLLOW)?;
+        let from = view.walk(old.dirfd, from.to_bytes(), Last::REMOVE)?;
         let to = view.walk(new.dirfd, to.to_bytes(), Last::MAKE)?;
         Ok(Some(Check::Moves(from.ns, to.ns)))
     }

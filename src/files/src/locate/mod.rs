@@ -205,8 +205,8 @@ impl View<'_> {
         if cut.last.len() > path::NAME_MAX || bytes.len() >= path::PATH_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
-        // A slash at the end follows a link, whatever the call does.
-        if !cut.tail.is_empty() && !last.create {
+        // A slash at the end follows a link for most calls.
+        if !cut.tail.is_empty() && !last.itself {
             return self.locate_exact(dirfd, name, last, to);
         }
         let mut base = 0;

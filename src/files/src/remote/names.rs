@@ -270,8 +270,14 @@ impl View<'_> {
     pub fn remote_unlink(self, place: &Place<'_>, is_dir: bool) -> Result<()> {
         match (place.end(), is_dir) {
             (End::Dot, true) => return Err(self.exists_at_end(place, Errno::EINVAL)),
-            (End::Dot | End::Slash, false) => {
-                return Err(self.exists_at_end(place, Errno::EISDIR));
+            (End::Dot, false) => return Err(self.exists_at_end(place, Errno::EISDIR)),
+            (End::Slash, _) => {
+                let bare = Place { path: without_slashes(place.path), ..*place };
+                match self.remote_stat(&bare)?.is_dir() {
+                    false => return Err(Errno::ENOTDIR),
+                    true if !is_dir => return Err(Errno::EISDIR),
+                    true => {}
+                }
             }
             _ => {}
         }
