@@ -316,6 +316,29 @@ fn m26() {
     outcome.refuses(125, &["attach as", "does not let this user in"]);
 }
 
+/// A member that becomes another user is not let in by a server of one user: EACCES, however it is
+/// reached, after which a search along PATH goes on.
+#[test]
+fn m26_becoming_another_user() {
+    needs!("m26_becoming_another_user", "root", "setpriv");
+    let site = Site::new();
+    site.sh("mkdir -p $T/d/bin; cp /bin/false $T/d/bin/id").run().ok();
+    let _ = site.as_user(65534, "true").run();
+    std::os::unix::fs::chown(site.path("run"), Some(0), Some(0)).expect("chown");
+    let servers = [
+        Served::at(&site, "a", "dir $T/d", &format!("unix!{}", site.at("s"))),
+        Served::at(&site, "b", "dir $T/d", "tcp!127.0.0.1!0"),
+    ];
+    let script = "chmod 711 $XDG_RUNTIME_DIR; export LC_ALL=C PATH=/r/bin:$PATH; id || echo root
+        exec setpriv --reuid 65534 --regid 65534 --clear-groups sh -c '
+            id -u; env id -u; cat /r/bin/id'";
+    for server in servers {
+        let outcome = site.inside(&["--mount", &server.address(), "/r"], script).run();
+        assert_eq!(outcome.out(), "root\n65534\n65534", "{outcome}");
+        assert!(outcome.err().ends_with("/r/bin/id: Permission denied"), "{outcome}");
+    }
+}
+
 /// A memory tree lives as long as the family, and is nobody else's.
 #[test]
 fn memory() {

@@ -167,7 +167,7 @@ error, and nothing weaker is tried.
 A directory is served with the rights of the server's own user, whoever attaches, and what is made \
 there is that user's. A memory tree tells users apart, by their supplementary groups too where the \
 kernel tells of them (unix sockets). A process that has become another user since is let in by \
-neither but with --auth none: EACCES or EPERM.",
+neither but with --auth none: EACCES.",
     ),
     (
         "KEYS",

@@ -307,7 +307,9 @@ impl Servers {
             Err(Errno::EINTR) => Err(Errno::EINTR),
             Err(error) => {
                 let said = match error {
-                    Errno::ETIMEDOUT | Errno::EACCES | Errno::EPERM => error,
+                    // A search along PATH goes on after EACCES, and not after EPERM.
+                    Errno::EACCES | Errno::EPERM => Errno::EACCES,
+                    Errno::ETIMEDOUT => error,
                     _ => Errno::EIO,
                 };
                 let pause = server.pause.load(Ordering::Relaxed);
