@@ -402,6 +402,27 @@ impl Kernel {
         self.soft_limit(libc::RLIMIT_NOFILE.into())
     }
 
+    /// Duplicates a descriptor to a number beyond the limit on them, close-on-exec.
+    /// The limit is another for that moment (and for a child that another thread
+    /// forks in it).
+    ///
+    /// # Errors
+    /// EPERM where the hard limit is no higher, without CAP_SYS_RESOURCE.
+    pub fn dup_beyond(self, fd: i32, from: i32) -> Result<i32> {
+        const ROOM: u64 = 24;
+        let old = self.limit(libc::RLIMIT_NOFILE.into())?;
+        let most = u64::from(from.unsigned_abs()) + ROOM;
+        let set = |limit: &libc::rlimit| {
+            let limit = core::ptr::from_ref(limit);
+            // SAFETY: the kernel reads one struct rlimit.
+            unsafe { sys!(libc::SYS_setrlimit, libc::RLIMIT_NOFILE, limit) }
+        };
+        set(&libc::rlimit { rlim_cur: most, rlim_max: old.rlim_max.max(most) })?;
+        let high = self.dup_from(fd, from, true);
+        let put_back = set(&old);
+        put_back.and(high)
+    }
+
     /// Soft limit on the size of a file, bytes (getrlimit(2), `RLIMIT_FSIZE`);
     /// the largest number for none.
     #[must_use]
@@ -410,11 +431,15 @@ impl Kernel {
     }
 
     fn soft_limit(self, which: i64) -> Result<u64> {
+        self.limit(which).map(|limit| limit.rlim_cur)
+    }
+
+    fn limit(self, which: i64) -> Result<libc::rlimit> {
         let mut limit = MaybeUninit::<libc::rlimit>::uninit();
         // SAFETY: the kernel writes one struct rlimit.
         unsafe {
             sys!(libc::SYS_getrlimit, which, limit.as_mut_ptr())?;
-            Ok(limit.assume_init().rlim_cur)
+            Ok(limit.assume_init())
         }
     }
 

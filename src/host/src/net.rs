@@ -483,11 +483,19 @@ fn pause(time: Duration, end: Duration) -> Result<()> {
 }
 
 /// Moves a descriptor of ours to a number that programs do not come to: near
-/// 1000, or what the limit allows. It stays where it is when there is none.
+/// 1000, or what the limit allows. It stays where it is when there is none. A
+/// program that may have few needs all of them for itself.
 #[must_use]
 pub fn raised(fd: i32) -> i32 {
     const ROOM: u64 = 24;
+    const FEW: u64 = 64;
     let limit = Kernel.descriptor_limit().unwrap_or(1024).min(1024);
+    if limit < FEW
+        && let Ok(high) = Kernel.dup_beyond(fd, 1000)
+    {
+        let _ = Kernel.close(fd);
+        return high;
+    }
     let mut from = limit.saturating_sub(ROOM) as i32;
     while from > fd {
         if let Ok(high) = Kernel.dup_from(fd, from, true) {
