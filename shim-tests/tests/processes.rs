@@ -164,9 +164,10 @@ fn what_links_in_proc_say_of_other_members() {
     bound(&site, script).run().prints(names);
     // Of a server's file they have nothing to read but what stands for it.
     let script = r"cd /m; echo text >f; sleep 60 <f & p=$!; until grep -q sleep /proc/$p/comm; do sleep 0.01; done
-        cat /proc/self/fd/0 <f; cat /proc/$p/fd/0 2>&1 | grep -o 'No such device.*'; kill $p";
+        cat /proc/self/fd/0 <f; cat /proc/$p/fd/0 2>&1 | grep -o 'No such device.*'
+        stat -Lc %s /proc/$p/fd/0 2>&1 | grep -o 'No such device.*'; kill $p";
     let outcome = site.inside(&["--tmpfs", "/m"], script).run();
-    outcome.prints("text\nNo such device or address");
+    outcome.prints("text\nNo such device or address\nNo such device or address");
 }
 
 #[test]

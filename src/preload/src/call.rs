@@ -235,9 +235,9 @@ impl Named {
     }
 
     /// Whether a link of `/proc` leads to what only stands for another process's remote file: what
-    /// is changed there changes nothing.
+    /// is changed there changes nothing, and its attributes are not the file's.
     #[cold]
-    fn is_nothing(self, to: &mut Target) -> bool {
+    pub(crate) fn is_nothing(self, to: &mut Target) -> bool {
         let (dirfd, path) = self.place(to);
         // SAFETY: `place` gives a C string.
         let path = unsafe { CStr::from_ptr(path) };

@@ -272,6 +272,9 @@ unsafe fn look_at(
         let (dir, at) = named.args(&mut to);
         (done, mode) = look(dir, at, to.magic)?;
     }
+    if to.magic && follow && named.is_nothing(&mut to) {
+        return Err(Errno::ENXIO);
+    }
     if !to.plain && is_dir(mode) {
         recount_at(view, dirfd, &to, recount);
     }
