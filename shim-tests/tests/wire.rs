@@ -383,7 +383,8 @@ fn whatever_closes_a_file_waits_for_its_writes() {
     let served = Served::start(&site, "a", "dir $T/d");
     let slow = Recorder::start(&site, "slow", &served.address(), Duration::from_millis(40));
     let python = "import ctypes, os
-libc = ctypes.CDLL(None); null = os.open('/dev/null', os.O_RDWR); told = os.environ['T'] + '/d/'
+libc = ctypes.CDLL(None); libc.fdopen.restype = ctypes.c_void_p; libc.fputs.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
+null = os.open('/dev/null', os.O_RDWR); told = os.environ['T'] + '/d/'
 def written(name):
     file = os.open('/r/' + name, os.O_WRONLY | os.O_CREAT, 0o600); os.write(file, b'here'); return file
 def look(name): print(name, open(told + name).read(), flush=True)
@@ -397,6 +398,9 @@ def child(name, end):
     if not os.fork(): end(written(name))
     os.wait(); look(name)
 child('_exit', lambda file: os._exit(0))
+def stdio(file):
+    libc.fputs(b' too', libc.fdopen(file, b'w')); libc.exit(0)
+child('exit', stdio)
 child('exec', lambda file: os.execv('/bin/true', ['true']))
 def kept(file):
     os.set_inheritable(file, True); os.execv('/bin/true', ['true'])
@@ -405,8 +409,8 @@ child('kept over exec', kept)";
         let line = mount(&slow, &format!("dialect={dialect}"), "/r");
         let inside = site.ns_exec().args(["-e", &line, "--", "python3", "-c", python]).limit(60);
         inside.run().prints(
-            "close here\ndup2 here\ndup3 here\nclose_range here\nclosefrom here\n_exit here\nexec here\n\
-             kept over exec here",
+            "close here\ndup2 here\ndup3 here\nclose_range here\nclosefrom here\n_exit here\nexit here too\n\
+             exec here\nkept over exec here",
         );
     }
 }

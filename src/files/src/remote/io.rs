@@ -328,7 +328,8 @@ impl View<'_> {
     }
 
     /// Sends all of `data`. A server that may answer out of order is waited
-    /// for: whoever looks at the file next must see it.
+    /// for, and any at the end of the process: whoever looks at the file next
+    /// must see it.
     fn writing(
         self,
         file: &File,
@@ -337,7 +338,9 @@ impl View<'_> {
     ) -> Result<usize> {
         file.tell_lost()?;
         let sent = send_all(data, &mut send);
-        let waits = sent.is_ok() && file.known().is_some_and(|open| !open.conn.is_ordered());
+        let ending = self.process.remotes.ending.load(Ordering::Relaxed);
+        let at_once = |open: Arc<Open>| ending || !open.conn.is_ordered();
+        let waits = sent.is_ok() && file.known().is_some_and(at_once);
         let settled = if waits { self.settle(file) } else { Ok(()) };
         self.process.remotes.changed(file);
         settled.and(sent)

@@ -446,9 +446,11 @@ impl Process {
         });
     }
 
-    /// The process ends: the same, and the connections with it.
+    /// The process ends: the same, and the connections with it. What is written
+    /// yet, by stdio when all handlers have run, is waited for at once.
     #[inline]
     pub fn end_remotes(&self) {
+        self.remotes.ending.store(true, Ordering::Relaxed);
         if self.met() {
             self.end_maps();
             self.remotes.drain();

@@ -67,7 +67,7 @@ use crate::process::View;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use conn::{Conn, Servers, Settings};
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use files::Files;
 use once_cell::race::OnceBox;
 use place::{Place, Way};
@@ -79,6 +79,8 @@ use privns_namespace::index::Index;
 pub struct Remotes {
     /// The mask of umask(2) plus one; 0: not looked at yet.
     mask: AtomicU32,
+    /// The process ends: nobody is left to wait for what it writes from now on.
+    ending: AtomicBool,
     servers: Servers,
     /// The open files.
     pub files: Files,
@@ -112,6 +114,7 @@ impl Remotes {
     pub const fn new() -> Remotes {
         Remotes {
             mask: AtomicU32::new(0),
+            ending: AtomicBool::new(false),
             servers: Servers::new(),
             files: Files::new(),
             maps: maps::Maps::new(),
