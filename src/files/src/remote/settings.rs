@@ -1,7 +1,7 @@
 //! The system calls that set what a remote file has: its attributes, its size,
 //! its times and its extended attributes.
 
-use super::file::{File, Open};
+use super::file::{File, Kind, Open};
 use super::place::{End, Place, Way};
 use super::undisturbed;
 use crate::process::View;
@@ -74,9 +74,14 @@ impl View<'_> {
     }
 
     /// What another user has opened, on the connection of whom the process is now: handed over by a
-    /// server that can, and else found by its name.
+    /// server that can, and else found by its name. What is open for its name only, no server has
+    /// open.
     fn had_now(self, file: &File, open: &Arc<Open>) -> Result<Arc<Open>> {
-        match open.conn.client.handoff(&open.opened.fid) {
+        let handed = match file.kind() {
+            Kind::Path => Err(Errno::EOPNOTSUPP),
+            _ => open.conn.client.handoff(&open.opened.fid),
+        };
+        match handed {
             Ok(token) => self.claim_one(file.server(), &token).map(Arc::new),
             Err(Errno::EOPNOTSUPP) => {
                 let conn = self.conn(file.server())?;
