@@ -363,6 +363,11 @@ pub(crate) fn magic(name: &[u8]) -> Option<c_int> {
     let pid =
         privns_host::kernel::decimal(privns_host::Kernel.getpid().unsigned_abs(), &mut digits);
     let rest = rest.strip_prefix(pid)?;
+    let rest = match rest.strip_prefix(b"/task/") {
+        // A thread's: all have the same.
+        Some(thread) => thread.get(thread.iter().position(|&b| b == b'/')?..)?,
+        None => rest,
+    };
     let number = rest.strip_prefix(b"/fd/")?;
     core::str::from_utf8(number).ok()?.parse().ok()
 }

@@ -8,6 +8,7 @@ use core::ffi::{c_char, c_int, CStr};
 use libc::{statfs as Statfs, timespec};
 use privns_abi::{Errno, Result};
 use privns_files::remote::attrs::MAGIC;
+use privns_files::remote::file::Kind;
 use privns_files::remote::settings::When;
 use privns_host::kernel::OpenHow;
 use privns_host::sys;
@@ -168,6 +169,10 @@ pub(super) unsafe fn utimensat(call: Call<'_>) -> Result<usize> {
         if when == [When::Keep; 2] {
             return Ok(0);
         }
+    }
+    // futimens(3), which wants more than a name.
+    if call.args[1] == 0 && call.place.dir.is_some_and(|file| file.kind() == Kind::Path) {
+        return Err(Errno::EBADF);
     }
     call.view.remote_utimens(&call.place, when).map(|()| 0)
 }
