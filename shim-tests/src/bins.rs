@@ -66,28 +66,37 @@ fn build() -> Bins {
         Some(dir) => workspace.join(dir),
         None => workspace.join("target"),
     };
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // The library by itself, as people get it: with the launcher in one build
     // it would have the launcher's features.
     for package in ["privns-cli", "privns-preload"] {
-        let status = Command::new(&cargo)
-            .args(["build", "--release", "--quiet", "-p", package])
-            .current_dir(workspace)
-            .status();
+        let status = cargo().args(["build", "--release", "--quiet", "-p", package]).status();
         assert!(status.is_ok_and(|s| s.success()), "cargo build --release -p {package} failed");
     }
     Bins { dir: absolute(&target.join("release")) }
 }
 
-/// An example of a package of this workspace: beside the test programs, where `cargo test` of
+/// cargo in this workspace. What test runners say of the package under test is not for it: build
+/// scripts that look at that would run again, and all that depends on them be built again.
+fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&*name);
+        }
+    }
+    cargo.current_dir(workspace());
+    cargo
+}
+
+/// An example of this workspace: beside the test programs, where `cargo test` of
 /// the whole workspace puts it, or built now where there is a cargo that can.
 #[must_use]
-pub fn example(package: &str, name: &str) -> Option<PathBuf> {
+pub fn example(name: &str) -> Option<PathBuf> {
     let tests = std::env::current_exe().ok()?;
     let program = tests.parent()?.parent()?.join("examples").join(name);
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let words = ["build", "--quiet", "-p", package, "--example", name];
-    let built = Command::new(&cargo).args(words).current_dir(workspace()).status();
+    // With the features that the whole workspace has, as the test programs were built.
+    let built = cargo().args(["build", "--quiet", "--workspace", "--example", name]).status();
     (built.is_ok_and(|status| status.success()) || program.exists()).then_some(program)
 }
 

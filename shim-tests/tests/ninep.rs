@@ -551,7 +551,7 @@ fn m18() {
 /// tested where it stands.
 #[test]
 fn m20() {
-    let Some(example) = example("privns-servers", "generated") else {
+    let Some(example) = example("generated") else {
         say_skipped("m20", "the example `generated` of privns-servers");
         return;
     };
