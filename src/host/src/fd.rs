@@ -331,6 +331,15 @@ impl Kernel {
         unsafe { sys!(libc::SYS_fcntl, fd, libc::F_GETFL) }.map(|flags| flags as i32)
     }
 
+    /// Sets the status flags of an open file (F_SETFL).
+    ///
+    /// # Errors
+    /// EBADF, EINVAL, EPERM.
+    pub fn set_status_flags(self, fd: i32, flags: i32) -> Result<()> {
+        // SAFETY: no memory is involved.
+        unsafe { sys!(libc::SYS_fcntl, fd, libc::F_SETFL, flags) }.map(drop)
+    }
+
     /// Whether a descriptor is inherited over exec (F_GETFD).
     ///
     /// # Errors

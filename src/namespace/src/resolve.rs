@@ -26,23 +26,30 @@ pub struct Last {
     pub follow: bool,
     /// It may be made: of a union, choose the member that takes new files.
     pub create: bool,
-    /// The component itself is meant with a slash behind it, too, which follows
-    /// a link for everything else.
-    pub itself: bool,
+    /// It is taken away.
+    pub remove: bool,
 }
 
 impl Last {
     /// Use what the name finally leads to.
-    pub const FOLLOW: Last = Last { follow: true, create: false, itself: false };
+    pub const FOLLOW: Last = Last { follow: true, create: false, remove: false };
     /// Use the last component itself.
-    pub const NO_FOLLOW: Last = Last { follow: false, create: false, itself: false };
+    pub const NO_FOLLOW: Last = Last { follow: false, create: false, remove: false };
     /// Take the last component away (`rmdir`, `unlink`, `rename`): a link with a
     /// slash behind it is no directory.
-    pub const REMOVE: Last = Last { follow: false, create: false, itself: true };
+    pub const REMOVE: Last = Last { follow: false, create: false, remove: true };
     /// Make the last component; a link there is in the way (`mkdir`, `O_EXCL`).
-    pub const MAKE: Last = Last { follow: false, create: true, itself: true };
+    pub const MAKE: Last = Last { follow: false, create: true, remove: false };
     /// Open or make what the name leads to (`O_CREAT`).
-    pub const OPEN_OR_MAKE: Last = Last { follow: true, create: true, itself: true };
+    pub const OPEN_OR_MAKE: Last = Last { follow: true, create: true, remove: false };
+
+    /// Whether the component itself is meant with a slash behind it, too, which
+    /// follows a link for everything else.
+    #[inline]
+    #[must_use]
+    pub const fn is_itself(self) -> bool {
+        self.create || self.remove
+    }
 }
 
 /// Where a walk begins when the name is relative.
@@ -214,7 +221,7 @@ impl<'a, M: Mounts<'a>> Walk<'_, M, M::Point> {
             }
             let must_follow = match end {
                 End::Plain => false,
-                End::Slash => !self.last.itself,
+                End::Slash => !self.last.is_itself(),
                 End::Dot => true,
             };
             let follow = !is_last || self.last.follow || must_follow;

@@ -28,9 +28,7 @@ unsafe extern "C" fn finish() {
 
 /// `_exit(2)`, which runs no handlers.
 pub(crate) unsafe fn exit_now(status: c_int) {
-    if PROCESS.guest().is_none() {
-        PROCESS.end_remotes();
-    }
+    PROCESS.end_remotes();
     if let Some(view) = PROCESS.view() {
         PROCESS.counts.flush(view.family);
     }

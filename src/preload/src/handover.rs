@@ -5,7 +5,7 @@
 
 mod told;
 
-pub(crate) use told::{item_fd, items, stays, take};
+pub(crate) use told::{item_fd, items, program, stays, take};
 
 use told::{ours, Short};
 
@@ -16,7 +16,7 @@ use core::ffi::{c_char, CStr};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
-use privns_host::{sys, Kernel, Name};
+use privns_host::{Kernel, Name};
 use privns_namespace::carried::{self, Carried};
 use privns_namespace::program::preloaded;
 
@@ -84,25 +84,6 @@ pub(crate) fn library() -> Result<Name> {
     }
     name.push(file)?;
     Ok(name)
-}
-
-/// The program's file, where the kernel takes the loader for it.
-static PROGRAM: AtomicPtr<Name> = AtomicPtr::new(core::ptr::null_mut());
-
-/// The host name of the program's file, where `/proc/self/exe` leads to the
-/// loader that runs it.
-pub(crate) fn program() -> Option<&'static [u8]> {
-    // SAFETY: null, or a box that was leaked into it.
-    unsafe { PROGRAM.load(Ordering::Acquire).as_ref() }.map(Name::as_bytes)
-}
-
-/// A script is known by its own name, not by its interpreter's (pkill, ps).
-fn name_command(name: &[u8]) {
-    let mut text = [0u8; 16];
-    let len = name.len().min(15);
-    text[..len].copy_from_slice(&name[..len]);
-    // SAFETY: a C string of at most 16 bytes (prctl(2)).
-    let _ = unsafe { sys!(libc::SYS_prctl, libc::PR_SET_NAME, text.as_ptr()) };
 }
 
 /// How the next program is to be started.

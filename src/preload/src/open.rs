@@ -217,7 +217,7 @@ pub(crate) fn note(view: View<'_>, fd: usize, to: &Target) -> usize {
 fn intent(flags: c_int) -> Last {
     let create = flags & libc::O_CREAT != 0;
     let exclusive = create && flags & libc::O_EXCL != 0;
-    Last { follow: flags & libc::O_NOFOLLOW == 0 && !exclusive, create, itself: create }
+    Last { follow: flags & libc::O_NOFOLLOW == 0 && !exclusive, create, remove: false }
 }
 
 pub(crate) fn writes(flags: c_int) -> bool {

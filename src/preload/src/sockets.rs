@@ -8,6 +8,7 @@ use crate::{rights, PROCESS};
 use core::ffi::{c_int, c_void};
 use libc::{msghdr, sockaddr, socklen_t, ssize_t};
 use privns_abi::{Errno, Result};
+use privns_files::process::View;
 use privns_host::signals::{self, calmly};
 use privns_host::{sys, Kernel};
 
@@ -44,23 +45,9 @@ fn waits(fd: c_int) -> Result<bool> {
     Kernel.status_flags(fd).map(|flags| flags & libc::O_NONBLOCK == 0)
 }
 
-/// Looks an address up: an address of ours in the place of one that names a file elsewhere.
-///
-/// # Safety
-/// `addr` is null or has `len` bytes.
-#[inline]
-unsafe fn looked_up(fd: c_int, addr: *const c_void, len: usize) -> Result<Option<Place>> {
-    match PROCESS.view() {
-        // SAFETY: the caller's promise.
-        Some(view) if unsafe { names_file(addr, len) } => unsafe {
-            place(view, fd, addr, len, false)
-        },
-        _ => Ok(None),
-    }
-}
-
 /// Makes a call with an address that was looked up, or the program's own.
 fn with(
+    view: View<'_>,
     fd: c_int,
     place: Option<Place>,
     own: (*const c_void, usize),
@@ -68,10 +55,8 @@ fn with(
 ) -> Result<usize> {
     let (addr, len) = place.as_ref().map_or(own, Place::args);
     let done = make(addr, len);
-    if let (Some(place), Some(view), Ok(_)) = (place, PROCESS.view(), &done) {
-        if PROCESS.fds.seq(fd) == 0 {
-            served(view, fd, place.seq);
-        }
+    if let (Some(place), Ok(_), 0) = (place, &done, PROCESS.fds.seq(fd)) {
+        served(view, fd, place.seq);
     }
     done
 }
@@ -87,15 +72,16 @@ unsafe fn given(
     len: usize,
     make: impl Fn(*const c_void, usize, Wait) -> Result<usize>,
 ) -> Result<usize> {
-    // SAFETY: the caller's promise.
-    if PROCESS.view().is_none() || !unsafe { names_file(addr, len) } {
-        return make(addr, len, Wait::AsAsked);
-    }
+    let view = match PROCESS.view() {
+        // SAFETY: the caller's promise.
+        Some(view) if unsafe { names_file(addr, len) } => view,
+        _ => return make(addr, len, Wait::AsAsked),
+    };
     asked_first(
         fd,
         // SAFETY: as above.
-        || unsafe { looked_up(fd, addr, len) },
-        |place, wait| with(fd, place, (addr, len), |addr, len| make(addr, len, wait)),
+        || unsafe { place(view, fd, addr, len, false) },
+        |place, wait| with(view, fd, place, (addr, len), |addr, len| make(addr, len, wait)),
     )
 }
 
@@ -139,13 +125,11 @@ pub(crate) unsafe fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -
 /// As the call itself.
 unsafe fn connect_at_once(fd: c_int, addr: *const c_void, len: usize) -> Result<usize> {
     let flags = Kernel.status_flags(fd)?;
-    // SAFETY: the caller's promise; no other call has memory.
-    unsafe {
-        sys!(libc::SYS_fcntl, fd, libc::F_SETFL, flags | libc::O_NONBLOCK)?;
-        let done = sys!(libc::SYS_connect, fd, addr, len);
-        sys!(libc::SYS_fcntl, fd, libc::F_SETFL, flags)?;
-        done
-    }
+    Kernel.set_status_flags(fd, flags | libc::O_NONBLOCK)?;
+    // SAFETY: the caller's promise.
+    let done = unsafe { sys!(libc::SYS_connect, fd, addr, len) };
+    Kernel.set_status_flags(fd, flags)?;
+    done
 }
 
 /// The flags of a message.
@@ -189,18 +173,21 @@ unsafe fn send_message(fd: c_int, message: *const msghdr, flags: c_int) -> Resul
         let send = || unsafe { sys!(libc::SYS_sendmsg, fd, message, flags) };
         cancellable(wait == Wait::AsAsked, send)
     };
-    if message.is_null() || PROCESS.view().is_none() {
-        return call(message, Wait::AsAsked);
-    }
-    // SAFETY: not null, and the program says that it is a message.
+    let view = match PROCESS.view() {
+        // SAFETY: not null, and the program says that it is a message.
+        Some(view) if !message.is_null() && unsafe { needs_us(message) } => view,
+        _ => return call(message, Wait::AsAsked),
+    };
+    // SAFETY: as above.
     let (name, len) = unsafe { ((*message).msg_name, (*message).msg_namelen as usize) };
     // SAFETY: as above.
     let ask = || unsafe {
-        let place = looked_up(fd, name, len)?;
+        let named = names_file(name, len);
+        let place = if named { place(view, fd, name, len, false)? } else { None };
         Ok((place, rights::before(fd, message)?))
     };
     let send = |(place, sent), wait| {
-        let done = with(fd, place, (name, len), |addr, len| {
+        let done = with(view, fd, place, (name, len), |addr, len| {
             if addr == name.cast_const() {
                 return call(message, wait);
             }
@@ -213,11 +200,18 @@ unsafe fn send_message(fd: c_int, message: *const msghdr, flags: c_int) -> Resul
         rights::after(sent, &done);
         done
     };
-    // SAFETY: as above.
-    if unsafe { names_file(name, len) || rights::sends_remote(message) } {
-        asked_first(fd, ask, send)
-    } else {
-        send((None, None), Wait::AsAsked)
+    asked_first(fd, ask, send)
+}
+
+/// Whether a message has an address to be looked up, or descriptors of remote files.
+///
+/// # Safety
+/// A message.
+unsafe fn needs_us(message: *const msghdr) -> bool {
+    // SAFETY: the caller's.
+    unsafe {
+        names_file((*message).msg_name, (*message).msg_namelen as usize)
+            || rights::sends_remote(message)
     }
 }
 
@@ -231,11 +225,7 @@ pub(crate) unsafe fn sendmmsg(
     flags: c_int,
 ) -> c_int {
     // SAFETY: the program says that there are `n`.
-    let ours = |at: usize| unsafe {
-        let header = &raw const (*messages.add(at)).msg_hdr;
-        names_file((*header).msg_name, (*header).msg_namelen as usize)
-            || rights::sends_remote(header)
-    };
+    let ours = |at: usize| unsafe { needs_us(&raw const (*messages.add(at)).msg_hdr) };
     let count = (n as usize).min(1024);
     let plain = PROCESS.view().is_none() || messages.is_null() || !(0..count).any(ours);
     if plain {

@@ -148,7 +148,7 @@ impl View<'_> {
     #[inline(never)]
     pub fn recall_file(self, name: &CStr, last: Last, to: &mut Target) -> bool {
         let bytes = name.to_bytes();
-        if bytes.first() != Some(&b'/') || last.itself || self.process.is_rooted() {
+        if bytes.first() != Some(&b'/') || last.is_itself() || self.process.is_rooted() {
             return false;
         }
         let Some(file) = self.remembered(FILES, bytes, to) else { return false };
@@ -189,7 +189,7 @@ impl View<'_> {
     #[cold]
     pub fn locate_link(self, dirfd: i32, name: &CStr, last: Last, to: &mut Target) -> Result<()> {
         let bytes = name.to_bytes();
-        if bytes.first() != Some(&b'/') || last.itself || self.process.is_rooted() {
+        if bytes.first() != Some(&b'/') || last.is_itself() || self.process.is_rooted() {
             return self.locate_exact(dirfd, name, last, to);
         }
         if self.recall_file(name, last, to) {

@@ -206,7 +206,7 @@ impl View<'_> {
             return Err(Errno::ENAMETOOLONG);
         }
         // A slash at the end follows a link for most calls.
-        if !cut.tail.is_empty() && !last.itself {
+        if !cut.tail.is_empty() && !last.is_itself() {
             return self.locate_exact(dirfd, name, last, to);
         }
         let mut base = 0;

@@ -594,13 +594,11 @@ impl View<'_> {
             Box::new(Reader { ahead, changes: 0, until: 0 })
         });
         let (changes, now) = (self.process.remotes.changes(file), Kernel.now_ms());
-        let changed = reader.changes != changes;
-        let stale = changed || reader.until < now;
         let read = self.with(file, |open| {
-            match changed {
-                true => reader.ahead.begin_again(&open.conn.client),
-                false if stale && reader.ahead.is_ahead() => reader.forget(open),
-                false => {}
+            if reader.changes != changes {
+                reader.ahead.begin_again(&open.conn.client);
+            } else if reader.until < now {
+                reader.forget(open);
             }
             reader.ahead.read(&open.conn.client, &open.opened, at, buf)
         });

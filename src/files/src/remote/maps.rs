@@ -447,9 +447,13 @@ impl Process {
     }
 
     /// The process ends: the same, and the connections with it. What is written
-    /// yet, by stdio when all handlers have run, is waited for at once.
+    /// yet, by stdio when all handlers have run, is waited for at once. A child
+    /// that shares our memory ends itself alone.
     #[inline]
     pub fn end_remotes(&self) {
+        if self.guest().is_some() {
+            return;
+        }
         self.remotes.ending.store(true, Ordering::Relaxed);
         if self.met() {
             self.end_maps();

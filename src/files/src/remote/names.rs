@@ -256,10 +256,7 @@ impl View<'_> {
         match place.end() {
             End::Plain => Ok(()),
             End::Dot => Err(self.exists_at_end(place, Errno::EEXIST)),
-            End::Slash => {
-                let bare = Place { path: without_slashes(place.path), ..*place };
-                Err(self.exists_at_end(&bare, Errno::EEXIST))
-            }
+            End::Slash => Err(self.exists_at_end(&bare(place), Errno::EEXIST)),
         }
     }
 
@@ -271,14 +268,11 @@ impl View<'_> {
         match (place.end(), is_dir) {
             (End::Dot, true) => return Err(self.exists_at_end(place, Errno::EINVAL)),
             (End::Dot, false) => return Err(self.exists_at_end(place, Errno::EISDIR)),
-            (End::Slash, _) => {
-                let bare = Place { path: without_slashes(place.path), ..*place };
-                match self.remote_stat(&bare)?.is_dir() {
-                    false => return Err(Errno::ENOTDIR),
-                    true if !is_dir => return Err(Errno::EISDIR),
-                    true => {}
-                }
-            }
+            (End::Slash, _) => match self.remote_stat(&bare(place))?.is_dir() {
+                false => return Err(Errno::ENOTDIR),
+                true if !is_dir => return Err(Errno::EISDIR),
+                true => {}
+            },
             _ => {}
         }
         let path = place.from_root()?;
@@ -402,16 +396,18 @@ pub(super) fn is_link(bits: u32) -> bool {
     bits & mode::FORMAT == mode::SYMLINK
 }
 
-pub(super) fn without_slashes(mut path: &[u8]) -> &[u8] {
+/// The place without the slashes at its end: the last component itself.
+pub(super) fn bare<'a>(place: &Place<'a>) -> Place<'a> {
+    let mut path = place.path;
     while let Some(rest) = path.strip_suffix(b"/") {
         path = rest;
     }
-    path
+    Place { path, ..*place }
 }
 
 /// The directory that the last component is in.
 pub(super) fn dir_of<'a>(place: &Place<'a>) -> Place<'a> {
-    let bare = without_slashes(place.path);
+    let bare = bare(place).path;
     let dir = &bare[..bare.len() - path::file_name(bare).len()];
     Place { path: if dir.is_empty() { b"." } else { dir }, ..*place }
 }

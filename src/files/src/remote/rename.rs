@@ -1,6 +1,6 @@
 //! Renaming what a server has.
 
-use super::names::{dir_of, same_connection, without_slashes};
+use super::names::{bare, dir_of, same_connection};
 use super::place::{End, Place, Way};
 use crate::process::View;
 use privns_abi::{Errno, Result};
@@ -75,12 +75,8 @@ impl View<'_> {
             let replaces = old.end() == End::Dot || flags & libc::RENAME_NOREPLACE == 0;
             return Err(if replaces { Errno::EBUSY } else { Errno::EEXIST });
         }
-        let bare = |place: &Place<'_>| {
-            let path = without_slashes(place.path);
-            self.remote_stat(&Place { path, ..*place })
-        };
-        let old = bare(old)?;
-        if flags & libc::RENAME_NOREPLACE != 0 && bare(new).is_ok() {
+        let old = self.remote_stat(&bare(old))?;
+        if flags & libc::RENAME_NOREPLACE != 0 && self.remote_stat(&bare(new)).is_ok() {
             return Err(Errno::EEXIST);
         }
         if old.is_dir() { Ok(()) } else { Err(Errno::ENOTDIR) }

@@ -148,6 +148,9 @@ impl ReadAhead {
     /// Forgets what is here and gives up what is under way: before the value
     /// is dropped, and when the file may have changed.
     pub fn forget<T: Transport, M: Monitor<State>>(&mut self, client: &Client<T, M>) {
+        if !self.is_ahead() {
+            return;
+        }
         self.aside = Aside::default();
         for flight in core::mem::take(&mut self.flights) {
             // The requests of a connection that is gone are gone with it.
@@ -164,9 +167,7 @@ impl ReadAhead {
     /// The same when the file is changed between one read and the next: what is
     /// read ahead then is not used.
     pub fn begin_again<T: Transport, M: Monitor<State>>(&mut self, client: &Client<T, M>) {
-        if self.is_ahead() {
-            self.forget(client);
-        }
+        self.forget(client);
         self.run = 0;
     }
 

@@ -1,9 +1,9 @@
 //! What `PRIVNS` says: which table the family has, and what the host cannot tell of the process.
 
-use super::{name_command, Wanted, OURS, PROGRAM};
+use super::{Wanted, OURS};
 use core::ffi::c_int;
 use core::fmt::Write;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicPtr, Ordering};
 use privns_abi::{Errno, Result};
 use privns_files::process::View;
 use privns_host::{sys, Kernel, Name};
@@ -205,4 +205,23 @@ fn counted_end(text: &[u8]) -> Option<usize> {
 
 fn counted(item: &[u8]) -> &[u8] {
     item.splitn(2, |b| *b == b'=').nth(1).unwrap_or_default()
+}
+
+/// The program's file, where the kernel takes the loader for it.
+static PROGRAM: AtomicPtr<Name> = AtomicPtr::new(core::ptr::null_mut());
+
+/// The host name of the program's file, where `/proc/self/exe` leads to the
+/// loader that runs it.
+pub(crate) fn program() -> Option<&'static [u8]> {
+    // SAFETY: null, or a box that was leaked into it.
+    unsafe { PROGRAM.load(Ordering::Acquire).as_ref() }.map(Name::as_bytes)
+}
+
+/// A script is known by its own name, not by its interpreter's (pkill, ps).
+fn name_command(name: &[u8]) {
+    let mut text = [0u8; 16];
+    let len = name.len().min(15);
+    text[..len].copy_from_slice(&name[..len]);
+    // SAFETY: a C string of at most 16 bytes (prctl(2)).
+    let _ = unsafe { sys!(libc::SYS_prctl, libc::PR_SET_NAME, text.as_ptr()) };
 }
